@@ -1,0 +1,6 @@
+"""`python -m gatekeeper`."""
+
+from gatekeeper.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""An installed app, and the list of apps of one device with the indexes a decision needs."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """One installed app as its source reported it."""
+
+    id: str
+    """Android package name or Apple bundle id, as reported; compared case-folded."""
+    name: str | None = None
+    version: str | None = None
+    version_code: int | None = None
+    """Android `versionCode`, a 64-bit integer."""
+    signer_sha256: tuple[str, ...] = ()
+    """SHA-256 of the signing certificates, lower-case hex; empty: not known."""
+    publisher: str | None = None
+
+
+def head_of(key: str) -> str:
+    """The first two labels of a case-folded app id (`com.ss` of `com.ss.iphone.ugc.ame`): the index key of globs."""
+    first = key.find(".")
+    if first < 0:
+        return key
+    second = key.find(".", first + 1)
+    return key if second < 0 else key[:second]
+
+
+class AppList:
+    """The apps of one device, indexed once so that a decision costs set intersections instead of loops.
+
+    Immutable by convention: built once, shared by every decision on that device.
+    """
+
+    __slots__ = ("apps", "by_key", "heads", "keys", "lacks", "names", "ordered", "publishers", "signers", "text")
+
+    apps: tuple[App, ...]
+    by_key: Mapping[str, tuple[App, ...]]
+    """Case-folded id -> the apps with that id (an id can be installed twice: work profile, clones)."""
+    keys: frozenset[str]
+    ordered: tuple[str, ...]
+    """The keys, sorted: those with a common beginning lie side by side."""
+    heads: frozenset[str]
+    signers: frozenset[str]
+    names: frozenset[str]
+    """Case-folded display names, of the apps whose name is known."""
+    publishers: frozenset[str]
+    """Case-folded, of the apps whose publisher is known."""
+    text: str
+    """All keys, names and publishers, one a line: a pattern whose literal part is not in here matches no app."""
+    lacks: frozenset[str]
+    """Which of `name`, `publisher`, `signer` at least one app does not have: nothing that asks for those is false."""
+
+    def __init__(self, apps: Iterable[App]) -> None:
+        self.apps = tuple(apps)
+        by_key: dict[str, tuple[App, ...]] = {}
+        for app in self.apps:
+            key = app.id.casefold()
+            by_key[key] = (*by_key.get(key, ()), app)
+        self.by_key = by_key
+        self.keys = frozenset(by_key)
+        self.ordered = tuple(sorted(by_key))
+        self.heads = frozenset(map(head_of, by_key))
+        self.signers = frozenset(signer for app in self.apps for signer in app.signer_sha256)
+        self.names = frozenset(app.name.casefold() for app in self.apps if app.name is not None)
+        self.publishers = frozenset(app.publisher.casefold() for app in self.apps if app.publisher is not None)
+        self.text = "\n".join((*self.keys, *self.names, *self.publishers))
+        missing = set()
+        for app in self.apps:
+            if app.name is None:
+                missing.add("name")
+            if app.publisher is None:
+                missing.add("publisher")
+            if not app.signer_sha256:
+                missing.add("signer")
+        self.lacks = frozenset(missing)
+
+    def __len__(self) -> int:
+        return len(self.apps)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AppList) and self.apps == other.apps
+
+    def __hash__(self) -> int:
+        return hash(self.apps)
+
+    def __repr__(self) -> str:
+        """The length only: app lists of private phones are sensitive and never belong in a log."""
+        return f"AppList({len(self.apps)} apps)"

@@ -1,0 +1,101 @@
+"""Posture: what is currently known about a device (RFC 9334 attestation result, with its scope, source and age)."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from gatekeeper.domain.app import AppList
+from gatekeeper.domain.device import Device, DeviceId
+
+
+class Scope(StrEnum):
+    """How much of the device the list's source could see (`inv_scope` of the evidence profile)."""
+
+    FULL = "full"
+    MANAGED_ONLY = "managed-only"
+    WORK_PROFILE = "work-profile"
+    QUERY = "query"
+    USER_VISIBLE = "user-visible"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttestationResult:
+    """What the verifier made of the last accepted evidence of a device, with older sightings that still stand.
+
+    Presence does not go stale: `apps` holds every app seen and not yet shown to be gone by newer evidence that could
+    see it. Absence holds only when `proves_absence`.
+    """
+
+    source: str
+    """Issuer or connector that vouches for the list: `mdm`, `company-agents`, ..."""
+    scope: Scope
+    complete: bool
+    """The source vouches that nothing within its scope is left out."""
+    collected_at: datetime
+    """When the operating system was asked (aware UTC); freshness counts from here."""
+    evidence_sha256: str
+    """Lower-case hex of the accepted evidence's bytes."""
+    apps: AppList
+
+    @property
+    def proves_absence(self) -> bool:
+        """Whether an app that is not on the list is not on the device."""
+        return self.complete and self.scope is Scope.FULL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posture:
+    """A registered device and what is known about it."""
+
+    device: Device
+    result: AttestationResult | None
+    """None: registered, but no evidence was ever accepted."""
+
+
+class PostureState(StrEnum):
+    """The state of a device as a decision saw it."""
+
+    CLEAN = "clean"
+    DENIED = "denied"
+    STALE = "stale"
+    UNKNOWN = "unknown"
+    INSUFFICIENT = "insufficient"
+    """The list cannot prove absence: managed apps only, or incomplete."""
+    INVALID = "invalid"
+
+
+class Assurance(StrEnum):
+    """How surely a mail session is tied to a device, strongest first."""
+
+    PROVEN = "proven"
+    CREDENTIAL = "credential"
+    CLAIMED = "claimed"
+    USER = "user"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """What ties a session to the devices it is judged by."""
+
+    assurance: Assurance
+    method: str
+    """The configured method that answered: `client_certificate`, `user`, ..."""
+    claimed_device: DeviceId | None = None
+    """The device that the method named, registered or not; None when it names no single device."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """Whom a decision is about: the bound devices with their postures. No postures: an unknown device."""
+
+    binding: Binding
+    postures: tuple[Posture, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One appraised answer of one source about one device: an inventory line, or one accepted evidence token."""
+
+    device: Device
+    result: AttestationResult
+    """`apps` holds exactly what this answer lists, nothing carried over."""
