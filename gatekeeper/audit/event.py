@@ -1,0 +1,73 @@
+"""The typed events that are recorded, before they become lines.
+
+Codes are stable and never reused. A code ends in I (fine), W (refusal by policy, or alarm) or E (a fault of ours).
+Every accepted connection ends in exactly one *terminal* event.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+
+from gatekeeper.domain.decision import Decision
+from gatekeeper.domain.request import Connection
+
+
+class EventCode(StrEnum):
+    """What happened."""
+
+    SESSION_ALLOWED = "GK1001I"
+    BLOCKED_APP = "GK1002W"
+    BLOCKED_STALE = "GK1003W"
+    BLOCKED_UNKNOWN_DEVICE = "GK1004W"
+    SESSION_WARNED = "GK1005I"
+    WOULD_BLOCK = "GK1006I"
+    GATE_FAULT = "GK1007E"
+    BLOCKED_INSUFFICIENT = "GK1008W"
+    BLOCKED_INVALID = "GK1009W"
+    CREDENTIALS_REFUSED = "GK1011W"
+    """The mail server refused the credentials, or they could not be put into a canonical form."""
+    PASSWORD_EXPOSED = "GK1012W"  # noqa: S105  an event code
+    """A client sent credentials before TLS; they were not used."""
+    SESSION_REVOKED = "GK1101W"
+    SESSION_ENDED = "GK1102I"
+    CONNECTION_CLOSED = "GK1104I"
+    """A connection ended without ever having become a session."""
+    CONFIGURATION_LOADED = "GK3030I"
+    CONFIGURATION_REJECTED = "GK3031W"
+    POLICY_ACTIVATED = "GK3002I"
+    POLICY_REJECTED = "GK3004W"
+    DEVICE_DENIED = "GK4001I"
+    DEVICE_CLEAN = "GK4002I"
+    EVIDENCE_ACCEPTED = "GK4010I"
+    EVIDENCE_REJECTED = "GK4011W"
+    INVENTORY_IMPORTED = "GK4012I"
+    INVENTORY_REJECTED = "GK4013W"
+    LOG_OPENED = "GK9001I"
+    LOG_CLOSED = "GK9003I"
+    TAIL_RECOVERED = "GK9004W"
+
+
+TERMINAL = frozenset({EventCode.SESSION_REVOKED, EventCode.SESSION_ENDED, EventCode.CONNECTION_CLOSED})
+"""Connections accepted = events with one of these codes."""
+
+_NOTHING: Mapping[str, str | int] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing to record; `audit.record.encode` makes a line of it."""
+
+    code: EventCode
+    time: datetime
+    """Aware UTC."""
+    connection: Connection | None = None
+    account: str | None = None
+    mechanism: str | None = None
+    """SASL mechanism, or `LOGIN` for IMAP's command."""
+    decision: Decision | None = None
+    message: str = ""
+    """One line for people; no outside text in it that was not cleaned."""
+    detail: Mapping[str, str | int] = field(default_factory=lambda: _NOTHING)
+    """Further facts, flat, under `unmapped.gatekeeper`: never credentials, message content or app lists."""

@@ -1,0 +1,1 @@
+"""What the gate needs from adapters, as protocols. No behaviour here."""
