@@ -1,0 +1,1 @@
+"""The demo: an embedded mail server, the real gate, and two phones."""
