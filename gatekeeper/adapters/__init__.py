@@ -1,0 +1,1 @@
+"""What implements `ports`: stores and sinks. The only floor that names databases."""

@@ -1,0 +1,55 @@
+"""An app list as compact text and back.
+
+One JSON array an app, without what is missing at its end: `["com.example.mail","Mail","16.6.5"]`; the fourth is the
+version code, the fifth the signers with a space between, the sixth the publisher. The same app is on most phones, so
+equal apps are one object in memory, and reading one again is one look-up.
+"""
+
+import json
+import sys
+from typing import cast
+
+from gatekeeper.domain.app import App, AppList
+
+SHARED_APPS = 50_000
+"""How many different apps are shared; the phones of a large company carry some ten thousand versions of apps."""
+
+_shared: dict[tuple[object, ...], App] = {}
+
+
+def encode_apps(apps: AppList) -> str:
+    """The text of an app list."""
+    return json.dumps([_row(app) for app in apps.apps], separators=(",", ":"))
+
+
+def decode_apps(text: str) -> AppList:
+    """The app list of a text that `encode_apps` made. Raises ValueError for any other text."""
+    rows = json.loads(text)
+    try:
+        return AppList([_shared.get(key) or _share(key) for key in map(tuple, rows)])
+    except (TypeError, AttributeError, IndexError) as exc:
+        raise ValueError("an app list on record does not have the expected shape") from exc
+
+
+def _row(app: App) -> list[object]:
+    signers = " ".join(app.signer_sha256) or None
+    row: list[object] = [app.id, app.name, app.version, app.version_code, signers, app.publisher]
+    while row[-1] is None:
+        row.pop()
+    return row
+
+
+def _share(row: tuple[object, ...]) -> App:
+    if len(_shared) >= SHARED_APPS:
+        _shared.clear()
+    padded = (*row, None, None, None, None, None)
+    app = App(
+        id=sys.intern(cast("str", row[0])),
+        name=cast("str | None", padded[1]),
+        version=cast("str | None", padded[2]),
+        version_code=cast("int | None", padded[3]),
+        signer_sha256=tuple(map(sys.intern, cast("str", padded[4] or "").split())),
+        publisher=cast("str | None", padded[5]),
+    )
+    _shared[row] = app
+    return app

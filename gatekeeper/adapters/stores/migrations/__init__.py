@@ -1,0 +1,1 @@
+"""Alembic's environment; a package so that it is installed with the rest."""

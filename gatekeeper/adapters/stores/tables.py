@@ -1,0 +1,115 @@
+"""The tables of the registry.
+
+Instants are whole microseconds since 1970 (exact, ordered, the same on every database). `change` is the feed that
+tells every process what to forget: its `seq` only grows, and every write that changes what a decision could see adds
+at least one row, so that `max(seq)` is the version of the whole registry.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC datetime, stored as microseconds since 1970."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """To the database; a naive datetime is a fault of ours and raises."""
+        _ = dialect
+        return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        """From the database."""
+        _ = dialect
+        return None if value is None else _EPOCH + value * _MICROSECOND
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+device = Table(
+    "device",
+    metadata,
+    Column("device_id", String, primary_key=True),
+    Column("account", String, nullable=False, index=True),
+    Column("platform", String, nullable=False),
+    Column("device_class", String, nullable=False),
+    Column("ownership", String),
+    Column("identifiers", Text, nullable=False),
+)
+"""`identifiers` is a JSON object; `device_identifier` holds the same, to find a device by one of them."""
+
+device_identifier = Table(
+    "device_identifier",
+    metadata,
+    Column("kind", String, primary_key=True),
+    Column("value", String, primary_key=True),
+    Column("device_id", String, ForeignKey("device.device_id", ondelete="CASCADE"), nullable=False),
+    Index("uq_device_identifier_device_id", "device_id", "kind", unique=True),
+)
+
+attestation_result = Table(
+    "attestation_result",
+    metadata,
+    Column("device_id", String, ForeignKey("device.device_id", ondelete="CASCADE"), primary_key=True),
+    Column("source", String, primary_key=True),
+    Column("scope", String, primary_key=True),
+    Column("collected_at", Instant, nullable=False),
+    Column("complete", Boolean, nullable=False),
+    Column("evidence_sha256", String, nullable=False),
+    Column("apps", Text, nullable=False),
+)
+
+nonce = Table(
+    "nonce",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("device_id", String, ForeignKey("device.device_id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("expires", Instant, nullable=False, index=True),
+)
+
+token_id = Table(
+    "token_id",
+    metadata,
+    Column("jti", String, primary_key=True),
+    Column("expires", Instant, nullable=False, index=True),
+)
+
+change = Table(
+    "change",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("device_id", String, nullable=False),
+    Column("account", String, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("detail", Text, nullable=False),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,57 @@
+"""What `inventory` and `device` share: the registry, open for the length of one command."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from gatekeeper.adapters.stores.engine import StoreError
+from gatekeeper.adapters.stores.migrate import open_store
+from gatekeeper.adapters.stores.registry import SqlRegistry
+from gatekeeper.cli.words import EXIT_CONFIG, EXIT_TRY_AGAIN, fail, load_settings
+from gatekeeper.ports.devices import Unavailable
+
+T = TypeVar("T")
+Command = TypeVar("Command", bound=Callable[..., None])
+
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
+
+def store_option(command: Command) -> Command:
+    """Add `--store`, which takes the place of the configured address."""
+    return click.option("--store", metavar="URL", help="The database (default: `store.url` of the configuration).")(
+        command
+    )
+
+
+def in_registry(config_path: Path, store: str | None, work: Callable[[SqlRegistry], Awaitable[T]]) -> T:
+    """Run `work` on the registry; ends the command when the store cannot be opened or does not answer."""
+    url = store or load_settings(config_path).store_url
+    try:
+        return asyncio.run(_work(url, work))
+    except StoreError as error:
+        fail(str(error), code=EXIT_CONFIG)
+    except Unavailable as error:
+        fail(str(error), code=EXIT_TRY_AGAIN)
+
+
+def duration_words(duration: timedelta) -> str:
+    """A duration for people, in its two largest units: `2 d 4 h`, `12 min`, `0 s`."""
+    left = int(duration.total_seconds())
+    sign, left = ("-" if left < 0 else ""), abs(left)
+    for place, (unit, seconds) in enumerate(_UNITS):
+        count, rest = divmod(left, seconds)
+        if not count:
+            continue
+        finer, finer_s = _UNITS[min(place + 1, len(_UNITS) - 1)]
+        more = rest // finer_s
+        return f"{sign}{count} {unit} {more} {finer}" if more and finer != unit else f"{sign}{count} {unit}"
+    return "0 s"
+
+
+async def _work(url: str, work: Callable[[SqlRegistry], Awaitable[T]]) -> T:
+    async with open_store(url) as engine:
+        return await work(SqlRegistry(engine))
