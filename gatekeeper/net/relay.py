@@ -1,0 +1,305 @@
+"""The relay: after admission, bytes are copied both ways, unread, until one side ends or the session is cut.
+
+What holds inside:
+
+* No coroutine, no stream and no buffer for an idle session: two `_Side` objects and one `Relayed`.
+* A side reads at most `BUDGET_OCTETS` a turn, so that sessions at full stream do not starve the others.
+* What the other side cannot take yet is kept (at most one budget's worth), and reading stops until it is gone.
+* The mail server's end is passed on after everything it sent has been delivered. A phone that vanishes without a TLS
+  close-notify aborts the mail server's side: a truncated upload never looks finished.
+* `closed` is called exactly once.
+"""
+
+import ssl
+import struct
+from enum import StrEnum
+from socket import SHUT_WR, SO_LINGER, SOL_SOCKET, socket
+from typing import Protocol
+
+from gatekeeper.net.poller import READ, WRITE, Poller
+from gatekeeper.net.transport import close_socket
+
+BUDGET_OCTETS = 65536
+"""Per session and turn. Smaller costs throughput, larger costs the other sessions' latency."""
+_RECORD_OCTETS = 16384
+"""Largest TLS record (RFC 8446 §5.1): less room than this and a record might be read in part."""
+_HEAVY_OCTETS = 16384
+"""A side that moves this much in a turn is at full stream and belongs in the poller's busy lane."""
+
+_buffer = memoryview(bytearray(BUDGET_OCTETS + _RECORD_OCTETS))
+_ABORT = struct.pack("ii", 1, 0)
+_WAIT = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError, InterruptedError)
+
+
+class Ended(StrEnum):
+    """Why a relayed session ended."""
+
+    CLIENT = "client"
+    UPSTREAM = "upstream"
+    CLIENT_ABORTED = "client_aborted"
+    UPSTREAM_ABORTED = "upstream_aborted"
+    CUT = "cut"
+    IDLE = "idle"
+    DRAINED = "drained"
+    FAULT = "fault"
+
+
+_POLITE_TO_CLIENT = frozenset({Ended.UPSTREAM, Ended.CUT, Ended.IDLE, Ended.DRAINED})
+_POLITE_TO_UPSTREAM = frozenset({Ended.CLIENT, Ended.CUT, Ended.IDLE, Ended.DRAINED})
+
+
+class _Side:
+    """One direction's reader and the other direction's writer: a socket with what it cannot take yet."""
+
+    __slots__ = ("at_eof", "fd", "peer", "session", "sock", "tls", "unsent")
+
+    peer: "_Side"
+
+    def __init__(self, session: "Relayed", sock: socket, unsent: bytes) -> None:
+        self.session = session
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.tls = isinstance(sock, ssl.SSLSocket)
+        self.unsent = unsent
+        self.at_eof = False
+
+    def ready(self, mask: int) -> bool:
+        session = self.session
+        session.quiet_ticks = 0
+        if mask & WRITE and not session.flush(self):
+            return False
+        if mask & ~WRITE:
+            return self._copy()
+        return False
+
+    def failed(self, error: Exception) -> None:
+        self.session.end(Ended.FAULT, error)
+
+    def _copy(self) -> bool:
+        """Read up to the budget and hand it to the peer; True when there may be more."""
+        if self.peer.unsent or self.at_eof:
+            self.session.hung_up(self)  # reading is off: only a reset or a full close is reported then
+            return False
+        filled = self._read_tls() if self.tls else self._read_plain()
+        if filled > 0:
+            self.session.count(self, filled)
+            self.session.send(self.peer, filled)
+        return filled >= _HEAVY_OCTETS
+
+    def _read_plain(self) -> int:
+        try:
+            filled = self.sock.recv_into(_buffer, BUDGET_OCTETS)
+        except _WAIT:
+            return 0
+        except OSError as error:
+            self.session.aborted(self, error)
+            return 0
+        if not filled:
+            self.session.eof(self)
+        return filled
+
+    def _read_tls(self) -> int:
+        """Read records until one is not full (then the kernel will tell) or the budget is used."""
+        filled = 0
+        while filled < BUDGET_OCTETS:
+            try:
+                count = self.sock.recv_into(_buffer[filled:], _RECORD_OCTETS)
+            except _WAIT:
+                break
+            except OSError as error:
+                if filled:
+                    self.session.send(self.peer, filled)
+                self.session.aborted(self, error)
+                return 0
+            if not count:
+                if filled:
+                    self.session.count(self, filled)
+                    self.session.send(self.peer, filled)
+                self.session.eof(self)
+                return 0
+            filled += count
+            if count < _RECORD_OCTETS:
+                break
+        return filled
+
+
+class Owner(Protocol):
+    """Whose session it is."""
+
+    def session_ended(self, relayed: "Relayed", why: Ended, error: Exception | None) -> None:
+        """Both sides are closed; called once."""
+        ...
+
+
+class Relayed:
+    """One live session: the phone's side and the mail server's side."""
+
+    __slots__ = (
+        "_owner",
+        "_poller",
+        "_relay",
+        "client",
+        "ended",
+        "octets_down",
+        "octets_up",
+        "quiet_ticks",
+        "upstream",
+    )
+
+    def __init__(self, relay: "Relay", poller: Poller, owner: Owner) -> None:
+        self._relay = relay
+        self._poller = poller
+        self._owner = owner
+        self.ended: Ended | None = None
+        self.octets_down = 0
+        self.octets_up = 0
+        self.quiet_ticks = 0
+        """Ticks of `Relay.tick` since the last traffic."""
+        self.client: _Side
+        self.upstream: _Side
+
+    def start(self, client: tuple[socket, bytes], upstream: tuple[socket, bytes]) -> None:
+        """Take over two watched sockets, each with the bytes that must go out on it first."""
+        self.client = _Side(self, *client)
+        self.upstream = _Side(self, *upstream)
+        self.client.peer = self.upstream
+        self.upstream.peer = self.client
+        self.octets_up += len(self.upstream.unsent)
+        for side in (self.client, self.upstream):
+            self._poller.replace(side.fd, side)
+        for side in (self.client, self.upstream):
+            if self.ended is None:
+                self.flush(side)
+
+    def count(self, source: _Side, octets: int) -> None:
+        """Add to the session's byte counts."""
+        if source is self.client:
+            self.octets_up += octets
+        else:
+            self.octets_down += octets
+
+    def send(self, side: _Side, filled: int) -> None:
+        """Send the first `filled` octets of the shared buffer; keep what the socket does not take."""
+        sent = 0
+        sock = side.sock
+        try:
+            while sent < filled:
+                sent += sock.send(_buffer[sent:filled])
+        except _WAIT:
+            side.unsent = bytes(_buffer[sent:filled])
+            self._watch(side)
+            self._watch(side.peer)
+        except OSError as error:
+            self.aborted(side, error)
+
+    def flush(self, side: _Side) -> bool:
+        """Send what was kept; True when nothing is left and the session still stands."""
+        unsent = memoryview(side.unsent)
+        try:
+            while unsent:
+                unsent = unsent[side.sock.send(unsent) :]
+        except _WAIT:
+            pass
+        except OSError as error:
+            self.aborted(side, error)
+            return False
+        side.unsent = bytes(unsent)
+        if not unsent and side.peer.at_eof:
+            self._pass_on_eof(side.peer)
+        if self.ended is None:
+            self._watch(side)
+            self._watch(side.peer)
+        return not unsent and self.ended is None
+
+    def eof(self, side: _Side) -> None:
+        """A side has sent its last byte."""
+        side.at_eof = True
+        if side.peer.unsent:
+            self._watch(side)
+        else:
+            self._pass_on_eof(side)
+
+    def hung_up(self, side: _Side) -> None:
+        """A side is gone both ways while nothing was read from it."""
+        if side is self.client:
+            self.end(Ended.CLIENT if side.at_eof else Ended.CLIENT_ABORTED)
+        else:
+            self.end(Ended.UPSTREAM_ABORTED)
+
+    def aborted(self, side: _Side, error: OSError) -> None:
+        """A side failed."""
+        if side is self.client:
+            # The mail server must not take what it has for a complete upload.
+            self.upstream.sock.setsockopt(SOL_SOCKET, SO_LINGER, _ABORT)
+            self.end(Ended.CLIENT_ABORTED, error)
+        else:
+            self.end(Ended.UPSTREAM_ABORTED, error)
+
+    def end(self, why: Ended, error: Exception | None = None) -> None:
+        """Close both sides at once; only the first call counts."""
+        if self.ended is not None:
+            return
+        self.ended = why
+        # A close-notify to whoever is gone already is two system calls for nothing.
+        close_socket(self.client.sock, self._poller, polite=why in _POLITE_TO_CLIENT)
+        close_socket(self.upstream.sock, self._poller, polite=why in _POLITE_TO_UPSTREAM)
+        self._poller.wake()
+        self._relay.forget(self)
+        self._owner.session_ended(self, why, error)
+
+    def _pass_on_eof(self, side: _Side) -> None:
+        if side is self.upstream:
+            self.end(Ended.UPSTREAM)
+        elif self.client.tls or self.upstream.tls or self.upstream.at_eof:
+            self.end(Ended.CLIENT)  # no mail client half-closes TLS: it is gone
+        else:
+            # The mail server may still answer what the phone asked last (RFC 9051 LOGOUT, SMTP QUIT).
+            try:
+                self.upstream.sock.shutdown(SHUT_WR)
+            except OSError as error:
+                self.aborted(self.upstream, error)
+                return
+            self._watch(side)
+
+    def _watch(self, side: _Side) -> None:
+        if self.ended is None and side.fd >= 0:
+            reads = not (side.peer.unsent or side.at_eof)
+            self._poller.change(side.fd, (READ if reads else 0) | (WRITE if side.unsent else 0))
+
+
+class Relay:
+    """All live sessions of the process."""
+
+    def __init__(self, poller: Poller) -> None:
+        self._poller = poller
+        self._sessions: set[Relayed] = set()
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def begin(self, client: tuple[socket, bytes], upstream: tuple[socket, bytes], owner: Owner) -> Relayed:
+        """Relay between two non-blocking, watched sockets, each with the octets that go out on it first."""
+        session = Relayed(self, self._poller, owner)
+        self._sessions.add(session)
+        session.start(client, upstream)
+        return session
+
+    def forget(self, session: Relayed) -> None:
+        """A session has ended."""
+        self._sessions.discard(session)
+
+    def tick(self, idle_ticks: int) -> None:
+        """Count one period without traffic for every session; end those with more than `idle_ticks`."""
+        for session in tuple(self._sessions):
+            session.quiet_ticks += 1
+            if session.quiet_ticks > idle_ticks:
+                session.end(Ended.IDLE)
+
+    def sessions(self) -> tuple[Relayed, ...]:
+        """A snapshot."""
+        return tuple(self._sessions)
+
+    def end_all(self, why: Ended) -> None:
+        """End every session now."""
+        for session in self.sessions():
+            session.end(why)

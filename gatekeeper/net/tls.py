@@ -1,0 +1,49 @@
+"""TLS contexts: modern defaults, client certificates from our own device CA only, upstream names verified."""
+
+import ssl
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+
+class ClientCertificates(StrEnum):
+    """Whether phones are asked for a certificate."""
+
+    OFF = "off"
+    REQUEST = "request"
+    REQUIRE = "require"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerTls:
+    """What the listeners present and ask for."""
+
+    certificate: Path
+    private_key: Path
+    client_ca: Path | None = None
+    client_certificates: ClientCertificates = ClientCertificates.OFF
+
+
+def server_context(settings: ServerTls, alpn: str | None = None) -> ssl.SSLContext:
+    """Build a listener's context; raises OSError or ssl.SSLError when a file is missing or does not fit.
+
+    Only the device CA is trusted for client certificates, so that other certificates on a phone are never offered.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(settings.certificate, settings.private_key)
+    context.num_tickets = 1  # phones resume with one; the second would only cost a signature's time and memory
+    if settings.client_certificates is not ClientCertificates.OFF and settings.client_ca is not None:
+        context.load_verify_locations(settings.client_ca)
+        required = settings.client_certificates is ClientCertificates.REQUIRE
+        context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+    if alpn is not None:
+        context.set_alpn_protocols([alpn])
+    return context
+
+
+def client_context(ca: Path | None) -> ssl.SSLContext:
+    """Build the context for dialling the mail server: TLS 1.2 or newer, chain and name verified."""
+    context = ssl.create_default_context(cafile=None if ca is None else str(ca))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context

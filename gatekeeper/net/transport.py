@@ -1,0 +1,293 @@
+"""A lean transport: a non-blocking socket, plain or TLS, with the interface of `asyncio.Transport`.
+
+asyncio's own TLS transport keeps a 256 KiB buffer and two memory BIOs for each connection. Here OpenSSL works on the
+socket itself. Any `asyncio.Protocol` runs on it unchanged; `start_tls` upgrades in place and `detach` gives the socket
+away to the relay.
+
+What holds inside:
+
+* Reading stops before a TLS upgrade, and nothing that was read before is ever delivered after it.
+* What cannot be written yet is kept in one bounded buffer; a peer that does not read is cut off when it is full.
+* `connection_lost` is called exactly once, on the event loop, unless the socket was detached.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from socket import SHUT_WR, SO_ERROR, SOL_SOCKET, socket
+from typing import Any, cast
+
+from gatekeeper.net.poller import READ, WRITE, Poller
+
+READ_OCTETS = 65536
+MAX_UNSENT_OCTETS = 262_144
+"""Replies a client has not read yet, before log-in; nginx and Dovecot keep a few KiB."""
+
+_buffer = memoryview(bytearray(READ_OCTETS))
+"""Shared by all connections of the process: filled and emptied within one `ready` call."""
+
+Upgraded = Callable[[], None]
+
+
+class Transport(asyncio.Transport):
+    """One connection before it is relayed, towards a phone or towards the mail server."""
+
+    __slots__ = (
+        "_closing",
+        "_connecting",
+        "_handshaking",
+        "_loop",
+        "_lost",
+        "_paused",
+        "_poller",
+        "_protocol",
+        "_sock",
+        "_unsent",
+        "_upgraded",
+        "fd",
+    )
+
+    def __init__(
+        self,
+        sock: socket,
+        protocol: asyncio.Protocol,
+        *,
+        poller: Poller,
+        loop: asyncio.AbstractEventLoop,
+        peername: tuple[str, int] | None = None,
+        connecting: bool = False,
+    ) -> None:
+        super().__init__({"peername": peername, "sockname": None})
+        self.fd = sock.fileno()
+        self._sock = sock
+        self._protocol: asyncio.Protocol = protocol
+        self._poller = poller
+        self._loop = loop
+        self._unsent = b""
+        self._connecting = connecting
+        self._handshaking = False
+        self._upgraded: Upgraded | None = None
+        self._paused = False
+        self._closing = False
+        self._lost = False
+        poller.watch(self.fd, WRITE if connecting else READ, self)
+
+    # What a connection's owner calls.
+
+    def start_tls(self, context: ssl.SSLContext, upgraded: Upgraded, server_hostname: str | None = None) -> None:
+        """Begin the handshake on this socket; `upgraded` is called when it is done, `connection_lost` if it fails.
+
+        Towards a phone `server_hostname` is None. What is still unsent goes out first.
+        """
+        self._flush()
+        self._handshaking = True
+        self._upgraded = upgraded
+        try:
+            self._sock = context.wrap_socket(
+                self._sock,
+                server_side=server_hostname is None,
+                server_hostname=server_hostname,
+                do_handshake_on_connect=False,
+                suppress_ragged_eofs=False,
+            )
+        except (OSError, ValueError) as error:  # the peer is gone already
+            self._lose(error)
+            return
+        self._handshake()
+
+    def detach(self) -> tuple[socket, bytes]:
+        """Give away the socket (still watched by the poller) and the bytes not sent yet; nothing is called any more."""
+        self._lost = True
+        unsent, self._unsent = self._unsent, b""
+        del self._protocol  # a cycle that would keep both in memory until the collector comes
+        return self._sock, unsent
+
+    def tls(self) -> ssl.SSLSocket | None:
+        """The TLS socket, when the connection is encrypted."""
+        return self._sock if isinstance(self._sock, ssl.SSLSocket) else None
+
+    # Watched by the poller.
+
+    def ready(self, mask: int) -> bool:
+        """Serve the socket: handshake, flush, then one read."""
+        self._poller.wake()  # whatever comes of it may use the loop: protocols are free to
+        if self._connecting:
+            self._connected()
+            return False
+        if self._handshaking:
+            self._handshake()
+            return False
+        if mask & WRITE:
+            self._flush()
+        if mask & ~WRITE and not self._lost:
+            if self._paused:
+                self._lose(ConnectionResetError("peer went away"))  # only errors and hang-ups are reported then
+            else:
+                self._read()
+        return False
+
+    def failed(self, error: Exception) -> None:
+        """Close after an unexpected error; the protocol's owner logs it."""
+        self._lose(error)
+
+    def _connected(self) -> None:
+        error = self._sock.getsockopt(SOL_SOCKET, SO_ERROR)
+        if error:
+            self._lose(OSError(error, "cannot connect"))
+            return
+        self._connecting = False
+        self._watch()
+        self._protocol.connection_made(self)
+
+    def _handshake(self) -> None:
+        try:
+            cast("ssl.SSLSocket", self._sock).do_handshake()
+        except ssl.SSLWantReadError:
+            self._poller.change(self.fd, READ)
+            return
+        except ssl.SSLWantWriteError:
+            self._poller.change(self.fd, WRITE)
+            return
+        except OSError as error:
+            self._lose(error)
+            return
+        self._handshaking = False
+        upgraded, self._upgraded = self._upgraded, None
+        self._watch()
+        if upgraded is not None:
+            upgraded()
+
+    def _read(self) -> None:
+        try:
+            count = self._sock.recv_into(_buffer)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._lose(error)
+            return
+        if count:
+            self._protocol.data_received(bytes(_buffer[:count]))
+            return
+        self._protocol.eof_received()
+        self._lose(None)
+
+    def _flush(self) -> None:
+        while self._unsent:
+            try:
+                sent = self._sock.send(self._unsent)
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError, InterruptedError):
+                break
+            except OSError as error:
+                self._lose(error)
+                return
+            self._unsent = self._unsent[sent:]
+        if not self._unsent and self._closing:
+            self._lose(None)
+        elif not self._lost:
+            self._watch()
+
+    def _watch(self) -> None:
+        if not self._lost:
+            self._poller.change(self.fd, (0 if self._paused else READ) | (WRITE if self._unsent else 0))
+
+    def _lose(self, error: Exception | None) -> None:
+        if self._lost:
+            return
+        self._lost = True
+        self._closing = True
+        self._unsent = b""
+        close_socket(self._sock, self._poller, polite=error is None and not self._handshaking)
+        self._loop.call_soon(self._protocol.connection_lost, error)
+
+    # asyncio.Transport.
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send what the socket takes now and keep the rest."""
+        if self._lost or not data:
+            return
+        if self._unsent or self._handshaking:
+            self._unsent += bytes(data)
+        else:
+            self._unsent = bytes(data)
+            self._flush()
+        if len(self._unsent) > MAX_UNSENT_OCTETS:
+            self._lose(ConnectionAbortedError("peer does not read"))
+
+    def close(self) -> None:
+        """Close when everything is sent."""
+        if self._lost or self._closing:
+            return
+        self._closing = True
+        self.pause_reading()
+        if not self._unsent:
+            self._lose(None)
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._lose(ConnectionAbortedError("aborted"))
+
+    def is_closing(self) -> bool:
+        """Whether `close`, `abort` or the peer ended the connection."""
+        return self._closing or self._lost
+
+    def pause_reading(self) -> None:
+        """Stop delivering data; a peer that goes away is still noticed."""
+        self._paused = True
+        if not self._handshaking:
+            self._watch()
+
+    def resume_reading(self) -> None:
+        """Deliver data again."""
+        self._paused = False
+        if not self._handshaking:
+            self._watch()
+
+    def is_reading(self) -> bool:
+        """Whether data is delivered."""
+        return not (self._paused or self._closing)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Deliver to another protocol from now on."""
+        self._protocol = cast("asyncio.Protocol", protocol)
+
+    def get_protocol(self) -> asyncio.Protocol:
+        """The protocol that is delivered to."""
+        return self._protocol
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """`peername`, `sslcontext`, `ssl_object`, `cipher`, `socket`."""
+        tls = self.tls()
+        if name == "ssl_object":
+            return tls or default
+        if name == "sslcontext":
+            return tls.context if tls else default
+        if name == "socket":
+            return self._sock
+        return super().get_extra_info(name, default)
+
+    def get_write_buffer_size(self) -> int:
+        """Octets kept for the peer."""
+        return len(self._unsent)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Accepted and without effect: the buffer is bounded by `MAX_UNSENT_OCTETS`."""
+
+    def can_write_eof(self) -> bool:
+        """A TLS connection cannot be half-closed."""
+        return self.tls() is None
+
+    def write_eof(self) -> None:
+        """Half-close a plain connection."""
+        if self.tls() is None and not self._lost:
+            self._sock.shutdown(SHUT_WR)
+
+
+def close_socket(sock: socket, poller: Poller, *, polite: bool) -> None:
+    """Stop watching and close, with a TLS close-notify when `polite` (never waiting for the peer's)."""
+    poller.forget(sock.fileno())
+    try:
+        if polite and isinstance(sock, ssl.SSLSocket):
+            sock.unwrap()
+    except (OSError, ValueError):
+        pass  # the peer may be gone, or has not answered: closing is all that is left to do
+    sock.close()
