@@ -1,0 +1,315 @@
+"""Admission: identify, decide, record, and only then let through.
+
+What holds inside:
+
+* `answer` is called exactly once for each claim, on the event loop, and never before the record of the decision is
+  durable. A decision that cannot be recorded is a fault: nobody is admitted on a promise.
+* What cannot be looked up is a fault as well; a fault is told as a temporary failure, never as a verdict.
+* The usual log-in takes no await: everything it needs is in memory.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from gatekeeper.audit.event import Event, EventCode
+from gatekeeper.decision.decide import decide
+from gatekeeper.decision.message import ascii_line, render
+from gatekeeper.decision.policy import Policy
+from gatekeeper.domain.decision import Decision, Reason, Verdict
+from gatekeeper.domain.posture import PostureState, Subject
+from gatekeeper.domain.request import ClientCertificate, Connection, Request
+from gatekeeper.gate.identify import BindingSettings, identify, identify_now
+from gatekeeper.gate.sessions import Admission, LiveSessions
+from gatekeeper.ports.audit import AuditLog
+from gatekeeper.ports.clock import Clock
+from gatekeeper.ports.devices import DeviceChange, Devices, Unavailable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A client whose credentials the mail server has just accepted."""
+
+    connection: Connection
+    account: str
+    """Canonical."""
+    mechanism: str
+    certificate: ClientCertificate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The session may begin."""
+
+    admission: Admission
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The policy says no."""
+
+    decision: Decision
+    text: str
+    """What the person is told: one line, at most 400 octets, no control characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Faulted:
+    """A fault of ours: the client gets a temporary failure with a fixed text."""
+
+    reason: str
+    """For operators."""
+
+
+Answer = Admitted | Refused | Faulted
+Answered = Callable[[Answer], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateSettings:
+    """How the gate is run."""
+
+    binding: BindingSettings
+    check_url: str = ""
+    """Where a person can see why and ask for a new check."""
+    lookup_timeout_s: float = 5.0
+    undecided_grace: timedelta = timedelta(minutes=5)
+    """How long a live session whose state cannot be looked up may go on."""
+
+
+class Gate:
+    """Decides about sessions: new ones when they are claimed, open ones when something changes."""
+
+    def __init__(
+        self, *, settings: GateSettings, policy: Policy, devices: Devices, audit: AuditLog, clock: Clock
+    ) -> None:
+        self.settings = settings
+        self.policy = policy
+        self.sessions = LiveSessions()
+        self._devices = devices
+        self._audit = audit
+        self._clock = clock
+        self._tasks: asyncio.TaskGroup | None = None
+        self._undecided: dict[Admission, datetime] = {}
+        """Open sessions that could not be looked up, and since when."""
+        self.decided: Callable[[Request, Decision], None] = _nobody
+        """Observer of every recorded decision, for metrics."""
+        devices.subscribe(self.devices_changed)
+
+    def run_in(self, tasks: asyncio.TaskGroup) -> None:
+        """Give the parent of the tasks that ask the store."""
+        self._tasks = tasks
+
+    # New sessions.
+
+    def admit(self, claim: Claim, answer: Answered) -> None:
+        """Decide about a new session."""
+        if not self._audit.writable:
+            answer(Faulted("the audit log cannot be written"))
+            return
+        subject = identify_now(self.settings.binding, self._devices, claim.account, claim.certificate)
+        if subject is not None:
+            self._decide_new(claim, subject, answer)
+        elif self._tasks is None:
+            answer(Faulted("shutting down"))
+        else:
+            self._tasks.create_task(self._look_up(claim, answer), name=f"identify {claim.connection.conn}")
+
+    async def _look_up(self, claim: Claim, answer: Answered) -> None:
+        try:
+            async with asyncio.timeout(self.settings.lookup_timeout_s):
+                subject = await identify(self.settings.binding, self._devices, claim.account, claim.certificate)
+        except (Unavailable, TimeoutError) as error:
+            answer(self._faulted(claim, f"devices cannot be looked up: {error}"))
+            return
+        self._decide_new(claim, subject, answer)
+
+    def _decide_new(self, claim: Claim, subject: Subject, answer: Answered) -> None:
+        request = Request(account=claim.account, protocol=claim.connection.protocol, listener=claim.connection.listener)
+        decision = decide(self.policy, subject, request, self._clock.now())
+
+        def recorded(durable: bool) -> None:
+            if not durable:
+                answer(Faulted("the decision could not be recorded"))
+                return
+            self.decided(request, decision)
+            if decision.verdict.admits:
+                answer(Admitted(self._begin(claim, request, decision)))
+            else:
+                answer(Refused(decision, self.text(decision)))
+
+        self._audit.append(_decided(claim, decision, self._clock), recorded)
+
+    def _begin(self, claim: Claim, request: Request, decision: Decision) -> Admission:
+        admission = Admission(
+            connection=claim.connection,
+            request=request,
+            certificate=claim.certificate,
+            mechanism=claim.mechanism,
+            decision=decision,
+        )
+        self.sessions.add(admission)
+        return admission
+
+    def _faulted(self, claim: Claim, reason: str) -> Faulted:
+        self._audit.append(
+            Event(
+                code=EventCode.GATE_FAULT,
+                time=self._clock.now(),
+                connection=claim.connection,
+                account=claim.account,
+                mechanism=claim.mechanism,
+                message="Mail sign-in refused for now: a fault of the gate",
+                detail={"fault": reason},
+            )
+        )
+        return Faulted(reason)
+
+    def text(self, decision: Decision) -> str:
+        """The words for the person whose session is refused."""
+        if decision.message is None:
+            return "Mail is paused on this device."
+        words = render(
+            decision.message, app=decision.app_name, check_url=self.settings.check_url, deadline=decision.deadline
+        )
+        return ascii_line(" ".join(words))
+
+    # Open sessions.
+
+    def replace_policy(self, policy: Policy) -> None:
+        """Put another policy in force; every open session is decided again."""
+        self.policy = policy
+        self._decide_again(self.sessions.all())
+
+    def devices_changed(self, changes: tuple[DeviceChange, ...]) -> None:
+        """Something about devices changed: decide again about the sessions it concerns."""
+        accounts = frozenset(change.account for change in changes)
+        device_ids = frozenset(change.device_id for change in changes)
+        self._decide_again(self.sessions.concerned(accounts, device_ids))
+
+    def tick(self) -> None:
+        """Called about every quarter of a second: decide again about what has expired or could not be looked up."""
+        now = self._clock.now()
+        self._decide_again(self.sessions.due(now))
+        if self._undecided:
+            self._decide_again(tuple(self._undecided))
+
+    def _decide_again(self, admissions: tuple[Admission, ...]) -> None:
+        for admission in admissions:
+            if admission.revoked:
+                continue
+            subject = identify_now(
+                self.settings.binding, self._devices, admission.request.account, admission.certificate
+            )
+            if subject is not None:
+                self._apply(admission, subject)
+            elif self._tasks is not None and not admission.in_question:
+                admission.in_question = True
+                self._tasks.create_task(
+                    self._look_up_again(admission), name=f"identify again {admission.connection.conn}"
+                )
+
+    async def _look_up_again(self, admission: Admission) -> None:
+        try:
+            async with asyncio.timeout(self.settings.lookup_timeout_s):
+                subject = await identify(
+                    self.settings.binding, self._devices, admission.request.account, admission.certificate
+                )
+        except (Unavailable, TimeoutError):
+            self._undecidable(admission)
+            return
+        finally:
+            admission.in_question = False
+        self._apply(admission, subject)
+
+    def _undecidable(self, admission: Admission) -> None:
+        """Keep the session for a while, for a fault of ours is not the person's; but not for ever."""
+        since = self._undecided.setdefault(admission, self._clock.now())
+        if self._clock.now() - since > self.settings.undecided_grace:
+            self._revoke(admission, replace(admission.decision, verdict=Verdict.UNAVAILABLE, valid_until=None))
+
+    def _apply(self, admission: Admission, subject: Subject) -> None:
+        if admission.revoked:
+            return
+        self._undecided.pop(admission, None)
+        decision = decide(self.policy, subject, admission.request, self._clock.now())
+        if decision.verdict.admits:
+            admission.decision = decision
+            self.sessions.expect(decision.valid_until)
+        else:
+            self._revoke(admission, decision)
+
+    def _revoke(self, admission: Admission, decision: Decision) -> None:
+        self._undecided.pop(admission, None)
+        admission.revoked = True
+        admission.decision = decision
+        self.decided(admission.request, decision)
+        admission.cut()
+
+    def ended(self, admission: Admission, detail: Mapping[str, str | int]) -> None:
+        """A session is over: its terminal record, of its own accord or revoked."""
+        self.sessions.discard(admission)
+        self._undecided.pop(admission, None)
+        revoked = admission.revoked
+        self._audit.append(
+            Event(
+                code=EventCode.SESSION_REVOKED if revoked else EventCode.SESSION_ENDED,
+                time=self._clock.now(),
+                connection=admission.connection,
+                account=admission.request.account,
+                mechanism=admission.mechanism,
+                decision=admission.decision if revoked else None,
+                message="Open mail session cut: it no longer stands" if revoked else "Mail session ended",
+                detail=detail,
+            )
+        )
+
+
+def _nobody(_request: Request, _decision: Decision) -> None:
+    """Observe nothing."""
+
+
+_BLOCKED = {
+    PostureState.DENIED: EventCode.BLOCKED_APP,
+    PostureState.STALE: EventCode.BLOCKED_STALE,
+    PostureState.UNKNOWN: EventCode.BLOCKED_UNKNOWN_DEVICE,
+    PostureState.INSUFFICIENT: EventCode.BLOCKED_INSUFFICIENT,
+    PostureState.INVALID: EventCode.BLOCKED_INVALID,
+    PostureState.CLEAN: EventCode.BLOCKED_APP,
+}
+
+
+def _code(decision: Decision) -> EventCode:
+    match decision.verdict:
+        case Verdict.WARN:
+            return EventCode.SESSION_WARNED
+        case Verdict.ALLOW:
+            return EventCode.WOULD_BLOCK if decision.phase is not None else EventCode.SESSION_ALLOWED
+        case _:
+            return EventCode.BLOCKED_STALE if Reason.NO_EVIDENCE in decision.reasons else _BLOCKED[decision.posture]
+
+
+_MESSAGES = {
+    EventCode.SESSION_ALLOWED: "Mail sign-in allowed",
+    EventCode.SESSION_WARNED: "Mail sign-in allowed with a warning",
+    EventCode.WOULD_BLOCK: "Mail sign-in allowed; a rule under observation would refuse it",
+    EventCode.BLOCKED_APP: "Mail sign-in refused: a denied app is installed",
+    EventCode.BLOCKED_STALE: "Mail sign-in refused: the evidence is too old or absent",
+    EventCode.BLOCKED_UNKNOWN_DEVICE: "Mail sign-in refused: unknown device",
+    EventCode.BLOCKED_INSUFFICIENT: "Mail sign-in refused: the evidence cannot prove that no denied app is installed",
+    EventCode.BLOCKED_INVALID: "Mail sign-in refused: the evidence is invalid",
+}
+
+
+def _decided(claim: Claim, decision: Decision, clock: Clock) -> Event:
+    code = _code(decision)
+    return Event(
+        code=code,
+        time=clock.now(),
+        connection=claim.connection,
+        account=claim.account,
+        mechanism=claim.mechanism,
+        decision=decision,
+        message=_MESSAGES[code],
+    )
