@@ -18,7 +18,7 @@ from gatekeeper.decision.decide import decide
 from gatekeeper.decision.message import ascii_line, render
 from gatekeeper.decision.policy import Policy
 from gatekeeper.domain.decision import Decision, Reason, Verdict
-from gatekeeper.domain.posture import PostureState, Subject
+from gatekeeper.domain.posture import Subject
 from gatekeeper.domain.request import ClientCertificate, Connection, Request
 from gatekeeper.gate.identify import BindingSettings, identify, identify_now
 from gatekeeper.gate.sessions import Admission, LiveSessions
@@ -271,13 +271,15 @@ def _nobody(_request: Request, _decision: Decision) -> None:
 
 
 _BLOCKED = {
-    PostureState.DENIED: EventCode.BLOCKED_APP,
-    PostureState.STALE: EventCode.BLOCKED_STALE,
-    PostureState.UNKNOWN: EventCode.BLOCKED_UNKNOWN_DEVICE,
-    PostureState.INSUFFICIENT: EventCode.BLOCKED_INSUFFICIENT,
-    PostureState.INVALID: EventCode.BLOCKED_INVALID,
-    PostureState.CLEAN: EventCode.BLOCKED_APP,
+    Reason.APP_MATCH: EventCode.BLOCKED_APP,
+    Reason.APP_MATCH_UNCERTAIN: EventCode.BLOCKED_APP,
+    Reason.STALE: EventCode.BLOCKED_STALE,
+    Reason.NO_EVIDENCE: EventCode.BLOCKED_STALE,
+    Reason.UNKNOWN_DEVICE: EventCode.BLOCKED_UNKNOWN_DEVICE,
+    Reason.DEVICE_OF_ANOTHER_USER: EventCode.BLOCKED_UNKNOWN_DEVICE,
+    Reason.INSUFFICIENT: EventCode.BLOCKED_INSUFFICIENT,
 }
+"""By the strongest reason: a phone may have a denied app under observation and be blocked for something else."""
 
 
 def _code(decision: Decision) -> EventCode:
@@ -287,7 +289,7 @@ def _code(decision: Decision) -> EventCode:
         case Verdict.ALLOW:
             return EventCode.WOULD_BLOCK if decision.phase is not None else EventCode.SESSION_ALLOWED
         case _:
-            return EventCode.BLOCKED_STALE if Reason.NO_EVIDENCE in decision.reasons else _BLOCKED[decision.posture]
+            return _BLOCKED.get(decision.reasons[0], EventCode.BLOCKED_INVALID)
 
 
 _MESSAGES = {

@@ -1,0 +1,121 @@
+"""CPU microseconds for one `decide`: 200 rules against a phone with 300 apps. `--json` for machines.
+
+Rules are mixed: exact ids, globs, version ranges, signers. Phones are clean (the usual case), carry one denied app, or
+come with a list that knows no signers (what an MDM of iPhones reports).
+"""
+
+import argparse
+import hashlib
+import json
+import statistics
+import time
+import timeit
+from datetime import UTC, datetime, timedelta
+
+from gatekeeper.decision.decide import decide
+from gatekeeper.decision.policy import Policy
+from gatekeeper.decision.schema import parse_policy
+from gatekeeper.domain.app import App, AppList
+from gatekeeper.domain.device import Device, DeviceClass, DeviceId, Ownership, Platform
+from gatekeeper.domain.posture import Assurance, AttestationResult, Binding, Posture, Scope, Subject
+from gatekeeper.domain.request import MailProtocol, Request
+
+RULES, APPS = 200, 300
+NOW = datetime(2020, 7, 10, 18, tzinfo=UTC)
+
+
+def word(number: int) -> str:
+    """A label as app ids have them: letters, the same on every run."""
+    return hashlib.sha256(str(number).encode()).hexdigest()[:9].translate(str.maketrans("0123456789", "ghijklmnop"))
+
+
+def matcher(number: int) -> str:
+    platform = 'platform = "android", ' if number % 2 else ""
+    match number % 100:
+        case 0:
+            return f'{platform}id = "com.{word(-number)}*"'  # less than two whole labels
+        case 4:
+            return f'{platform}id = "com.google.{word(-number)}.*"'  # a beginning that every phone has
+    match number % 20:
+        case 0 | 1 | 2 | 3 | 4:
+            return f'{platform}id = "com.{word(-number)}.*"'
+        case 5 | 6 | 7 | 8:
+            return f'{platform}id = "com.old{number}.app", version = ">=1.0,<2.3 || code<2023705000"'
+        case 9 | 10:
+            return f'{platform}signer_sha256 = "{number:064x}"'
+        case 11:
+            return f'{platform}id = "com.known{number}.app", signer_sha256 = "{number:064x}"'
+        case _:
+            return f'{platform}id = "com.denied{number}.app"'
+
+
+def policy(*, leading_wildcard: bool = False) -> Policy:
+    matchers = [matcher(number) for number in range(RULES)]
+    if leading_wildcard:
+        matchers[7] = f'id = "*.{word(-7)}*"'  # nothing to index by
+    rules = "\n".join(
+        f'[[rule]]\nid = "r{number}"\napps = [{{ {each} }}]\n'
+        'scope = { device_class = ["mobile"], not_users = ["ciso@example.com"] }\n'
+        'phases = { warn = "2020-07-10T09:00:00Z", enforce = "2020-07-10T17:00:00Z" }'
+        for number, each in enumerate(matchers)
+    )
+    return parse_policy(f"schema = 1\n{rules}\n".encode(), source="benchmark")
+
+
+def subject(*, denied: bool = False, signers: bool = True) -> Subject:
+    apps = [
+        App(
+            id=f"com.{'google' if number % 5 == 0 else word(number)}.{word(number + 1000)}",
+            name=word(number + 1000).title(),
+            version=f"{number}.1.2",
+            version_code=2020000000 + number,
+            signer_sha256=(f"{number + 10_000:064x}",) if signers else (),
+        )
+        for number in range(APPS - denied)
+    ]
+    if denied:
+        apps.append(App(id="com.denied13.app", name="Denied", version="1.0", signer_sha256=(f"{1:064x}",)))
+    device = Device(
+        device_id=DeviceId("ph-001"), account="alice@example.com", platform=Platform.ANDROID,
+        device_class=DeviceClass.MOBILE, ownership=Ownership.COMPANY,
+    )  # fmt: skip
+    result = AttestationResult(
+        source="mdm", scope=Scope.FULL, complete=True, collected_at=NOW - timedelta(hours=1), evidence_sha256="0" * 64,
+        apps=AppList(apps),
+    )  # fmt: skip
+    binding = Binding(assurance=Assurance.USER, method="user")
+    return Subject(binding=binding, postures=(Posture(device=device, result=result),))
+
+
+def measure(the_policy: Policy, the_subject: Subject, *, repeat: int, number: int) -> dict[str, float]:
+    """Median and best of `repeat` runs of `number` calls, in microseconds a call."""
+    request = Request(account="alice@example.com", protocol=MailProtocol.IMAP, listener="imaps")
+    runs = timeit.repeat(
+        lambda: decide(the_policy, the_subject, request, NOW), timer=time.process_time, repeat=repeat, number=number
+    )
+    return {name: round(pick(runs) / number * 1e6, 2) for name, pick in (("median", statistics.median), ("best", min))}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    cases = {
+        "clean": (policy(), subject()),
+        "denied": (policy(), subject(denied=True)),
+        "clean, a rule `*.name*`": (policy(leading_wildcard=True), subject()),
+        "signers not known": (policy(), subject(signers=False)),
+    }
+    repeat, number = (3, 500) if options.quick else (31, 1000)
+    figures = {name: measure(*case, repeat=repeat, number=number) for name, case in cases.items()}
+    if options.json:
+        print(json.dumps({"rules": RULES, "apps": APPS, "us_per_decide": figures}))
+        return
+    print(f"decide: {RULES} rules x {APPS} apps, CPU microseconds (median of {repeat} runs, best)")
+    for name, figure in figures.items():
+        print(f"  {name:<26} {figure['median']:7.1f} {figure['best']:7.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""`explain`: a decision in plain sentences for a help desk, with every rule that touched the device.
+
+Says the same as `decide`, because it asks the same judgements. It names denied apps and conditions of rules, never
+another app of the list.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+
+from gatekeeper.decision.decide import decide, judged_by
+from gatekeeper.decision.index import Match
+from gatekeeper.decision.judgement import Judgement, judge, later
+from gatekeeper.decision.policy import Exemption, Phases, Policy, Rule
+from gatekeeper.decision.scope import names, scope_terms
+from gatekeeper.domain.decision import Decision, Phase, Reason, Verdict
+from gatekeeper.domain.posture import Assurance, AttestationResult, Posture, Subject
+from gatekeeper.domain.request import Request
+
+_VERDICTS = {
+    Verdict.ALLOW: "goes through",
+    Verdict.WARN: "goes through with a warning",
+    Verdict.QUARANTINE: "is quarantined",
+    Verdict.BLOCK: "is blocked",
+    Verdict.UNAVAILABLE: "cannot be judged now",
+}
+_REASONS = {
+    Reason.CLEAN: "no rule and no default applies",
+    Reason.APP_MATCH: "a denied app is on the device",
+    Reason.APP_MATCH_UNCERTAIN: "an app is on the device that may be a denied one; what is not known counts as yes",
+    Reason.UNKNOWN_DEVICE: "no registered device is known for this session",
+    Reason.DEVICE_OF_ANOTHER_USER: "the device is registered to another account",
+    Reason.NO_EVIDENCE: "the device never sent any evidence",
+    Reason.STALE: "the evidence is too old to prove that an app is absent",
+    Reason.INSUFFICIENT: "the list cannot prove that an app is absent",
+    Reason.EXEMPT: "an exemption takes a matching rule away",
+}
+_PHASES = {Phase.OBSERVE: "is only recorded", Phase.WARN: "warns", Phase.ENFORCE: "blocks"}
+_ANSWERS = {True: "true", False: "false", None: "not known"}
+
+
+def explain(policy: Policy, subject: Subject, request: Request, now: datetime) -> tuple[str, ...]:
+    """Sentences: the outcome and what to do, then device by device with evidence, rules and exemptions."""
+    decision = decide(policy, subject, request, now)
+    lines = list(_outcome(decision, subject, request))
+    postures = judged_by(subject)
+    for posture in postures:
+        lines.extend(_device(policy, judge(policy, posture, request, now), request, now))
+    left_out = [posture.device.device_id for posture in subject.postures if posture not in postures]
+    if left_out:
+        lines.append(
+            f"Not judged, because a session that is tied to a user only is judged by mobile devices: {_list(left_out)}."
+        )
+    return tuple(lines)
+
+
+def _outcome(decision: Decision, subject: Subject, request: Request) -> Iterator[str]:
+    reasons = _list(_REASONS[reason] for reason in decision.reasons)
+    yield f"{request.account} over {request.protocol} {_VERDICTS[decision.verdict]}: {reasons}."
+    binding = subject.binding
+    if binding.assurance is Assurance.USER:
+        yield "The session is tied to the user only, so all mobile devices of that user count."
+    else:
+        yield f"The session is tied to a device by {binding.method} ({binding.assurance})."
+    if decision.reasons == (Reason.UNKNOWN_DEVICE,):
+        named = f"Device `{decision.device_id}`" if decision.device_id else "A mobile device of this user"
+        yield f"{named} is not registered."
+    if decision.deadline is not None:
+        yield f"From {_at(decision.deadline)} on mail is blocked unless that changes."
+    if decision.message is not None:
+        yield f"What to do: {decision.message.fix}"
+    if decision.valid_until is not None:
+        yield f"Time alone can change this at {_at(decision.valid_until)}."
+
+
+def _device(policy: Policy, judgement: Judgement, request: Request, now: datetime) -> Iterator[str]:
+    device = judgement.posture.device
+    ownership = device.ownership or "ownership not known"
+    yield (
+        f"Device {device.device_id} of {device.account} ({device.platform}, {device.device_class}, {ownership})"
+        f" is {judgement.state}, which alone {_VERDICTS[judgement.verdict]}."
+    )
+    result = judgement.posture.result
+    if result is None:
+        yield "  It has never sent any evidence."
+        return
+    yield from _evidence(policy, result, now)
+    found = policy.indexes[device.platform].find(result.apps)
+    for position, matches in found.items():
+        yield from _rule(policy, policy.rules[position], matches, judgement.posture, request, now)
+    for rule in judgement.unanswered:
+        yield f"  Rule {_named(rule)} asks for a name, publisher or signer that the list does not have for every app."
+    if not found and not judgement.unanswered:
+        yield "  No rule means any app on its list."
+
+
+def _evidence(policy: Policy, result: AttestationResult, now: datetime) -> Iterator[str]:
+    stale_at = later(result.collected_at, policy.defaults.evidence_max_age)
+    freshness = f"stale since {_at(stale_at)}" if now >= stale_at else f"fresh until {_at(stale_at)}"
+    age = _age(now - result.collected_at)
+    yield (
+        f"  Evidence from {result.source}, collected {_at(result.collected_at)} ({age} ago), is {freshness};"
+        f" {len(result.apps)} apps, scope {result.scope}, {'complete' if result.complete else 'incomplete'}."
+    )
+    if not result.proves_absence:
+        yield "  Such a list shows what is there, but cannot prove that an app is absent."
+
+
+def _rule(
+    policy: Policy, rule: Rule, matches: list[Match], posture: Posture, request: Request, now: datetime
+) -> Iterator[str]:
+    yield f"  Rule {_named(rule)} means {_list(map(_match, matches))}."
+    if rule.reason:
+        yield f"    Reason of the rule: {rule.reason}."
+    terms = scope_terms(policy, rule.scope, request.account, posture.device, request.protocol)
+    if terms:
+        yield f"    Its scope: {_list(f'{name} is {_ANSWERS[holds]}' for name, holds in terms)}."
+    if any(holds is False for _, holds in terms):
+        yield "    So it is not for this session."
+        return
+    yield f"    {_phase(rule.phases, now)}"
+    for exemption in policy.exemptions_of.get(rule.id, ()):
+        if names(policy, exemption, request.account, posture.device):
+            yield f"    {_exemption(exemption, now)}"
+
+
+def _named(rule: Rule) -> str:
+    return f"{rule.id} ({rule.title})" if rule.title != rule.id else rule.id
+
+
+def _match(match: Match) -> str:
+    app = match.app
+    label = f"{app.id} ({app.name})" if app.name else app.id
+    if match.is_certain:
+        return label
+    return f"{label}, whose {' and '.join(match.matcher.unknowns(app))} is not known"
+
+
+def _phase(phases: Phases, now: datetime) -> str:
+    phase = phases.at(now)
+    begins = {Phase.OBSERVE: phases.observe, Phase.WARN: phases.warn, Phase.ENFORCE: phases.enforce}
+    coming = [f"{_PHASES[each]} from {_at(begin)} on" for each, begin in begins.items() if begin and begin > now]
+    begin = begins[phase] if phase else None
+    present = f"It {_PHASES[phase]} since {_at(begin)}" if phase and begin else "It does nothing yet"
+    return f"{present}; it {_list(coming)}." if coming else f"{present}."
+
+
+def _exemption(exemption: Exemption, now: datetime) -> str:
+    approved = f"approved by {_list(exemption.approved_by)}: {exemption.reason}"
+    if now < exemption.expires:
+        return f"Exemption {exemption.id} takes it away until {_at(exemption.expires)} ({approved})."
+    return f"Exemption {exemption.id} expired at {_at(exemption.expires)} ({approved})."
+
+
+def _list(parts: Iterable[str]) -> str:
+    return "; ".join(parts)
+
+
+def _at(instant: datetime) -> str:
+    return instant.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _age(age: timedelta) -> str:
+    minutes = max(int(age.total_seconds()) // 60, 0)
+    days, hours = divmod(minutes // 60, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min"

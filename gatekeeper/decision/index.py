@@ -1,0 +1,154 @@
+"""All app matchers of a policy for one platform, indexed so that a device costs set intersections instead of loops.
+
+INVARIANT: `find` and `blind` answer what judging every app by every matcher would answer (a property test compares).
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from gatekeeper.decision.matcher import AppMatcher, Finding
+from gatekeeper.decision.patterns import Pattern
+from gatekeeper.domain.app import App, AppList
+
+Entry = tuple[int, AppMatcher]
+"""Position of the rule in the policy, and one of its matchers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """An app that a rule means."""
+
+    app: App
+    matcher: AppMatcher
+    is_certain: bool
+
+
+class Index:
+    """Immutable once built; one per platform and policy."""
+
+    __slots__ = (
+        "_blind",
+        "_by_head",
+        "_by_key",
+        "_by_name",
+        "_by_publisher",
+        "_by_signer",
+        "_heads",
+        "_keys",
+        "_names",
+        "_prefixes",
+        "_publishers",
+        "_signers",
+        "_slow",
+    )
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self._by_key: dict[str, list[Entry]] = {}
+        self._by_head: dict[str, list[tuple[str, Entry]]] = {}
+        self._by_name: dict[str, list[Entry]] = {}
+        self._by_publisher: dict[str, list[Entry]] = {}
+        self._by_signer: dict[str, list[Entry]] = {}
+        self._prefixes: list[tuple[str, Entry]] = []
+        """Patterns of ids that begin with less than two whole labels."""
+        self._slow: list[tuple[str, Entry]] = []
+        """Patterns that begin with a wildcard or are not of ids; the literal must occur in `AppList.text`."""
+        self._blind: dict[frozenset[str], list[Entry]] = {}
+        """By the attributes without which the matcher is blind."""
+        for entry in entries:
+            self._add(entry)
+        # Two frozensets intersect by walking the smaller one; a dict's keys would always walk the other.
+        self._keys = frozenset(self._by_key)
+        self._heads = frozenset(self._by_head)
+        self._signers = frozenset(self._by_signer)
+        self._names = frozenset(self._by_name)
+        self._publishers = frozenset(self._by_publisher)
+
+    def _add(self, entry: Entry) -> None:
+        matcher = entry[1]
+        if matcher.id is not None:
+            self._add_id(matcher.id, entry)
+            return
+        # Without an id one condition that holds is enough for an uncertain match: the entry is filed under each.
+        for signer in matcher.signer_sha256:
+            self._by_signer.setdefault(signer, []).append(entry)
+        for pattern, index in ((matcher.name, self._by_name), (matcher.publisher, self._by_publisher)):
+            if pattern is None:
+                continue
+            if pattern.is_exact:
+                index.setdefault(pattern.text, []).append(entry)
+            else:
+                self._slow.append((pattern.literal, entry))
+        self._blind.setdefault(matcher.blind_without, []).append(entry)
+
+    def _add_id(self, pattern: Pattern, entry: Entry) -> None:
+        if pattern.is_exact:
+            self._by_key.setdefault(pattern.text, []).append(entry)
+        elif pattern.head is not None:
+            self._by_head.setdefault(pattern.head, []).append((pattern.prefix, entry))
+        elif pattern.prefix:
+            self._prefixes.append((pattern.prefix, entry))
+        else:
+            self._slow.append((pattern.literal, entry))
+
+    def find(self, apps: AppList) -> dict[int, list[Match]]:
+        """Position of the rule -> the apps it means, by id; only rules with a match."""
+        found: dict[int, dict[int, Match]] = {}
+        for key in self._keys & apps.keys:
+            for entry in self._by_key[key]:
+                _note(found, entry, apps.by_key[key])
+        prefixed = self._prefixes
+        for head in self._heads & apps.heads:
+            prefixed = prefixed + self._by_head[head]
+        if prefixed:
+            _find_by_prefix(prefixed, apps, found)
+        if self._blind or self._slow:
+            self._find_by_other_attributes(apps, found)
+        return {position: _in_order(found[position].values()) for position in sorted(found)} if found else {}
+
+    def _find_by_other_attributes(self, apps: AppList, found: dict[int, dict[int, Match]]) -> None:
+        """The matchers without an id, and patterns that begin with a wildcard: every app is a candidate then."""
+        hits = [self._by_signer[signer] for signer in self._signers & apps.signers]
+        hits += [self._by_name[name] for name in self._names & apps.names]
+        hits += [self._by_publisher[publisher] for publisher in self._publishers & apps.publishers]
+        for entries in hits:
+            for entry in entries:
+                _note(found, entry, apps.apps)
+        for literal, entry in self._slow:
+            if literal in apps.text:
+                _note(found, entry, apps.apps)
+
+    def blind(self, apps: AppList) -> Iterator[int]:
+        """Positions of the rules that this list cannot answer; a rule can come more than once."""
+        for attributes, entries in self._blind.items():
+            if attributes <= apps.lacks:
+                for position, matcher in entries:
+                    if any(matcher.judge(app) is Finding.BLIND for app in apps.apps):
+                        yield position
+
+
+def _find_by_prefix(prefixed: Iterable[tuple[str, Entry]], apps: AppList, found: dict[int, dict[int, Match]]) -> None:
+    ordered = apps.ordered
+    end = len(ordered)
+    for prefix, entry in prefixed:
+        place = bisect_left(ordered, prefix)
+        while place < end and ordered[place].startswith(prefix):
+            _note(found, entry, apps.by_key[ordered[place]])
+            place += 1
+
+
+def _note(found: dict[int, dict[int, Match]], entry: Entry, apps: Iterable[App]) -> None:
+    position, matcher = entry
+    for app in apps:
+        finding = matcher.judge(app)
+        if finding is Finding.NO or finding is Finding.BLIND:
+            continue
+        matches = found.setdefault(position, {})
+        known = matches.get(id(app))
+        if known is None or (finding is Finding.CERTAIN and not known.is_certain):
+            matches[id(app)] = Match(app, matcher, finding is Finding.CERTAIN)
+
+
+def _in_order(matches: Iterable[Match]) -> list[Match]:
+    """Certain ones first, then by id: set order differs between processes, decisions do not."""
+    return sorted(matches, key=lambda match: (not match.is_certain, match.app.id.casefold(), match.app.version or ""))

@@ -1,0 +1,97 @@
+"""One app matcher of a rule, and what it makes of one app.
+
+Three-valued: an attribute that the source did not report is unknown. An app that is identified (by id, name, publisher
+or signer) but of which another attribute is unknown is an uncertain match, and counts as one. When nothing that
+identifies an app is known the matcher is blind to it: the list cannot answer the rule, which is the posture state
+`insufficient`, not a match.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from gatekeeper.decision.patterns import Pattern
+from gatekeeper.decision.versions import VersionRange
+from gatekeeper.domain.app import App
+from gatekeeper.domain.device import APPLE_MOBILE, Platform
+
+
+class Finding(Enum):
+    """What a matcher makes of an app."""
+
+    NO = "no"
+    BLIND = "blind"
+    UNCERTAIN = "uncertain"
+    CERTAIN = "certain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppMatcher:
+    """All conditions that are given must hold; at least one of id, name, publisher and signer is given."""
+
+    platform: Platform | None = None
+    """None: any. `ios` is meant for every platform with Apple's bundle identifiers."""
+    id: Pattern | None = None
+    name: Pattern | None = None
+    publisher: Pattern | None = None
+    signer_sha256: frozenset[str] = frozenset()
+    """Any of these signed the app; lower-case hex."""
+    version: VersionRange | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.id or self.name or self.publisher or self.signer_sha256):
+            raise ValueError("needs an id, name, publisher or signer_sha256")
+
+    def covers(self, platform: Platform) -> bool:
+        """Whether apps of that platform are meant."""
+        if self.platform is None or self.platform is platform:
+            return True
+        return self.platform is Platform.IOS and platform in APPLE_MOBILE
+
+    @property
+    def blind_without(self) -> frozenset[str]:
+        """The attributes of which an app must lack all (`AppList.lacks`) for this matcher to be blind to it."""
+        if self.id is not None:
+            return frozenset()
+        given = {"name": self.name, "publisher": self.publisher, "signer": self.signer_sha256}
+        return frozenset(attribute for attribute, condition in given.items() if condition)
+
+    def judge(self, app: App) -> Finding:
+        """Weigh every condition."""
+        answers = self.identifying(app)
+        in_range = True if self.version is None else self.version.contains(app.version, app.version_code)
+        if in_range is False or False in answers:
+            return Finding.NO
+        if True not in answers:
+            return Finding.BLIND
+        return Finding.UNCERTAIN if in_range is None or None in answers else Finding.CERTAIN
+
+    def identifying(self, app: App) -> tuple[bool | None, ...]:
+        """The answers of the conditions that say which app is meant."""
+        answers: list[bool | None] = []
+        if self.id is not None:
+            answers.append(self.id.matches(app.id.casefold()))
+        if self.name is not None:
+            answers.append(_matches(self.name, app.name))
+        if self.publisher is not None:
+            answers.append(_matches(self.publisher, app.publisher))
+        if self.signer_sha256:
+            known = app.signer_sha256
+            answers.append(not self.signer_sha256.isdisjoint(known) if known else None)
+        return tuple(answers)
+
+    def unknowns(self, app: App) -> tuple[str, ...]:
+        """Names of the conditions that the report of `app` leaves open."""
+        open_conditions = []
+        if self.name is not None and app.name is None:
+            open_conditions.append("name")
+        if self.publisher is not None and app.publisher is None:
+            open_conditions.append("publisher")
+        if self.signer_sha256 and not app.signer_sha256:
+            open_conditions.append("signer")
+        if self.version is not None and self.version.contains(app.version, app.version_code) is None:
+            open_conditions.append("version")
+        return tuple(open_conditions)
+
+
+def _matches(pattern: Pattern, value: str | None) -> bool | None:
+    return None if value is None else pattern.matches(value.casefold())
