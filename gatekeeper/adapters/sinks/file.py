@@ -1,0 +1,247 @@
+"""The audit log on disk: `FileAuditLog` implements `ports.audit.AuditLog`.
+
+Inside holds: one directory has one writing process (a lock) and one writer thread; lines are made and chained in
+`append`, on the event loop's thread, so their order is the order of the calls; `append` never raises and never
+blocks; a caller is answered exactly once, on the loop, True only for a record that is durable.
+
+Encoding on the loop costs about 30 µs a record. It could be done in the thread, but then that thread would hold the
+interpreter for a whole batch and make every session wait; so it only joins, writes and syncs.
+"""
+
+import asyncio
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from gatekeeper.adapters.sinks.directory import AuditLogError, lock
+from gatekeeper.adapters.sinks.opening import find_ending
+from gatekeeper.adapters.sinks.operations import FileOperations
+from gatekeeper.adapters.sinks.writer import Chain, Counters, Item, Limits, Recorded, Writer
+from gatekeeper.audit.event import Event, EventCode
+from gatekeeper.audit.record import DEFAULT_ADDRESS_PREFIX, encode
+from gatekeeper.ports.clock import Clock
+
+_MAX_ORIGIN = 200  # characters
+_UNHURRIED_S = 0.05
+"""A record that nobody waits for rides along with the next one that somebody does, or goes after this."""
+
+
+class FileAuditLog:
+    """An open log; made by `open` inside the running event loop."""
+
+    def __init__(  # noqa: PLR0913  used by `open` only
+        self,
+        directory: Path,
+        *,
+        origin: str,
+        clock: Clock,
+        address_prefix: tuple[int, int] | None,
+        limits: Limits,
+        files: FileOperations,
+        monotonic: Callable[[], float],
+    ) -> None:
+        ending = find_ending(directory, origin, files)
+        self._origin = origin
+        self._clock = clock
+        self._address_prefix = address_prefix
+        self._limits = limits
+        self._monotonic = monotonic
+        self._loop = asyncio.get_running_loop()
+        self._ended = asyncio.Event()
+        self._is_closing = False
+        self._overflowed = 0
+        self._writer = Writer(
+            directory,
+            origin,
+            last=ending.last,
+            encode=self._line,
+            tell=self._tell,
+            clock=clock,
+            monotonic=monotonic,
+            limits=limits,
+            files=files,
+        )
+        now = clock.now()
+        opened = Event(code=EventCode.LOG_OPENED, time=now, detail={"pid": os.getpid()})
+        cuts = [
+            Event(code=EventCode.TAIL_RECOVERED, time=now, detail={**cut.detail(), "cause": "torn-tail"})
+            for cut in ending.cuts
+        ]
+        self._writer.write_now([opened, *cuts])
+        self._put = self._writer.queue.put
+        self._waiting: list[Item] = []
+        """Encoded, not with the thread yet."""
+        self._hands_over_soon = False
+        self._handing_over: asyncio.TimerHandle | None = None
+        self._queued = self._writer.queue.qsize
+
+    @classmethod
+    def open(  # noqa: PLR0913  two places, and what a test drives
+        cls,
+        directory: Path,
+        *,
+        origin: str,
+        clock: Clock,
+        address_prefix: tuple[int, int] | None = DEFAULT_ADDRESS_PREFIX,
+        limits: Limits | None = None,
+        files: FileOperations | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> "FileAuditLog":
+        """Open the log in `directory`, made when absent; blocks while the last segment is verified (up to a second).
+
+        That the log was opened is durable when this returns.
+
+        Raises:
+            AuditLogError: another process writes it, it is damaged, or it cannot be written.
+        """
+        if not origin or len(origin) > _MAX_ORIGIN or not origin.isascii() or not origin.isprintable():
+            raise AuditLogError(f"an audit log's origin is 1 to {_MAX_ORIGIN} printable ASCII characters")
+        operations = files or FileOperations()
+        lock_fd = -1
+        try:
+            (directory / "segments").mkdir(mode=0o750, parents=True, exist_ok=True)
+            lock_fd = lock(directory)
+            operations.sync_directory(directory)
+            log = cls(
+                directory,
+                origin=origin,
+                clock=clock,
+                address_prefix=address_prefix,
+                limits=limits or Limits(),
+                files=operations,
+                monotonic=monotonic,
+            )
+        except BaseException as error:
+            if lock_fd >= 0:
+                os.close(lock_fd)
+            if isinstance(error, OSError):
+                raise AuditLogError(f"the audit log in `{directory}` cannot be opened: {error.strerror}") from error
+            raise
+        # A daemon: a disk that hangs must not keep the process from ending. What it holds was never acknowledged.
+        threading.Thread(target=log._run, args=(lock_fd,), name="audit-writer", daemon=True).start()
+        return log
+
+    def append(self, event: Event, recorded: Recorded | None = None) -> None:
+        """See `ports.audit.AuditLog`."""
+        chain = self._writer.chain
+        if chain is None or self._is_closing or self._queued() + len(self._waiting) >= self._limits.queued_records:
+            self._refuse(recorded)
+            return
+        try:
+            line, digest = self._line(event, chain)
+        except (TypeError, ValueError, LookupError, ArithmeticError):
+            # An event that breaks its own types is a bug of whoever made it; it must not stop the log of the others.
+            self._refuse(recorded)
+            return
+        self._waiting.append((chain, line, digest, recorded))
+        if recorded is not None:
+            if not self._hands_over_soon:
+                self._hands_over_soon = True
+                self._loop.call_soon(self._hand_over)
+        elif not self._hands_over_soon and self._handing_over is None:
+            self._handing_over = self._loop.call_later(_UNHURRIED_S, self._hand_over)
+
+    def _hand_over(self) -> None:
+        """Give the thread all that came up in this turn of the loop: waking it for each record would cost more."""
+        self._hands_over_soon = False
+        if self._handing_over is not None:
+            self._handing_over.cancel()
+            self._handing_over = None
+        for item in self._waiting:
+            self._put(item)
+        self._waiting.clear()
+
+    @property
+    def writable(self) -> bool:
+        """See `ports.audit.AuditLog`; also False while a batch has been under way for longer than the stall limit."""
+        writer = self._writer
+        if writer.chain is None or self._is_closing:
+            return False
+        since = writer.in_flight_since
+        return since is None or self._monotonic() - since < self._limits.stall_limit_s
+
+    @property
+    def fault(self) -> str | None:
+        """Why the log cannot be written, for operators; None when it can."""
+        if self._writer.fault is None and not self.writable:
+            return "the disk does not answer"
+        return self._writer.fault
+
+    @property
+    def counters(self) -> Counters:
+        """Figures since the log was opened."""
+        return self._writer.counters
+
+    @property
+    def overflowed(self) -> int:
+        """Records answered False at once: too many were waiting, or the log could not be written."""
+        return self._overflowed
+
+    async def close(self, *, timeout_s: float = 10.0) -> bool:
+        """Write what is queued and the record of closing; False when that was not possible in time."""
+        is_closed_cleanly = False
+
+        def recorded(is_recorded: bool) -> None:
+            nonlocal is_closed_cleanly
+            is_closed_cleanly = is_recorded
+
+        if not self._is_closing:
+            self.append(Event(code=EventCode.LOG_CLOSED, time=self._clock.now()), recorded)
+            self._is_closing = True
+            self._hand_over()
+            self._writer.queue.put(None)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._ended.wait()
+        except TimeoutError:
+            return False
+        return is_closed_cleanly
+
+    def _line(self, event: Event, chain: Chain) -> tuple[bytes, str]:
+        """Make the next line of `chain`."""
+        line = encode(
+            event,
+            sequence=chain.sequence,
+            prev=chain.prev,
+            origin=self._origin,
+            address_prefix=self._address_prefix,
+        )
+        digest = hashlib.sha256(line).hexdigest()
+        chain.sequence += 1
+        chain.prev = digest
+        return line, digest
+
+    def _refuse(self, recorded: Recorded | None) -> None:
+        self._overflowed += 1
+        if recorded is not None:
+            self._loop.call_soon(recorded, False)  # noqa: FBT003  the port's answer
+
+    def _run(self, lock_fd: int) -> None:
+        """The writer thread."""
+        try:
+            self._writer.run()
+        finally:
+            os.close(lock_fd)
+            self._on_loop(self._ended.set)
+
+    def _tell(self, callbacks: list[Recorded], is_recorded: bool) -> None:
+        """From the writer thread: one wake-up of the loop for a whole batch."""
+        self._on_loop(lambda: self._answer(iter(callbacks), is_recorded))
+
+    def _on_loop(self, call: Callable[[], object]) -> None:
+        # A loop that is closed has nobody left to be told.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(call)
+
+    def _answer(self, callbacks: Iterator[Recorded], is_recorded: bool) -> None:
+        """Call back; one that raises goes to the loop's handler and does not keep the others from their answer."""
+        for recorded in callbacks:
+            try:
+                recorded(is_recorded)
+            except BaseException:
+                self._loop.call_soon(self._answer, callbacks, is_recorded)
+                raise

@@ -1,0 +1,113 @@
+"""The reading side of the audit log: segments, lines, the last lines, and following a log that grows.
+
+Inside holds: memory is bounded whatever the files contain (a line longer than a record may be comes in pieces); only
+lines that end in a newline are handed to people; nothing is written and no lock is taken, so that reading never
+disturbs the writer.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from gatekeeper.adapters.sinks.directory import began, segment_paths
+from gatekeeper.audit.chain import MAX_PIECE
+
+_CLOCK_STEP = timedelta(minutes=10)  # how far the clock may have been set back within the log for `since` to be right
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far somebody has read."""
+
+    segment: str = ""
+    """File name; empty: nothing was read yet."""
+    offset: int = 0
+
+
+def pieces(segment: Path, *, end: int | None = None) -> Iterator[bytes]:
+    """The lines of a segment with their newlines, overlong ones in pieces, up to offset `end`."""
+    with segment.open("rb") as file:
+        remaining = os.fstat(file.fileno()).st_size if end is None else end
+        while remaining > 0 and (piece := file.readline(min(MAX_PIECE, remaining))):
+            remaining -= len(piece)
+            yield piece
+
+
+def all_pieces(directory: Path) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """Every segment by name with its lines, as `audit.chain.verify` takes them."""
+    for segment in segment_paths(directory):
+        yield segment.name, pieces(segment)
+
+
+def lines(directory: Path, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[bytes]:
+    """The complete lines in order; segments that lie wholly before `since` or after `until` are left out."""
+    for segment in _segments_between(segment_paths(directory), since, until):
+        yield from _complete(pieces(segment))
+
+
+def last_lines(directory: Path, count: int) -> tuple[list[bytes], Position]:
+    """The last `count` complete lines, and the position after them."""
+    found: list[bytes] = []
+    position = Position()
+    for segment in reversed(segment_paths(directory)):
+        tail: deque[bytes] = deque(maxlen=max(count - len(found), 0))
+        offset = 0
+        for piece in pieces(segment):
+            if piece.endswith(b"\n"):
+                offset += len(piece)
+                tail.append(piece)
+        if not position.segment:
+            position = Position(segment.name, offset)
+        found = [*tail, *found]
+        if len(found) >= count:
+            break
+    return found, position
+
+
+def last_line(segment: Path) -> bytes | None:
+    """The last line of a segment with its newline, if it has one; None when the segment is empty."""
+    with segment.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - MAX_PIECE, 0))
+        tail = file.read(MAX_PIECE)
+    return tail[tail.rfind(b"\n", 0, -1) + 1 :] or None
+
+
+def follow(directory: Path, position: Position, wait: Callable[[], None]) -> Iterator[bytes]:
+    """The complete lines after `position`, without end; `wait` is called whenever there is nothing more to read."""
+    while True:
+        # The list is taken before the segment is read: a segment that has a successor is not written to any more.
+        names = [path.name for path in segment_paths(directory)]
+        later = [name for name in names if name > position.segment]
+        if position.segment in names:
+            offset = position.offset
+            for line in _complete(_pieces_from(directory / "segments" / position.segment, offset)):
+                offset += len(line)
+                yield line
+            position = Position(position.segment, offset)
+        if later:
+            position = Position(later[0])
+        else:
+            wait()
+
+
+def _pieces_from(segment: Path, offset: int) -> Iterator[bytes]:
+    with segment.open("rb") as file:
+        file.seek(offset)
+        while piece := file.readline(MAX_PIECE):
+            yield piece
+
+
+def _complete(lines_and_pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Without what has no newline: a write that is under way, or pieces of a line that is no record."""
+    return (piece for piece in lines_and_pieces if piece.endswith(b"\n"))
+
+
+def _segments_between(segments: list[Path], since: datetime | None, until: datetime | None) -> list[Path]:
+    first = 0
+    if since is not None:
+        first = max((i for i, path in enumerate(segments) if began(path) <= since - _CLOCK_STEP), default=0)
+    return [path for path in segments[first:] if until is None or began(path) <= until + _CLOCK_STEP]

@@ -1,0 +1,295 @@
+"""The writer thread of the audit log: group commit, rotation, the noted head, and coming back after an error.
+
+Inside holds: only this thread touches the segment; a record is answered True only after the `fdatasync` of the batch
+it is in; order in the file is the order of the queue; after an error everything queued is answered False and the log
+continues from the last durable record, in a new segment, with a record that says what was cut off.
+
+The loop's thread gives it lines that are already chained. What was chained to a record that never became durable must
+not be written: every line carries the `Chain` it was made with, and a chain ends with the first error.
+
+Place of the Merkle log to come: the leaves of a batch are folded where `_write` has made it durable, and tiles and
+checkpoint are published where `_note_head` notes the head (checkpoint last).
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from gatekeeper.adapters.sinks.directory import AuditLogDamaged, note_head, segment_path
+from gatekeeper.adapters.sinks.opening import Cut, cut_off
+from gatekeeper.adapters.sinks.operations import FileOperations
+from gatekeeper.adapters.sinks.reader import pieces
+from gatekeeper.adapters.sinks.segment import Segment
+from gatekeeper.audit.chain import verify
+from gatekeeper.audit.event import Event, EventCode
+from gatekeeper.audit.record import FIRST_PREV
+from gatekeeper.audit.report import Head
+from gatekeeper.ports.clock import Clock
+
+Recorded = Callable[[bool], None]
+
+_MAX_BATCH = 4096  # records; about 4 MiB, which a disk syncs well within the stall limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """When the log rotates, and what it puts up with."""
+
+    segment_octets: int = 64 * 1024 * 1024
+    segment_age_s: float = 24 * 3600
+    queued_records: int = 10_000
+    """Records waiting for the disk; more are answered False."""
+    retry_interval_s: float = 1.0
+    stall_limit_s: float = 2.0
+    """A batch under way for longer counts as a log that cannot be written."""
+    head_interval_s: float = 1.0
+
+
+class Chain:
+    """Where the next record goes; belongs to the loop's thread as soon as `Writer.chain` holds it."""
+
+    __slots__ = ("prev", "sequence")
+
+    def __init__(self, last: Head | None) -> None:
+        self.sequence = 0 if last is None else last.sequence + 1
+        self.prev = FIRST_PREV if last is None else last.sha256
+
+
+Item = tuple[Chain, bytes, str, Recorded | None]
+"""The chain a line was made with, the line, its SHA-256, and whom to tell."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """Figures for the metrics; written by one thread, read by any."""
+
+    records: int = 0
+    batches: int = 0
+    failures: int = 0
+    """Failed attempts to write or to come back."""
+    unrecorded: int = 0
+    """Records answered False."""
+    head_failures: int = 0
+    """Failed attempts to note the head."""
+    last_batch_s: float = 0.0
+
+
+class Writer:
+    """Owns the segment; `run` is the thread."""
+
+    def __init__(  # noqa: PLR0913  what it writes, where it starts, and what it needs from outside
+        self,
+        directory: Path,
+        origin: str,
+        *,
+        last: Head | None,
+        encode: Callable[[Event, Chain], tuple[bytes, str]],
+        tell: Callable[[list[Recorded], bool], None],
+        clock: Clock,
+        monotonic: Callable[[], float],
+        limits: Limits,
+        files: FileOperations,
+    ) -> None:
+        self.queue: SimpleQueue[Item | None] = SimpleQueue()
+        """None: close."""
+        self.counters = Counters()
+        self.chain: Chain | None = Chain(last)
+        """None: the log cannot be written."""
+        self.fault: str | None = None
+        """Why not."""
+        self.in_flight_since: float | None = None
+        """Monotonic time at which the batch under way was begun."""
+        self._directory = directory
+        self._origin = origin
+        self._encode = encode
+        self._tell = tell
+        self._clock = clock
+        self._monotonic = monotonic
+        self._limits = limits
+        self._files = files
+        self._last = last
+        """The last durable record."""
+        self._noted: Head | None = None
+        self._next_note = 0.0
+        self._next_try: float | None = None
+        self._cut: Cut | None = None
+        """What the first try to come back cut off, until it is recorded."""
+        self._segment = self._new_segment()
+
+    def write_now(self, events: list[Event]) -> None:
+        """Write at opening, before the thread runs. Raises `OSError`."""
+        chain = Chain(self._last)
+        self._append([self._encode(event, chain) for event in events])
+        self.chain = Chain(self._last)
+        self._note_head()
+
+    def run(self) -> None:
+        """Write batches until told to close."""
+        try:
+            while self._write_next():
+                pass
+        finally:
+            # Also on a fault of ours in here: nobody may wait for an answer that nobody will give.
+            self.chain = None
+            self.fault = self.fault or "the audit log is closed"
+            self._answer_queued()
+            self._note_head()
+            self._segment.close()
+
+    def _write_next(self) -> bool:
+        """One turn; False: close."""
+        batch, is_last = self._next_batch()
+        if batch:
+            self._write(batch)
+        now = self._monotonic()
+        if self._next_try is not None and now >= self._next_try and not is_last:
+            self._recover()
+        if self._last is not self._noted and now >= self._next_note:
+            self._note_head()
+        return not is_last
+
+    def _next_batch(self) -> tuple[list[Item], bool]:
+        """Wait for records, or for something else to do, and take all that are queued; True: these are the last."""
+        batch: list[Item] = []
+        take = self.queue.get_nowait
+        try:
+            item = self.queue.get(timeout=self._idle_time())
+            while item is not None:
+                batch.append(item)
+                if len(batch) >= _MAX_BATCH:
+                    return batch, False
+                item = take()
+        except Empty:
+            return batch, False
+        return batch, True
+
+    def _idle_time(self) -> float | None:
+        """Seconds until something is due though nothing was queued; None: never."""
+        due = [] if self._next_try is None else [self._next_try]
+        if self._last is not self._noted:
+            due.append(self._next_note)
+        return max(min(due) - self._monotonic(), 0.0) if due else None
+
+    def _write(self, batch: list[Item]) -> None:
+        """Group commit."""
+        chain = self.chain
+        if chain is None or batch[0][0] is not chain or batch[-1][0] is not chain:
+            batch = self._refuse_stale(batch)
+            if not batch:
+                return
+        callbacks = [item[3] for item in batch if item[3] is not None]
+        is_recorded = False
+        started = self._monotonic()
+        self.in_flight_since = started
+        try:
+            self._append([(item[1], item[2]) for item in batch])
+            is_recorded = True
+        except OSError as error:
+            self._fail(error)
+        finally:  # whatever it was: everybody gets an answer
+            self.in_flight_since = None
+            self.counters.last_batch_s = self._monotonic() - started
+            if not is_recorded:
+                self.counters.unrecorded += len(batch)
+            if callbacks:
+                self._tell(callbacks, is_recorded)
+
+    def _append(self, lines: list[tuple[bytes, str]]) -> None:
+        """Make chained lines durable in the segment, or in the next one when it is full or old."""
+        data = b"\n".join([line for line, _ in lines]) + b"\n"
+        segment = self._segment
+        if segment.durable and (
+            segment.durable + len(data) > self._limits.segment_octets
+            or self._monotonic() - segment.begun >= self._limits.segment_age_s
+        ):
+            self._segment = self._new_segment()
+            segment.close()
+            self._note_head()
+        self._segment.append(data)
+        sequence = -1 if self._last is None else self._last.sequence
+        self._last = Head(sequence + len(lines), lines[-1][1])
+        self.counters.records += len(lines)
+        self.counters.batches += 1
+
+    def _new_segment(self) -> Segment:
+        first = 0 if self._last is None else self._last.sequence + 1
+        path = segment_path(self._directory, first, self._clock.now())
+        return Segment.create(path, begun=self._monotonic(), start=self._last, files=self._files)
+
+    def _fail(self, error: OSError) -> None:
+        self._segment.close()
+        self.fault = f"cannot write `{self._segment.path}`: {error.strerror or error}"
+        self.counters.failures += 1
+        self.chain = None
+        self._next_try = self._monotonic() + self._limits.retry_interval_s
+
+    def _refuse_stale(self, batch: list[Item]) -> list[Item]:
+        """Answer False for lines of a chain that has ended; returns the others."""
+        chain = self.chain
+        stale = [item for item in batch if item[0] is not chain]
+        self.counters.unrecorded += len(stale)
+        self._tell([item[3] for item in stale if item[3] is not None], False)  # noqa: FBT003  the port's answer
+        return [item for item in batch if item[0] is chain]
+
+    def _answer_queued(self) -> None:
+        with suppress(Empty):
+            while True:
+                item = self.queue.get_nowait()
+                if item is not None:
+                    self._refuse_stale([item])
+
+    def _recover(self) -> None:
+        """Try to come back: what is durable is read again, the rest is cut off, the log goes on in a new segment."""
+        self._next_try = self._monotonic() + self._limits.retry_interval_s
+        chain = Chain(self._last)
+        try:
+            self._append([self._encode(self._recovery(), chain)])
+        except OSError as error:
+            self._segment.close()
+            self.fault = f"cannot write `{self._segment.path}`: {error.strerror or error}"
+            self.counters.failures += 1
+        except AuditLogDamaged as error:
+            self.fault = str(error)
+            self.counters.failures += 1
+            self._next_try = None  # for a person to look at
+        else:
+            self._next_try = None
+            self._cut = None
+            self.fault = None
+            self.chain = Chain(self._last)
+
+    def _recovery(self) -> Event:
+        """Put a fresh segment in place; returns what to record about it."""
+        failed = self._segment
+        if self._cut is None:
+            self._check(failed)
+            self._cut = cut_off(failed.path, failed.durable, self._files)
+        if not failed.durable:
+            self._files.unlink(failed.path)  # its name is that of the segment to come
+        self._segment = self._new_segment()
+        detail = {**self._cut.detail(), "cause": "write-error"}
+        return Event(code=EventCode.TAIL_RECOVERED, time=self._clock.now(), detail=detail)
+
+    def _check(self, segment: Segment) -> None:
+        """Read what was durable in a segment again."""
+        if not segment.durable or self._last is None:
+            return
+        read = [(segment.path.name, pieces(segment.path, end=segment.durable))]
+        report = verify(read, head=self._last, start=segment.start)
+        if report.findings or report.torn is not None:
+            found = report.findings[0] if report.findings else "a line is torn"
+            raise AuditLogDamaged(f"the audit log is damaged and is not continued: {found}")
+
+    def _note_head(self) -> None:
+        """Put down how far the log is durable, so that a cut tail is found."""
+        self._next_note = self._monotonic() + self._limits.head_interval_s
+        if self._last is None or self._last is self._noted:
+            return
+        try:
+            note_head(self._directory, self._last, self._origin, self._files)
+        except OSError:
+            self.counters.head_failures += 1
+        else:
+            self._noted = self._last

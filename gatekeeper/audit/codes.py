@@ -1,0 +1,213 @@
+"""The one table of event codes: what each means in words and how it is classified (OCSF 1.8.0).
+
+Inside holds: every `EventCode` has exactly one row (a test counts them), codes and words are stable and never reused,
+and numbers are those of the OCSF 1.8.0 schema: `type_uid` is always `class_uid * 100 + activity_id`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from gatekeeper import __version__
+from gatekeeper.audit.event import EventCode
+
+
+class Word(StrEnum):
+    """What an event means for a session, in one word: what `audit query --verdict` asks for."""
+
+    ALLOW = "allow"
+    WARN = "warn"
+    WOULD_BLOCK = "would-block"
+    BLOCK = "block"
+    UNAVAILABLE = "unavailable"
+    REFUSED = "refused"
+    """Refused by the mail server (credentials), not by policy."""
+    REVOKED = "revoked"
+    ENDED = "ended"
+    CLOSED = "closed"
+    CONFIG = "config"
+    POLICY = "policy"
+    DEVICE = "device"
+    EVIDENCE = "evidence"
+    LOG = "log"
+
+
+AUTHENTICATION = 3002
+NETWORK_ACTIVITY = 4001
+ENTITY_MANAGEMENT = 3004
+COMPLIANCE_FINDING = 2003
+SOFTWARE_INVENTORY = 5020
+APPLICATION_LIFECYCLE = 6002
+
+PRODUCT = {"name": "gatekeeper", "vendor_name": "gatekeeper", "version": __version__}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classification:
+    """A row: how the records of one code are classified, and what they say when the event brings no message."""
+
+    class_uid: int
+    fixed: dict[str, object]
+    """The OCSF attributes that are the same in every record of this code."""
+    is_security_control: bool
+    """Whether the profile `security_control` applies: somebody was let through, warned, stopped or cut off."""
+    word: Word
+    title: str
+
+
+def _row(  # noqa: PLR0913  a row has as many columns as it has
+    word: Word,
+    title: str,
+    class_uid: int,
+    activity_id: int,
+    severity_id: int,
+    status_id: int | None = None,
+    *,
+    action_id: int | None = None,
+    disposition_id: int | None = None,
+    **more: object,
+) -> Classification:
+    fixed: dict[str, object] = {
+        "class_uid": class_uid,
+        "category_uid": class_uid // 1000,
+        "activity_id": activity_id,
+        "type_uid": class_uid * 100 + activity_id,
+        "severity_id": severity_id,
+    }
+    optional = {"status_id": status_id, "action_id": action_id, "disposition_id": disposition_id}
+    fixed |= {name: value for name, value in optional.items() if value is not None}
+    return Classification(
+        class_uid=class_uid,
+        fixed=fixed | more,
+        is_security_control=disposition_id is not None,
+        word=word,
+        title=title,
+    )
+
+
+def _blocked(title: str) -> Classification:
+    return _row(Word.BLOCK, title, AUTHENTICATION, 1, 3, status_id=2, action_id=2, disposition_id=2, is_alert=True)
+
+
+def _entity(word: Word, title: str, kind: Mapping[str, object], *, accepted: bool, activity_id: int) -> Classification:
+    severity_id, status_id = (1, 1) if accepted else (3, 2)
+    return _row(word, title, ENTITY_MANAGEMENT, activity_id, severity_id, status_id, entity=kind)
+
+
+_POLICY = {"name": "policy", "type_id": 5}
+_CONFIGURATION = {"name": "configuration", "type_id": 99, "type": "Configuration"}
+_INVENTORY = {"name": "inventory", "type_id": 99, "type": "Inventory"}
+_ACTIVATE, _UPDATE = 10, 3
+
+CLASSIFICATIONS: Mapping[EventCode, Classification] = MappingProxyType(
+    {
+        EventCode.SESSION_ALLOWED: _row(
+            Word.ALLOW, "Mail session allowed", AUTHENTICATION, 1, 1, 1, action_id=1, disposition_id=1
+        ),
+        EventCode.BLOCKED_APP: _blocked("Mail sign-in refused: denied app"),
+        EventCode.BLOCKED_STALE: _blocked("Mail sign-in refused: evidence is stale or absent"),
+        EventCode.BLOCKED_UNKNOWN_DEVICE: _blocked("Mail sign-in refused: unknown device"),
+        EventCode.BLOCKED_INSUFFICIENT: _blocked("Mail sign-in refused: evidence cannot prove absence"),
+        EventCode.BLOCKED_INVALID: _blocked("Mail sign-in refused: evidence is invalid"),
+        EventCode.SESSION_WARNED: _row(
+            Word.WARN, "Mail session allowed with a warning", AUTHENTICATION, 1, 2, 1, action_id=3, disposition_id=19
+        ),
+        EventCode.WOULD_BLOCK: _row(
+            Word.WOULD_BLOCK, "Mail session would be blocked", AUTHENTICATION, 1, 1, 1, action_id=3, disposition_id=15
+        ),
+        EventCode.GATE_FAULT: _row(
+            Word.UNAVAILABLE, "Temporary refusal: fault of the gate", AUTHENTICATION, 1, 4, 2, disposition_id=27
+        ),
+        EventCode.CREDENTIALS_REFUSED: _row(
+            Word.REFUSED, "Credentials refused", AUTHENTICATION, 1, 2, 2, action_id=2, disposition_id=26
+        ),
+        EventCode.PASSWORD_EXPOSED: _row(
+            Word.REFUSED,
+            "Credentials sent before TLS, not used",
+            AUTHENTICATION,
+            1,
+            3,
+            2,
+            action_id=2,
+            disposition_id=2,
+            is_alert=True,
+        ),
+        EventCode.SESSION_REVOKED: _row(Word.REVOKED, "Live session cut", AUTHENTICATION, 2, 3, disposition_id=24),
+        EventCode.SESSION_ENDED: _row(Word.ENDED, "Mail session ended", AUTHENTICATION, 2, 1, 1),
+        EventCode.CONNECTION_CLOSED: _row(
+            Word.CLOSED, "Connection closed without a session", NETWORK_ACTIVITY, 2, 1, 1
+        ),
+        EventCode.CONFIGURATION_LOADED: _entity(
+            Word.CONFIG, "Configuration loaded", _CONFIGURATION, accepted=True, activity_id=_ACTIVATE
+        ),
+        EventCode.CONFIGURATION_REJECTED: _entity(
+            Word.CONFIG, "Configuration rejected", _CONFIGURATION, accepted=False, activity_id=_ACTIVATE
+        ),
+        EventCode.POLICY_ACTIVATED: _entity(
+            Word.POLICY, "Policy activated", _POLICY, accepted=True, activity_id=_ACTIVATE
+        ),
+        EventCode.POLICY_REJECTED: _entity(
+            Word.POLICY, "Policy rejected", _POLICY, accepted=False, activity_id=_ACTIVATE
+        ),
+        # A finding's own status: 1 New, 4 Resolved; `compliance.status_id`: 1 Pass, 3 Fail.
+        EventCode.DEVICE_DENIED: _row(
+            Word.DEVICE, "Device breaks a rule", COMPLIANCE_FINDING, 1, 3, 1, compliance={"status_id": 3}
+        ),
+        EventCode.DEVICE_CLEAN: _row(
+            Word.DEVICE, "Device is clean again", COMPLIANCE_FINDING, 3, 1, 4, compliance={"status_id": 1}
+        ),
+        EventCode.EVIDENCE_ACCEPTED: _row(Word.EVIDENCE, "Evidence accepted", SOFTWARE_INVENTORY, 2, 1, 1),
+        EventCode.EVIDENCE_REJECTED: _row(Word.EVIDENCE, "Evidence rejected", SOFTWARE_INVENTORY, 2, 3, 2),
+        EventCode.INVENTORY_IMPORTED: _entity(
+            Word.EVIDENCE, "Inventory imported", _INVENTORY, accepted=True, activity_id=_UPDATE
+        ),
+        EventCode.INVENTORY_REJECTED: _entity(
+            Word.EVIDENCE, "Inventory rejected", _INVENTORY, accepted=False, activity_id=_UPDATE
+        ),
+        EventCode.LOG_OPENED: _row(Word.LOG, "Audit log opened", APPLICATION_LIFECYCLE, 3, 1, 1, app=PRODUCT),
+        EventCode.LOG_CLOSED: _row(Word.LOG, "Audit log closed", APPLICATION_LIFECYCLE, 4, 1, 1, app=PRODUCT),
+        EventCode.TAIL_RECOVERED: _row(
+            Word.LOG,
+            "Audit log recovered: what was never acknowledged was cut off",
+            APPLICATION_LIFECYCLE,
+            99,
+            3,
+            1,
+            activity_name="Recover",
+            app=PRODUCT,
+        ),
+    }
+)
+
+EVENT_MEANINGS: Mapping[EventCode, str] = MappingProxyType(
+    {
+        EventCode.SESSION_ALLOWED: "A mail session was let through.",
+        EventCode.BLOCKED_APP: "A log-in was refused because a denied app is on the device.",
+        EventCode.BLOCKED_STALE: "A log-in was refused because the evidence about the device is too old or absent.",
+        EventCode.BLOCKED_UNKNOWN_DEVICE: "A log-in was refused because the device is not registered.",
+        EventCode.SESSION_WARNED: "A mail session was let through with a warning: a rule is in its warn phase.",
+        EventCode.WOULD_BLOCK: "A mail session was let through that a rule in its observe phase would have blocked.",
+        EventCode.GATE_FAULT: "A log-in got a temporary refusal because of a fault on the gate's side.",
+        EventCode.BLOCKED_INSUFFICIENT: "A log-in was refused because the app list cannot prove that an app is absent.",
+        EventCode.BLOCKED_INVALID: "A log-in was refused because the evidence about the device is invalid.",
+        EventCode.CREDENTIALS_REFUSED: "The mail server refused the credentials, or they had no canonical form.",
+        EventCode.PASSWORD_EXPOSED: "A client sent credentials before TLS; they were not used.",
+        EventCode.SESSION_REVOKED: "A live session was cut because it no longer stands.",
+        EventCode.SESSION_ENDED: "A mail session ended.",
+        EventCode.CONNECTION_CLOSED: "A connection ended without ever having become a session.",
+        EventCode.CONFIGURATION_LOADED: "A configuration was loaded.",
+        EventCode.CONFIGURATION_REJECTED: "A configuration was rejected; the one before stays in force.",
+        EventCode.POLICY_ACTIVATED: "A policy came into force.",
+        EventCode.POLICY_REJECTED: "A policy was rejected; the one before stays in force.",
+        EventCode.DEVICE_DENIED: "A device's posture left `clean`.",
+        EventCode.DEVICE_CLEAN: "A device's posture is `clean` again.",
+        EventCode.EVIDENCE_ACCEPTED: "Evidence about a device was accepted.",
+        EventCode.EVIDENCE_REJECTED: "Evidence was rejected and changed nothing.",
+        EventCode.INVENTORY_IMPORTED: "An inventory file was imported.",
+        EventCode.INVENTORY_REJECTED: "An inventory file was rejected and changed nothing.",
+        EventCode.LOG_OPENED: "A process opened the audit log.",
+        EventCode.LOG_CLOSED: "The process closed the audit log cleanly.",
+        EventCode.TAIL_RECOVERED: "Bytes at the end of the log that were never acknowledged were cut off.",
+    }
+)

@@ -1,0 +1,153 @@
+"""A line of the log read back: what verification needs, checked, and what people ask for, tolerant.
+
+Inside holds: nothing read here is believed. `read` checks the fields of the chain and raises `ValueError` for
+anything else than a record; every other field may be absent or of a wrong type and then reads as None or empty.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+from gatekeeper.audit.codes import CLASSIFICATIONS, Word
+from gatekeeper.audit.event import EventCode
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_WORDS: Mapping[str, Word] = {code.value: row.word for code, row in CLASSIFICATIONS.items()}
+_LATEST = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z, the last instant that datetime can say
+_NOTHING: Mapping[str, object] = {}
+
+
+class StoredRecord:
+    """A record of the log; `document` is the whole of it as parsed."""
+
+    __slots__ = ("code", "document", "facts", "log", "prev", "sequence", "time_ms")
+
+    def __init__(self, document: Mapping[str, object]) -> None:
+        metadata = _table(document, "metadata")
+        facts = _table(_table(document, "unmapped"), "gatekeeper")
+        self.document = document
+        self.facts = facts
+        """`unmapped.gatekeeper`."""
+        self.sequence = _whole(metadata.get("sequence"), "metadata.sequence")
+        self.time_ms = _whole(document.get("time"), "time")
+        self.code = _some_text(metadata.get("event_code"), "metadata.event_code")
+        self.log = _some_text(facts.get("log"), "unmapped.gatekeeper.log")
+        self.prev = _some_text(facts.get("prev"), "unmapped.gatekeeper.prev")
+        if not _DIGEST.fullmatch(self.prev):
+            raise ValueError("`unmapped.gatekeeper.prev` is not a SHA-256")
+
+    @property
+    def time(self) -> datetime:
+        """When it happened, aware UTC."""
+        return _EPOCH + timedelta(milliseconds=self.time_ms)
+
+    @property
+    def word(self) -> str:
+        """What it means for the session in one word."""
+        return word_of(self.code)
+
+    @property
+    def account(self) -> str | None:
+        """Who."""
+        document = self.document
+        for holder in (document, _table(document, "actor")):
+            name = _table(holder, "user").get("name")
+            if isinstance(name, str):
+                return name
+        return _text(_table(_table(document, "device"), "owner").get("name"))
+
+    @property
+    def device(self) -> str | None:
+        """The device's id, registered or only claimed."""
+        return _text(_table(self.document, "device").get("uid")) or self.text("claimed_device")
+
+    @property
+    def protocol(self) -> str | None:
+        """Mail protocol of the connection."""
+        document = self.document
+        return _text(_table(document, "dst_endpoint").get("svc_name")) or _text(_table(document, "service").get("name"))
+
+    @property
+    def message(self) -> str:
+        """The line for people."""
+        return _text(self.document.get("message")) or ""
+
+    def text(self, name: str) -> str | None:
+        """A text among `facts`."""
+        return _text(self.facts.get(name))
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of texts among `facts`."""
+        value = self.facts.get(name)
+        return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+
+
+def read(line: bytes) -> StoredRecord:
+    """Parse a line (its newline may be left on).
+
+    Raises:
+        ValueError: it is no record; the text says why.
+    """
+    try:
+        document: object = json.loads(line)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    except ValueError as error:
+        raise ValueError("not JSON in UTF-8") from error
+    if not isinstance(document, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004  one kind of error for one kind of fault
+    return StoredRecord(document)
+
+
+def why(record: StoredRecord) -> str:
+    """The reason in words: the message, with the rules and apps that it does not already name."""
+    message = record.message
+    more = [f"app {app}" for app in record.texts("matched") if app.partition(":")[2] not in message]
+    more += [f"rule {rule}" for rule in record.texts("rules") if rule not in message]
+    more += [f"exemption {name}" for name in record.texts("exemptions") if name not in message]
+    return f"{message} ({', '.join(more)})" if more else message
+
+
+def word_of(code: str) -> str:
+    """The word for a code; the code itself when this version does not know it."""
+    return _WORDS.get(code, code)
+
+
+def is_event_code(code: str) -> bool:
+    """Whether this version knows the code."""
+    return code in _WORDS
+
+
+def codes_of(word: str) -> frozenset[str]:
+    """The codes that mean `word`."""
+    return frozenset(code for code, meaning in _WORDS.items() if meaning == word)
+
+
+LOG_OPENED, LOG_CLOSED, TAIL_RECOVERED = (
+    EventCode.LOG_OPENED.value,
+    EventCode.LOG_CLOSED.value,
+    EventCode.TAIL_RECOVERED.value,
+)
+
+
+def _table(holder: Mapping[str, object], name: str) -> Mapping[str, object]:
+    value = holder.get(name)
+    return value if isinstance(value, dict) else _NOTHING
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _some_text(value: object, name: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"`{name}` is missing or no text")
+    return value
+
+
+def _whole(value: object, name: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _LATEST:
+        raise ValueError(f"`{name}` is missing or no whole number in range")
+    return value

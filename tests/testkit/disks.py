@@ -1,0 +1,56 @@
+"""System calls for the audit log's writer that fail, stop short or hang when a test says so."""
+
+import errno
+import threading
+from pathlib import Path
+
+from gatekeeper.adapters.sinks.operations import FileOperations
+
+
+class FaultyDisk(FileOperations):
+    """The real system calls, until told otherwise."""
+
+    def __init__(self) -> None:
+        self.syncs = 0
+        self.fails_to_sync = False
+        self.failures_to_come = 0
+        """So many of the next `fdatasync` calls fail."""
+        self.fails_to_create = False
+        self.fails_to_sync_names = False
+        self.room: int | None = None
+        """Octets that still fit; None: any number."""
+        self.largest_write: int | None = None
+        self.gate = threading.Event()
+        """While it is not set, `fdatasync` hangs."""
+        self.gate.set()
+        self.is_hanging = threading.Event()
+
+    def open(self, path: Path, flags: int) -> int:
+        if self.fails_to_create and path.suffix == ".jsonl" and not path.exists():
+            raise OSError(errno.ENOSPC, "no space left on device")
+        return super().open(path, flags)
+
+    def write(self, fd: int, data: memoryview) -> int:
+        if self.largest_write is not None:
+            data = data[: self.largest_write]
+        if self.room is not None:
+            data = data[: self.room]
+            if not data:
+                raise OSError(errno.ENOSPC, "no space left on device")
+            self.room -= len(data)
+        return super().write(fd, data)
+
+    def fdatasync(self, fd: int) -> None:
+        if not self.gate.is_set():
+            self.is_hanging.set()
+            assert self.gate.wait(30)
+        if self.fails_to_sync or self.failures_to_come:
+            self.failures_to_come = max(self.failures_to_come - 1, 0)
+            raise OSError(errno.EIO, "input/output error")
+        self.syncs += 1
+        super().fdatasync(fd)
+
+    def sync_directory(self, path: Path) -> None:
+        if self.fails_to_sync_names:
+            raise OSError(errno.EIO, "input/output error")
+        super().sync_directory(path)

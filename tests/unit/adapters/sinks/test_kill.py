@@ -1,0 +1,65 @@
+"""A process that is killed while it writes: no record that was acknowledged is missing afterwards."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from testkit.audit_log import ORIGIN
+
+from gatekeeper.adapters.sinks.directory import read_head
+from gatekeeper.adapters.sinks.opening import find_ending
+from gatekeeper.adapters.sinks.operations import FileOperations
+from gatekeeper.adapters.sinks.reader import all_pieces, lines
+from gatekeeper.audit.chain import verify
+from gatekeeper.audit.stored import read
+
+_WRITER = """
+import asyncio, os, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from gatekeeper.adapters.sinks.file import FileAuditLog
+from gatekeeper.audit.event import Event, EventCode
+
+class Clock:
+    def now(self):
+        return datetime(2020, 7, 10, tzinfo=UTC)
+
+async def main():
+    log = FileAuditLog.open(Path(sys.argv[1]), origin=sys.argv[2], clock=Clock())
+    number = 0
+    def write():
+        nonlocal number
+        mine = number
+        number += 1
+        def recorded(is_recorded):
+            assert is_recorded
+            os.write(1, b"%d\\n" % mine)
+            write()
+        log.append(Event(code=EventCode.CONFIGURATION_LOADED, time=Clock().now(), detail={"mine": mine}), recorded)
+    for _ in range(20):
+        write()
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("acknowledged", [1, 7, 40, 100, 250] * 4)
+def test_no_acknowledged_record_is_lost(tmp_path: Path, acknowledged: int) -> None:
+    """Killed after so many answers: every answered record is in the log, and the log can be continued."""
+    with subprocess.Popen([sys.executable, "-c", _WRITER, str(tmp_path), ORIGIN], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        told = [process.stdout.readline() for _ in range(acknowledged)]
+        process.kill()
+        told += process.stdout.readlines()
+    answered = {int(line) for line in told if line.endswith(b"\n")}
+
+    ending = find_ending(tmp_path, ORIGIN, FileOperations())
+
+    report = verify(all_pieces(tmp_path), head=read_head(tmp_path))
+    assert report.is_sound, [str(finding) for finding in report.findings]
+    assert report.last == ending.last
+    written = {record.facts.get("mine") for record in map(read, lines(tmp_path))}
+    assert len(answered) >= acknowledged
+    assert answered <= written
