@@ -1,0 +1,145 @@
+"""Logging in upstream, as every mail protocol does it: octets in, steps out.
+
+A log-in client per protocol (`imap.client`, `smtp.client`) speaks to the mail server and yields these steps; whoever
+owns the connection carries them out. A log-in ends in exactly one of `LoggedIn`, `Rejected` and `Failed`; a client that
+was given no credentials ends in `Learnt` instead, having sent none.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+MAX_LINE_OCTETS = 65536
+"""Of a mail server's line during log-in: capability lists are long, but not that long."""
+MAX_LINES = 1000
+"""Of a mail server's lines during one log-in."""
+
+
+class NeedData(Enum):
+    """Nothing to do until the mail server says more."""
+
+    NEED_DATA = "need data"
+
+
+NEED_DATA = NeedData.NEED_DATA
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Octets for the mail server."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StartTls:
+    """Upgrade now, then call `tls_started`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedIn:
+    """The mail server accepted the credentials."""
+
+    text: str
+    """Its reply to people, cleaned."""
+    capabilities: tuple[str, ...] | None = None
+    """What it offers after log-in, without what a client must not use through us; None: it did not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The mail server refused the credentials, or the session, in its own words."""
+
+    code: str | None
+    """IMAP or POP3 response code, or SMTP's `535 5.7.8`; None: it gave none."""
+    text: str
+    """Cleaned, one line."""
+    is_temporary: bool
+    """Not about the credentials: the client should try again later."""
+    challenge: bytes = b""
+    """The base64 error that a bearer mechanism sent first (RFC 7628 §3.2.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No log-in was possible; the reason is for operators, never for the client."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """There are no credentials to try: `offers` now holds what the mail server takes, under TLS where configured."""
+
+
+Step = Send | StartTls | LoggedIn | Rejected | Failed | Learnt
+
+
+class LoginClient(Protocol):
+    """One log-in."""
+
+    def receive_data(self, data: bytes) -> None:
+        """Take octets from the mail server."""
+        ...
+
+    def next_step(self) -> Step | NeedData:
+        """The next thing to do."""
+        ...
+
+    def tls_started(self) -> None:
+        """The connection is encrypted now: everything learnt before is forgotten."""
+        ...
+
+    @property
+    def trailing_data(self) -> bytes:
+        """Octets received after the log-in's end, for the phone."""
+        ...
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """What the mail server offered before log-in, upper case."""
+        ...
+
+
+class LineBuffer:
+    """A mail server's lines, bounded."""
+
+    __slots__ = ("_buffer", "_lines")
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._lines = 0
+
+    def receive_data(self, data: bytes) -> None:
+        """Take octets from the wire."""
+        self._buffer += data
+
+    def next_line(self) -> bytes | None:
+        """A line without its end, None when none is complete. Raises OverflowError over a limit."""
+        end = self._buffer.find(b"\n")
+        if end < 0:
+            if len(self._buffer) > MAX_LINE_OCTETS:
+                raise OverflowError("the mail server's line is too long")
+            return None
+        self._lines += 1
+        if self._lines > MAX_LINES or end > MAX_LINE_OCTETS:
+            raise OverflowError("the mail server talks too much during log-in")
+        line, self._buffer = self._buffer[:end], self._buffer[end + 1 :]
+        return line.removesuffix(b"\r")
+
+    def skip(self, octets: int) -> bool:
+        """Drop that many octets (a literal); False while they are not all here."""
+        if len(self._buffer) < octets:
+            return False
+        self._buffer = self._buffer[octets:]
+        return True
+
+    @property
+    def rest(self) -> bytes:
+        """Octets not taken as lines."""
+        return self._buffer
+
+
+def clean_text(octets: bytes, limit: int = 400) -> str:
+    """A mail server's text in one line of printable ASCII, for a client or a log."""
+    return "".join(chr(octet) if 0x20 <= octet < 0x7F else "?" for octet in octets[:limit]).strip()
