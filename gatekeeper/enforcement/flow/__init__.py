@@ -1,0 +1,11 @@
+"""The one flow of every enforcement point.
+
+accept → TLS → greeting → dialogue until credentials → log in upstream with them → `gate.admit` → durable audit record →
+relay | refusal with its reason → close, with one terminal audit record.
+
+`front`     what the connections of one listener share, and the deadlines they run under
+`dialogue`  what a protocol's enforcement point implements
+`flow`      one connection before admission
+`upstream`  its log-in at the mail server
+`live`      one connection after admission
+"""

@@ -1,0 +1,348 @@
+"""One connection from its first octet to its admission or its end; the same for every protocol.
+
+What holds inside:
+
+* Every accepted connection passes `finish`, once, which writes its terminal record; an admitted one is handed to
+  `LiveSession`, which does the same.
+* The credentials are checked by the mail server before the verdict is told: who has not proven an identity learns
+  nothing about a device.
+* After STARTTLS nothing that came before it counts; octets behind the command close the connection.
+* An unexpected error closes both sides, is logged with the connection's id, and the client sees a fixed text.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from hashlib import sha256
+from socket import socket
+from time import monotonic
+from typing import Any, cast
+
+import structlog
+
+from gatekeeper.audit.event import Event, EventCode
+from gatekeeper.domain.identity import canonical_account
+from gatekeeper.domain.request import ClientCertificate, Connection
+from gatekeeper.enforcement.flow.dialogue import Dialogue, Farewell, UpstreamLogin
+from gatekeeper.enforcement.flow.front import Front
+from gatekeeper.enforcement.flow.live import LiveSession
+from gatekeeper.enforcement.flow.upstream import Outcome, UpstreamLeg
+from gatekeeper.gate.admit import Admitted, Answer, Claim, Faulted, Refused
+from gatekeeper.net.dial import TlsMode
+from gatekeeper.net.transport import Transport
+from gatekeeper.protocols.login import Failed, LoggedIn, Rejected
+from gatekeeper.protocols.sasl.mechanisms import Credentials
+
+_log = structlog.get_logger("gatekeeper.flow")
+
+_NO_DETAIL: Mapping[str, str | int] = {}
+_NOBODY = Rejected(None, "Authentication failed", is_temporary=False)
+
+
+def accept(front: Front, sock: socket, peer: tuple[str, int]) -> None:
+    """Take an accepted connection."""
+    front.accepted += 1
+    connection = Connection(secrets.token_hex(8), front.protocol, front.name, peer[0], peer[1], front.port)
+    flow = Flow(front, connection, sock)
+    front.waiting.add(flow, monotonic())
+    if len(front.waiting) > front.limits.max_waiting:
+        _log.warning("connection.refused", reason="too many are waiting", listener=front.name)
+        flow.finish("too_many_waiting")
+    else:
+        flow.begin()
+
+
+class Flow(asyncio.Protocol):
+    """A connection that is not admitted yet; implements `dialogue.Peer`."""
+
+    __slots__ = (
+        "_account",
+        "_attempts",
+        "_dialogue",
+        "_finished",
+        "_front",
+        "_leg",
+        "_mechanism",
+        "_transport",
+        "connection",
+    )
+
+    def __init__(self, front: Front, connection: Connection, sock: socket) -> None:
+        self.connection = connection
+        self._front = front
+        self._attempts = 0
+        self._finished = False
+        self._leg: UpstreamLeg | None = None
+        self._account = ""
+        self._mechanism = ""
+        self._transport = Transport(
+            sock,
+            self,
+            poller=front.poller,
+            loop=front.loop,
+            peername=(connection.client_address, connection.client_port),
+        )
+        self._dialogue: Dialogue = front.new_dialogue(self)
+
+    def begin(self) -> None:
+        """The connection was accepted."""
+        context = self._front.context
+        if self._front.tls is TlsMode.IMPLICIT and context is not None:
+            self._front.handshakes.add(self, monotonic())
+            self._transport.start_tls(context, self._ready)
+        else:
+            self._ready()
+
+    def _ready(self) -> None:
+        self._front.handshakes.discard(self)
+        self._dialogue.greet()
+
+    # The client's transport.
+
+    def data_received(self, data: bytes) -> None:
+        """Octets from the client; during a log-in they are kept, and no more are read."""
+        if self._leg is not None:
+            self._transport.pause_reading()
+        self._dialogue.receive(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone, or we have closed."""
+        if exc is not None and not isinstance(exc, OSError):
+            self.fault(exc)
+        self.finish("closed" if exc is None else type(exc).__name__)
+
+    # What the dialogue asks for (`dialogue.Peer`).
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether TLS is on."""
+        return self._transport.tls() is not None
+
+    @property
+    def offers_tls(self) -> bool:
+        """Whether STARTTLS may be used now."""
+        return self._front.tls is TlsMode.STARTTLS and not self.is_encrypted
+
+    @property
+    def takes_credentials(self) -> bool:
+        """Whether credentials may be sent now."""
+        return self.is_encrypted or (self._front.tls is TlsMode.OFF and self._front.allow_plaintext)
+
+    @property
+    def upstream_offers(self) -> frozenset[str]:
+        """What the mail server last offered before log-in."""
+        return self._front.upstream_offers
+
+    def send(self, data: bytes) -> None:
+        """Write to the client."""
+        self._transport.write(data)
+
+    def start_tls(self, reply: bytes, *, leftover: bytes) -> None:
+        """Answer STARTTLS and upgrade in place."""
+        context = self._front.context
+        if leftover or context is None:
+            # Octets behind the command were sent in the clear, perhaps by somebody in between (CVE-2011-0411's class).
+            self.finish("octets_behind_starttls")
+            return
+        self._front.handshakes.add(self, monotonic())
+        self._transport.write(reply)
+        self._transport.start_tls(context, self._encrypted)
+
+    def _encrypted(self) -> None:
+        self._front.handshakes.discard(self)
+        self._dialogue.tls_started()
+
+    def close(self, last_words: bytes = b"") -> None:
+        """End the connection after these words."""
+        self._transport.write(last_words)
+        self._transport.close()
+
+    def credentials_exposed(self, mechanism: str) -> None:
+        """Record that credentials came in the clear."""
+        self._record(EventCode.PASSWORD_EXPOSED, "Credentials were sent before TLS; they were not used", mechanism)
+
+    def log_in(self, credentials: Credentials) -> None:
+        """Try these credentials upstream, then ask the gate."""
+        front = self._front
+        self._attempts += 1
+        self._mechanism = credentials.mechanism.value
+        if self._attempts > front.limits.max_attempts:
+            self.close(self._dialogue.farewell(Farewell.TOO_MANY_ATTEMPTS))
+            return
+        account = canonical_account(credentials.name)
+        if account is None:
+            self._record(EventCode.CREDENTIALS_REFUSED, "The login name has no canonical form", self._mechanism)
+            self._dialogue.rejected(_NOBODY)
+            return
+        self._account = account
+        if not front.audit.writable:
+            self._unavailable("the audit log cannot be written")
+            return
+        login = UpstreamLogin(
+            name=account,
+            starttls=front.upstream.tls is TlsMode.STARTTLS,
+            tag=self.connection.conn[:8],
+            client_address=self.connection.client_address,
+            client_port=self.connection.client_port,
+            tells_address=front.upstream.client_address,
+        )
+        client = self._dialogue.login(credentials, login)
+        leg = UpstreamLeg(front, client, self._logged_in, self.fault, self._preamble())
+        self._leg = leg
+        leg.start()
+
+    def _preamble(self) -> bytes:
+        """The PROXY v1 header (haproxy's proxy-protocol.txt §2.1), when the mail server wants one."""
+        upstream, connection = self._front.upstream, self.connection
+        if upstream.client_address != "proxy":
+            return b""
+        family = "TCP6" if ":" in connection.client_address else "TCP4"
+        if (":" in upstream.address) != (family == "TCP6"):
+            return b"PROXY UNKNOWN\r\n"
+        addresses = f"{connection.client_address} {upstream.address} {connection.client_port} {upstream.port}"
+        return f"PROXY {family} {addresses}\r\n".encode()
+
+    # What comes of a log-in.
+
+    def _logged_in(self, outcome: Outcome) -> None:
+        if self._finished:
+            return
+        match outcome:
+            case LoggedIn():
+                claim = Claim(
+                    connection=self.connection,
+                    account=self._account,
+                    mechanism=self._mechanism,
+                    certificate=self._certificate(),
+                )
+                self._front.gate.admit(claim, lambda answer: self._answered(outcome, answer))
+            case Rejected():
+                self._leg = None
+                if not outcome.is_temporary:
+                    self._record(
+                        EventCode.CREDENTIALS_REFUSED, "The mail server refused the credentials", self._mechanism
+                    )
+                self._dialogue.rejected(outcome)
+                self._go_on()
+            case Failed():
+                self._unavailable(outcome.reason)
+
+    def _answered(self, logged_in: LoggedIn, answer: Answer) -> None:
+        if self._finished:
+            if isinstance(answer, Admitted):
+                self._front.gate.ended(answer.admission, {"ended": "client_gone"})
+            return
+        match answer:
+            case Admitted(admission):
+                self._hand_over(logged_in, LiveSession(self._front.gate, admission))
+            case Refused(_, text):
+                self._end_leg()
+                self._dialogue.refused(text)
+                self._go_on()
+            case Faulted(reason):
+                self._unavailable(reason)
+
+    def _hand_over(self, logged_in: LoggedIn, session: LiveSession) -> None:
+        """From here on both sockets belong to the relay."""
+        leg, self._leg = self._leg, None
+        upstream = None if leg is None else leg.detach()
+        if leg is None or upstream is None or self._transport.is_closing():
+            session.never_began()
+            self._finished = True
+            self._release()
+            self._transport.close()
+            return
+        self._finished = True
+        self._release()
+        reply = self._dialogue.admitted(logged_in)
+        upstream_sock, to_upstream = upstream
+        client_sock, to_client = self._transport.detach()
+        unread = self._dialogue.unread()
+        self._dialogue.closed()
+        session.begin(
+            self._front.relay,
+            (client_sock, to_client + reply + leg.trailing_data),
+            (upstream_sock, to_upstream + unread),
+        )
+
+    def fault(self, error: Exception) -> None:
+        """An unexpected error on either side: a bug of ours, which lets nobody in."""
+        _log.error("connection.fault", conn=self.connection.conn, exc_info=error)
+        self.say_goodbye(Farewell.FAULT)
+
+    def _unavailable(self, reason: str) -> None:
+        self._record(EventCode.GATE_FAULT, "Mail sign-in refused for now", self._mechanism, {"fault": reason})
+        _log.warning("login.unavailable", conn=self.connection.conn, reason=reason, listener=self.connection.listener)
+        self._end_leg()
+        self._dialogue.unavailable()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """The dialogue goes on: read again."""
+        self._transport.resume_reading()
+
+    def _end_leg(self) -> None:
+        leg, self._leg = self._leg, None
+        if leg is not None:
+            leg.close()
+
+    def _certificate(self) -> ClientCertificate | None:
+        tls = self._transport.tls()
+        der = tls.getpeercert(binary_form=True) if tls is not None else None
+        if tls is None or der is None:
+            return None
+        facts = cast("dict[str, tuple[Any, ...]]", tls.getpeercert() or {})  # the shape that ssl documents
+        subject = {key: value for names in facts.get("subject", ()) for key, value in names}
+        return ClientCertificate(
+            sha256=sha256(der).hexdigest(),
+            san_uris=tuple(value for kind, value in facts.get("subjectAltName", ()) if kind == "URI"),
+            common_name=subject.get("commonName"),
+            serial_number=subject.get("serialNumber"),
+        )
+
+    # The end.
+
+    def say_goodbye(self, why: Farewell) -> None:
+        """End the connection for a reason of ours."""
+        encrypting = self in self._front.handshakes
+        self.close(b"" if encrypting else self._dialogue.farewell(why))
+        self.finish(why.value)
+
+    def finish(self, why: str) -> None:
+        """The one exit of a connection that was not admitted."""
+        if self._finished:
+            return
+        self._finished = True
+        self._end_leg()
+        self._release()
+        self._dialogue.closed()
+        self._transport.close()
+        self._front.audit.append(
+            Event(
+                code=EventCode.CONNECTION_CLOSED,
+                time=self._front.clock.now(),
+                connection=self.connection,
+                account=self._account or None,
+                message="Connection ended without a session",
+                detail={"ended": why, "attempts": self._attempts},
+            )
+        )
+
+    def _release(self) -> None:
+        self._front.waiting.discard(self)
+        self._front.handshakes.discard(self)
+
+    def _record(
+        self, code: EventCode, message: str, mechanism: str, detail: Mapping[str, str | int] = _NO_DETAIL
+    ) -> None:
+        self._front.audit.append(
+            Event(
+                code=code,
+                time=self._front.clock.now(),
+                connection=self.connection,
+                account=self._account or None,
+                mechanism=mechanism,
+                message=message,
+                detail=detail,
+            )
+        )

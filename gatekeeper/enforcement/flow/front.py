@@ -1,0 +1,107 @@
+"""What all connections of one listener share: settings, the gate, the relay, and the deadlines they run under."""
+
+import asyncio
+import ssl
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Protocol
+
+from gatekeeper.domain.request import MailProtocol
+from gatekeeper.enforcement.flow.dialogue import Farewell, NewDialogue
+from gatekeeper.gate.admit import Gate
+from gatekeeper.net.deadlines import Deadlines
+from gatekeeper.net.dial import TlsMode, Upstream
+from gatekeeper.net.poller import Poller
+from gatekeeper.net.relay import Relay
+from gatekeeper.ports.audit import AuditLog
+from gatekeeper.ports.clock import Clock
+
+
+class Waiting(Protocol):
+    """A connection that is not admitted yet."""
+
+    def say_goodbye(self, why: Farewell) -> None:
+        """End it for a reason of ours."""
+        ...
+
+
+class LoggingIn(Protocol):
+    """A log-in at the mail server that is under way."""
+
+    def too_slow(self) -> None:
+        """Its deadline passed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds before admission, each with its precedent."""
+
+    handshake_timeout_s: float = 10.0
+    """A TLS handshake; nginx gives 60 s, which a thousand half-open ones would use."""
+    login_timeout_s: float = 60.0
+    """From accepting to admission, whatever the client sends meanwhile; Dovecot gives 180 s, nginx 60 s."""
+    upstream_timeout_s: float = 30.0
+    """Connecting and logging in at the mail server; Dovecot's login_proxy_timeout."""
+    max_attempts: int = 5
+    """Log-ins on one connection; nginx's max_errors."""
+    max_waiting: int = 4096
+    """Connections that are not admitted yet, on one listener."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Front:
+    """One listener's shared state. Reloading replaces TLS context and upstream; connections use what is there."""
+
+    name: str
+    protocol: MailProtocol
+    port: int
+    tls: TlsMode
+    allow_plaintext: bool
+    context: ssl.SSLContext | None
+    upstream: Upstream
+    new_dialogue: NewDialogue
+    gate: Gate
+    audit: AuditLog
+    clock: Clock
+    relay: Relay
+    poller: Poller
+    loop: asyncio.AbstractEventLoop
+    limits: Limits = field(default_factory=Limits)
+    upstream_offers: frozenset[str] = frozenset()
+    """What the mail server offered last, before log-in."""
+    accepted: int = 0
+    waiting: Deadlines[Waiting] = field(init=False)
+    handshakes: Deadlines[Waiting] = field(init=False)
+    logins: Deadlines[LoggingIn] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.waiting = Deadlines(self.limits.login_timeout_s, _too_slow)
+        self.handshakes = Deadlines(self.limits.handshake_timeout_s, _too_slow)
+        self.logins = Deadlines(self.limits.upstream_timeout_s, lambda leg: leg.too_slow())
+
+    def tick(self) -> None:
+        """Called about every quarter of a second."""
+        now = monotonic()
+        for deadlines in (self.handshakes, self.waiting, self.logins):
+            deadlines.sweep(now)
+
+    def take_over(self, other: "Front") -> None:
+        """Use another front's settings from now on (reload); connections and deadlines go on."""
+        self.context = other.context
+        self.upstream = other.upstream
+        self.new_dialogue = other.new_dialogue
+        self.allow_plaintext = other.allow_plaintext
+        self.limits = other.limits
+        self.waiting.after_s = other.waiting.after_s
+        self.handshakes.after_s = other.handshakes.after_s
+        self.logins.after_s = other.logins.after_s
+
+    def say_goodbye(self) -> None:
+        """Shutting down: end what is not admitted yet."""
+        for flow in self.waiting.owners():
+            flow.say_goodbye(Farewell.SHUTTING_DOWN)
+
+
+def _too_slow(connection: Waiting) -> None:
+    connection.say_goodbye(Farewell.TIMEOUT)
