@@ -1,7 +1,7 @@
 """`gatekeeper inventory import | list`: put what an MDM server exported on record.
 
 A file is applied whole or not at all. The running gate hears of it by the feed of changes, decides its open sessions
-again and records the import: the audit log has one writer, and that is not this command.
+again and records the import; what the feed cannot tell is recorded by `recording`.
 """
 
 import dataclasses
@@ -15,6 +15,8 @@ import click
 
 from gatekeeper.adapters.stores.registry import SourceSummary, SqlRegistry
 from gatekeeper.attestation.inventory import MAX_FILE_OCTETS, parse
+from gatekeeper.audit.event import EventCode
+from gatekeeper.cli.recording import record_inventory
 from gatekeeper.cli.store import duration_words, in_registry, store_option
 from gatekeeper.cli.words import EXIT_FAILED, fail, say_json, say_table
 from gatekeeper.domain.document import DocumentError, Fault
@@ -48,7 +50,7 @@ def import_(config_path: Path, file: Path, source: str | None, store: str | None
     try:
         reports = parse(data, source=name, now=now)
     except DocumentError as error:
-        _refuse(error.faults, as_json=as_json)
+        _refuse(config_path, digest, error.faults, as_json=as_json)
     if source:
         reports = tuple(_under(source, report) for report in reports)
 
@@ -61,9 +63,16 @@ def import_(config_path: Path, file: Path, source: str | None, store: str | None
 
     outcome = in_registry(config_path, store, work)
     if isinstance(outcome, Fault):
-        _refuse([outcome], as_json=as_json)
+        _refuse(config_path, digest, [outcome], as_json=as_json)
+    counts = dataclasses.asdict(outcome)
+    record_inventory(
+        config_path,
+        EventCode.INVENTORY_IMPORTED,
+        {"file_sha256": digest, **counts},
+        gate_knows=outcome.created + outcome.changed > 0,
+    )
     if as_json:
-        say_json({"file": name, "sha256": digest, **dataclasses.asdict(outcome)})
+        say_json({"file": name, "sha256": digest, **counts})
         return
     click.echo(f"{name}: {outcome.created} created, {outcome.changed} changed, {outcome.unchanged} unchanged")
 
@@ -125,11 +134,17 @@ def _place(data: bytes, reports: Sequence[Report], index: int) -> str:
     return f"line {numbers[index]}" if len(numbers) == len(reports) else ""
 
 
-def _refuse(faults: Sequence[Fault], *, as_json: bool) -> NoReturn:
-    """One fault a line, and the end of the command: nothing was applied."""
+def _refuse(config_path: Path, digest: str, faults: Sequence[Fault], *, as_json: bool) -> NoReturn:
+    """One fault a line, a record, and the end of the command: nothing was applied."""
     if as_json:
         say_json({"faults": [dataclasses.asdict(fault) for fault in faults]})
     for fault in faults:
         click.echo(str(fault), err=True)
+    record_inventory(
+        config_path,
+        EventCode.INVENTORY_REJECTED,
+        {"file_sha256": digest, "faults_n": len(faults), "first_fault": str(faults[0])},
+        gate_knows=False,
+    )
     click.echo("nothing was applied", err=True)
     raise SystemExit(EXIT_FAILED)

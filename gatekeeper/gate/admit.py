@@ -121,7 +121,7 @@ class Gate:
             async with asyncio.timeout(self.settings.lookup_timeout_s):
                 subject = await identify(self.settings.binding, self._devices, claim.account, claim.certificate)
         except (Unavailable, TimeoutError) as error:
-            answer(self._faulted(claim, f"devices cannot be looked up: {error}"))
+            answer(Faulted(f"devices cannot be looked up: {error}"))
             return
         self._decide_new(claim, subject, answer)
 
@@ -151,20 +151,6 @@ class Gate:
         )
         self.sessions.add(admission)
         return admission
-
-    def _faulted(self, claim: Claim, reason: str) -> Faulted:
-        self._audit.append(
-            Event(
-                code=EventCode.GATE_FAULT,
-                time=self._clock.now(),
-                connection=claim.connection,
-                account=claim.account,
-                mechanism=claim.mechanism,
-                message="Mail sign-in refused for now: a fault of the gate",
-                detail={"fault": reason},
-            )
-        )
-        return Faulted(reason)
 
     def text(self, decision: Decision) -> str:
         """The words for the person whose session is refused."""

@@ -1,0 +1,76 @@
+"""`gatekeeper config check | show`."""
+
+import dataclasses
+import os
+import ssl
+from enum import Enum
+from pathlib import Path
+
+import click
+
+from gatekeeper.cli.words import EXIT_CONFIG, fail, load_settings, say_json
+from gatekeeper.config.load import load
+from gatekeeper.domain.document import DocumentError
+from gatekeeper.server.compose import load_policy, upstreams
+
+
+@click.group()
+def config() -> None:
+    """How the gate is run: check it before it runs."""
+
+
+@config.command()
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.pass_obj
+def check(config_path: Path, *, as_json: bool) -> None:
+    """Read the configuration and the policy it names; say everything that is wrong, at once."""
+    faults: list[dict[str, str]] = []
+    notes: tuple[str, ...] = ()
+    policy_file: Path | None = None
+    try:
+        settings = load(config_path, os.environ)
+        notes = settings.notes
+        policy_file = settings.policy_file
+        upstreams(settings)
+    except DocumentError as error:
+        faults += [dataclasses.asdict(fault) for fault in error.faults]
+    except (OSError, ssl.SSLError) as error:
+        faults.append({"source": str(config_path), "key": "upstream", "reason": str(error)})
+    if policy_file is not None:
+        try:
+            load_policy(policy_file)
+        except DocumentError as error:
+            faults += [dataclasses.asdict(fault) for fault in error.faults]
+    if as_json:
+        say_json({"ok": not faults, "faults": faults, "notes": list(notes)})
+        raise SystemExit(EXIT_CONFIG if faults else 0)
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+    if faults:
+        fail(*(": ".join(filter(None, fault.values())) for fault in faults), code=EXIT_CONFIG)
+    click.echo(f"{config_path}: fine")
+
+
+@config.command()
+@click.pass_obj
+def show(config_path: Path) -> None:
+    """The configuration in force, with defaults and environment, without secrets."""
+    say_json(_plain(load_settings(config_path)))
+
+
+def _plain(value: object) -> object:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: "(hidden)"
+            if field.name == "store_url" and "@" in str(getattr(value, field.name))
+            else _plain(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if field.repr
+        }
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list | frozenset):
+        return [_plain(item) for item in value]
+    if isinstance(value, Enum):
+        return value.value
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,0 +1,115 @@
+"""`gatekeeper status | reload | drain`: talk to the running process by its control socket."""
+
+import http.client
+import json
+import socket
+import time
+from pathlib import Path
+
+import click
+
+from gatekeeper.cli.words import EXIT_CONFIG, EXIT_TRY_AGAIN, fail, load_settings, say_json
+from gatekeeper.domain.document import parse_duration
+from gatekeeper.server.run import CONTROL_SOCKET
+
+_TIMEOUT_S = 30.0
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=_TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(_TIMEOUT_S)
+        self.sock.connect(str(self._path))
+
+
+def _ask(config_path: Path, method: str, path: str) -> tuple[int, dict[str, object]]:
+    control = load_settings(config_path).state_directory / CONTROL_SOCKET
+    return ask_gate(control, method, path)
+
+
+def ask_gate(control: Path, method: str, path: str, body: object = None) -> tuple[int, dict[str, object]]:
+    """Ask the running gate; ends the command when none answers."""
+    connection = _UnixConnection(control)
+    try:
+        connection.request(method, path, body=None if body is None else json.dumps(body))
+        response = connection.getresponse()
+        answer: dict[str, object] = json.loads(response.read())
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        fail(f"no gatekeeper answers at `{control}`: {error} (is `gatekeeper serve` running?)", code=EXIT_TRY_AGAIN)
+    else:
+        return response.status, answer
+    finally:
+        connection.close()
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.pass_obj
+def status(config_path: Path, *, as_json: bool) -> None:
+    """What the running gate is doing."""
+    _, body = _ask(config_path, "GET", "/status")
+    if as_json:
+        say_json(body)
+        return
+    for key, value in body.items():
+        if isinstance(value, dict):
+            for name, detail in value.items():
+                words = " ".join(map(str, detail.values())) if isinstance(detail, dict) else detail
+                click.echo(f"{key:14} {name}: {words}")
+        else:
+            click.echo(f"{key:14} {value}")
+
+
+@click.command()
+@click.pass_obj
+def reload(config_path: Path) -> None:
+    """Check configuration, policy and certificates, and put them in force; on any fault the old ones stay."""
+    # The running process knows its own configuration file; a broken one must not keep us from asking.
+    control = control_socket(config_path)
+    code, body = ask_gate(control, "POST", "/reload")
+    if code != 200:
+        faults = body.get("faults")
+        fail(*map(str, faults if isinstance(faults, list) else [body]), "nothing was changed", code=EXIT_CONFIG)
+    notes = body.get("notes")
+    for note in notes if isinstance(notes, list) else ():
+        click.echo(f"note: {note}", err=True)
+    click.echo("Reloaded. Open sessions have been decided again.")
+
+
+def control_socket(config_path: Path) -> Path:
+    """Where the running process listens, even when its configuration has become unreadable."""
+    import tomllib  # noqa: PLC0415
+
+    try:
+        server = tomllib.loads(config_path.read_text(encoding="utf-8")).get("server", {})
+        return Path(str(server.get("state_directory", "var"))) / CONTROL_SOCKET
+    except (OSError, ValueError):
+        return Path("var") / CONTROL_SOCKET
+
+
+@click.command()
+@click.option("--wait", "wait", default="0s", help="Wait so long for the end, e.g. 120s.")
+@click.pass_obj
+def drain(config_path: Path, wait: str) -> None:
+    """Take no new connections, end the sessions politely, and stop."""
+    window = parse_duration(wait)
+    if window is None:
+        raise click.BadParameter('a duration such as "120s"', param_hint="--wait")
+    control = load_settings(config_path).state_directory / CONTROL_SOCKET
+    ask_gate(control, "POST", "/drain")
+    click.echo("Draining.")
+    deadline = time.monotonic() + window.total_seconds()
+    while time.monotonic() < deadline:
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                probe.connect(str(control))
+        except OSError:
+            click.echo("Stopped.")
+            return
+        time.sleep(0.1)
+    if window:
+        fail("still draining", code=EXIT_TRY_AGAIN)

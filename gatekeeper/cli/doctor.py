@@ -1,0 +1,209 @@
+"""`gatekeeper doctor`: tests what the gate depends on, from this machine, and says what to do."""
+
+import asyncio
+import os
+import socket
+import ssl
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+
+import click
+from cryptography import x509
+
+from gatekeeper.adapters.stores.engine import StoreError
+from gatekeeper.adapters.stores.migrate import open_store
+from gatekeeper.cli.words import EXIT_FAILED, EXIT_UPSTREAM, load_settings, say_json
+from gatekeeper.config.settings import ListenerSettings, Settings
+from gatekeeper.domain.document import DocumentError
+from gatekeeper.domain.request import MailProtocol
+from gatekeeper.net.dial import TlsMode
+from gatekeeper.net.poller import Poller
+from gatekeeper.server.clock import SystemClock
+from gatekeeper.server.compose import load_policy, upstreams
+from gatekeeper.server.probe import ProbeFailed, probe
+
+_EXPIRES_SOON = timedelta(days=21)
+_SLOW_SYNC_S = 0.010
+"""A log-in waits for one sync: above this it is felt when many log in at once."""
+_SYNCS = 50
+
+
+class State(StrEnum):
+    """How a test went."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One test's result, and what to do about it."""
+
+    test: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.pass_obj
+def doctor(config_path: Path, *, as_json: bool) -> None:
+    """Test ports, certificates, mail servers, store, policy and disk; say what to do about what is wrong."""
+    settings = load_settings(config_path)
+    findings: list[Finding] = []
+
+    def found(finding: Finding) -> None:
+        findings.append(finding)
+        if not as_json:
+            click.echo(f"{finding.state.value:5} {finding.test:24} {finding.found}")
+            if finding.advice:
+                click.echo(f"{'':30} → {finding.advice}")
+
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(poller)) as runner:
+        poller = Poller()
+        runner.run(_examine(settings, poller, found))
+    if as_json:
+        say_json([asdict(finding) for finding in findings])
+    bad = [finding for finding in findings if finding.state is State.FAIL]
+    if bad:
+        only_upstream = all(finding.test.startswith("mail server") for finding in bad)
+        raise SystemExit(EXIT_UPSTREAM if only_upstream else EXIT_FAILED)
+
+
+Found = Callable[[Finding], None]
+
+
+async def _examine(settings: Settings, poller: Poller, found: Found) -> None:
+    for note in settings.notes:
+        found(Finding("configuration", State.WARN, note))
+    for test in (_ports, _certificates, _policy, _disk):
+        for finding in test(settings):
+            found(finding)
+    for finding in [*await _store(settings), *await _mail_servers(settings, poller)]:
+        found(finding)
+
+
+def _ports(settings: Settings) -> list[Finding]:
+    return [_port(listener, settings) for listener in settings.listeners]
+
+
+def _port(listener: ListenerSettings, settings: Settings) -> Finding:
+    test = f"port {listener.name}"
+    where = f"{listener.host}:{listener.port}"
+    family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((listener.host, listener.port))
+        except PermissionError:
+            advice = "ports below 1024 need CAP_NET_BIND_SERVICE or systemd's socket activation"
+            return Finding(test, State.FAIL, f"{where}: not allowed", advice)
+        except OSError as error:
+            if (settings.state_directory / "control.sock").exists():
+                return Finding(test, State.OK, f"{where} is in use, presumably by the running gate")
+            return Finding(test, State.FAIL, f"{where}: {error.strerror}", "stop what listens there, or change `bind`")
+    return Finding(test, State.OK, f"{where} is free")
+
+
+def _certificates(settings: Settings) -> list[Finding]:
+    if settings.tls is None:
+        return [Finding("certificate", State.WARN, "no listener uses TLS")]
+    findings = []
+    paths = [("certificate", settings.tls.certificate), ("client_ca", settings.tls.client_ca)]
+    for name, path in paths:
+        if path is None:
+            continue
+        certificate = x509.load_pem_x509_certificates(path.read_bytes())[0]
+        left = certificate.not_valid_after_utc - SystemClock().now()
+        until = f"{path}: valid until {certificate.not_valid_after_utc:%Y-%m-%d}"
+        if left < timedelta(0):
+            findings.append(Finding(name, State.FAIL, f"{path}: expired", "renew it, then `gatekeeper reload`"))
+        elif left < _EXPIRES_SOON:
+            findings.append(Finding(name, State.WARN, until, "renew it soon, then `gatekeeper reload`"))
+        else:
+            findings.append(Finding(name, State.OK, until))
+    return findings
+
+
+def _policy(settings: Settings) -> list[Finding]:
+    try:
+        policy = load_policy(settings.policy_file)
+    except DocumentError as error:
+        advice = "see `gatekeeper policy check`"
+        return [Finding("policy", State.FAIL, f"{len(error.faults)} faults, first: {error.faults[0]}", advice)]
+    return [Finding("policy", State.OK, f"{settings.policy_file}: {len(policy.rules)} rules")]
+
+
+def _disk(settings: Settings) -> list[Finding]:
+    """How long one durable write takes where the audit log lies."""
+    directory = settings.audit.directory
+    try:
+        directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        times = _sync_times(directory)
+    except OSError as error:
+        advice = "give the service's user a writable audit directory: without it nobody is let in"
+        return [Finding("audit disk", State.FAIL, f"{directory}: {error.strerror}", advice)]
+    median, slowest = times[len(times) // 2], times[-1]
+    words = f"one sync takes {median * 1e3:.2f} ms (median of {_SYNCS}; slowest {slowest * 1e3:.1f} ms)"
+    if median > _SLOW_SYNC_S:
+        return [Finding("audit disk", State.WARN, words, "every log-in waits for one: use a faster disk")]
+    return [Finding("audit disk", State.OK, words)]
+
+
+def _sync_times(directory: Path) -> list[float]:
+    times = []
+    with tempfile.TemporaryFile(dir=directory) as file:
+        for _ in range(_SYNCS):
+            start = time.perf_counter()
+            os.write(file.fileno(), b"x" * 1024)
+            os.fdatasync(file.fileno())
+            times.append(time.perf_counter() - start)
+    return sorted(times)
+
+
+async def _store(settings: Settings) -> list[Finding]:
+    try:
+        async with open_store(settings.store_url):
+            return [Finding("store", State.OK, "opens, schema up to date")]
+    except StoreError as error:
+        return [Finding("store", State.FAIL, str(error), "check `store.url` and who may write there")]
+
+
+async def _mail_servers(settings: Settings, poller: Poller) -> list[Finding]:
+    try:
+        servers = upstreams(settings)
+    except (OSError, ssl.SSLError) as error:
+        return [Finding("mail server", State.FAIL, str(error), "check `upstream.*.address` and `ca`")]
+    findings = []
+    for protocol, upstream in servers.items():
+        test = f"mail server {protocol}"
+        where = f"{upstream.host}:{upstream.port}"
+        started = time.perf_counter()
+        try:
+            offers = await probe(upstream, protocol, poller)
+        except ProbeFailed as error:
+            advice = "is it running, and do `address`, `tls` and `ca` fit it?"
+            findings.append(Finding(test, State.FAIL, f"{where}: {error}", advice))
+            continue
+        took_s = time.perf_counter() - started
+        findings.append(_offered(test, where, protocol, offers, took_s))
+        if upstream.tls is TlsMode.OFF:
+            findings.append(Finding(test, State.OK, f"{where}: plain, on loopback"))
+    return findings
+
+
+def _offered(test: str, where: str, protocol: MailProtocol, offers: frozenset[str], took_s: float) -> Finding:
+    mechanisms = sorted(name.removeprefix("AUTH=") for name in offers if name.startswith("AUTH="))
+    plain_login = protocol is MailProtocol.IMAP and "LOGINDISABLED" not in offers
+    words = f"{where}: answers in {took_s * 1e3:.0f} ms, takes {', '.join(mechanisms) or 'LOGIN'}"
+    if not mechanisms and not plain_login:
+        advice = "it takes no credentials from here: enable PLAIN, or TLS towards it"
+        return Finding(test, State.FAIL, f"{where}: offers no log-in", advice)
+    return Finding(test, State.OK, words)

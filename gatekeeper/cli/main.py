@@ -1,0 +1,74 @@
+"""The command line: `gatekeeper [--config FILE] COMMAND`. Commands are imported only when they are called."""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from gatekeeper import __version__
+
+DEFAULT_CONFIG = "config/gatekeeper.toml"
+
+_COMMANDS = {
+    "serve": "gatekeeper.cli.serve:serve",
+    "status": "gatekeeper.cli.control:status",
+    "reload": "gatekeeper.cli.control:reload",
+    "drain": "gatekeeper.cli.control:drain",
+    "doctor": "gatekeeper.cli.doctor:doctor",
+    "demo": "gatekeeper.cli.demo.command:demo",
+    "config": "gatekeeper.cli.config:config",
+    "policy": "gatekeeper.cli.policy:policy",
+    "device": "gatekeeper.cli.device:device",
+    "inventory": "gatekeeper.cli.inventory:inventory",
+    "audit": "gatekeeper.cli.audit:audit",
+}
+
+
+class _Commands(click.Group):
+    """The commands by name; `serve` must not pay for what only the others need."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        place = _COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        module, name = place.split(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    default=lambda: Path(os.environ.get("GATEKEEPER_CONFIG", DEFAULT_CONFIG)),
+    show_default=DEFAULT_CONFIG,
+    help="The configuration file; also $GATEKEEPER_CONFIG.",
+)
+@click.version_option(__version__, prog_name="gatekeeper")
+@click.pass_context
+def cli(ctx: click.Context, config_path: Path) -> None:
+    """A posture gate in front of a mail server.
+
+    \b
+    Examples:
+      gatekeeper config check
+      gatekeeper serve
+      gatekeeper inventory import phones.jsonl
+      gatekeeper device why alice@example.com
+      gatekeeper audit verify
+    """  # noqa: D301  click's paragraph mark
+    ctx.obj = config_path
+
+
+def main() -> None:
+    """Run the command; an unexpected error ends with one line and exit code 70."""
+    try:
+        cli(prog_name="gatekeeper")
+    except BrokenPipeError:
+        sys.exit(0)  # `gatekeeper audit tail | head`

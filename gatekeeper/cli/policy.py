@@ -1,0 +1,72 @@
+"""`gatekeeper policy check | explain`."""
+
+import dataclasses
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from gatekeeper.cli.device import answer_why, why_options
+from gatekeeper.cli.words import EXIT_FAILED, fail, load_settings, say_json
+from gatekeeper.decision.lint import warnings
+from gatekeeper.domain.document import DocumentError
+from gatekeeper.server.clock import SystemClock
+from gatekeeper.server.compose import load_policy
+
+
+@click.group()
+def policy() -> None:
+    """Who may read mail: check it, and ask what it says."""
+
+
+@policy.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.pass_obj
+def check(config_path: Path, file: Path | None, *, as_json: bool) -> None:
+    """Read a policy (default: the configured one); say everything that is wrong, at once."""
+    path = file or load_settings(config_path).policy_file
+    try:
+        found = load_policy(path)
+    except DocumentError as error:
+        if as_json:
+            say_json({"ok": False, "faults": [dataclasses.asdict(fault) for fault in error.faults]})
+            raise SystemExit(EXIT_FAILED) from None
+        fail(*map(str, error.faults), code=EXIT_FAILED)
+    concerns = warnings(found, SystemClock().now())
+    if as_json:
+        say_json({"ok": True, "sha256": found.sha256, "warnings": [dataclasses.asdict(item) for item in concerns]})
+        return
+    for concern in concerns:
+        click.echo(f"warning: {concern}", err=True)
+    click.echo(
+        f"{path}: fine ({len(found.rules)} rules, {len(found.exemptions)} exemptions, sha256 {found.sha256[:16]})"
+    )
+
+
+@policy.command("explain")
+@why_options
+@click.option("--policy", "policy_file", type=click.Path(path_type=Path), help="Another policy than the configured.")
+@click.pass_obj
+def explain_(  # noqa: PLR0913  one for each option
+    config_path: Path,
+    user: str,
+    device_id: str | None,
+    protocol: str,
+    at: datetime | None,
+    *,
+    store: str | None,
+    policy_file: Path | None,
+    as_json: bool,
+) -> None:
+    """What the policy says about USER, rule by rule; the same words as `device why`."""
+    answer_why(
+        config_path,
+        policy_file,
+        user=user,
+        device_id=device_id,
+        protocol=protocol,
+        at=at,
+        store=store,
+        as_json=as_json,
+    )

@@ -1,0 +1,61 @@
+"""Recording what a command did, although the audit log has one writer.
+
+While the gate runs it is the writer, and is told by its control socket. While it does not run, this process may be the
+writer for a moment. Either way the log tells what was done to the inventory.
+"""
+
+import asyncio
+import os
+from pathlib import Path
+
+import click
+
+from gatekeeper.adapters.sinks.directory import AuditLogError, AuditLogLocked
+from gatekeeper.adapters.sinks.file import FileAuditLog
+from gatekeeper.audit.event import Event, EventCode
+from gatekeeper.cli.control import ask_gate, control_socket
+from gatekeeper.config.load import load
+from gatekeeper.config.settings import Settings
+from gatekeeper.domain.document import DocumentError
+from gatekeeper.server.clock import SystemClock
+
+_MESSAGES = {
+    EventCode.INVENTORY_IMPORTED: "Inventory imported",
+    EventCode.INVENTORY_REJECTED: "Inventory rejected; nothing was applied",
+}
+
+
+def record_inventory(config_path: Path, code: EventCode, detail: dict[str, str | int], *, gate_knows: bool) -> None:
+    """Record an import's outcome; `gate_knows`: a running gate hears of it by the store's feed and records it itself.
+
+    What cannot be recorded is said on stderr: the store has changed, or not, all the same.
+    """
+    try:
+        settings = load(config_path, os.environ)
+    except DocumentError:  # `--store` was given: there is a database, but no gate that it belongs to
+        click.echo("note: not recorded in an audit log, for there is no configuration", err=True)
+        return
+    clock = SystemClock()
+    event = Event(code=code, time=clock.now(), message=_MESSAGES[code], detail=detail)
+    try:
+        asyncio.run(_append(settings, event, clock))
+    except AuditLogLocked:
+        if gate_knows:
+            return
+        status, _ = ask_gate(control_socket(config_path), "POST", "/inventory", {"code": code.value, "detail": detail})
+        if status != 200:
+            click.echo("warning: the running gate did not record this", err=True)
+    except AuditLogError as error:
+        click.echo(f"warning: this is not recorded: {error}", err=True)
+
+
+async def _append(settings: Settings, event: Event, clock: SystemClock) -> None:
+    log = FileAuditLog.open(
+        settings.audit.directory,
+        origin=settings.audit.origin,
+        clock=clock,
+        address_prefix=None if settings.audit.full_addresses else (24, 48),
+    )
+    log.append(event)
+    if not await log.close():
+        raise AuditLogError("the audit log cannot be written")

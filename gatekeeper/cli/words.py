@@ -1,0 +1,48 @@
+"""What the commands share: exit codes, error lines, the configuration, output for people or machines."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from gatekeeper.config.load import load
+from gatekeeper.config.settings import Settings
+from gatekeeper.domain.document import DocumentError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INCOMPLETE = 3
+EXIT_UPSTREAM = 69
+EXIT_TRY_AGAIN = 75
+EXIT_CONFIG = 78
+"""sysexits.h EX_CONFIG."""
+
+
+def fail(*lines: str, code: int) -> NoReturn:
+    """Say what is wrong on stderr and end with `code`."""
+    for line in lines:
+        click.echo(f"error: {line}", err=True)
+    raise SystemExit(code)
+
+
+def load_settings(path: Path) -> Settings:
+    """The configuration, or the end of the command with every fault on stderr."""
+    try:
+        return load(path, os.environ)
+    except DocumentError as error:
+        fail(*map(str, error.faults), code=EXIT_CONFIG)
+
+
+def say_json(value: object) -> None:
+    """One JSON document on stdout."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def say_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Aligned columns on stdout."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    for row in [header, *rows]:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

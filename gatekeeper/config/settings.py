@@ -1,0 +1,87 @@
+"""The whole configuration as a frozen tree; each part is what one component is given."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from gatekeeper.attestation.issuer import Issuer
+from gatekeeper.domain.request import MailProtocol
+from gatekeeper.enforcement.flow.front import Limits
+from gatekeeper.enforcement.imap.replies import RefusalCode
+from gatekeeper.gate.identify import BindingSettings
+from gatekeeper.net.dial import TlsMode
+from gatekeeper.net.tls import ServerTls
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerSettings:
+    """Where phones connect."""
+
+    name: str
+    protocol: MailProtocol
+    host: str
+    port: int
+    tls: TlsMode
+    allow_plaintext: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamSettings:
+    """Where a protocol's mail server is."""
+
+    host: str
+    port: int
+    tls: TlsMode
+    ca: Path | None
+    client_address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditSettings:
+    """The audit log."""
+
+    directory: Path
+    origin: str
+    full_addresses: bool
+    """Whether client addresses are kept whole instead of cut to /24 and /48."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceSettings:
+    """Whose signed evidence is believed."""
+
+    audience: str
+    issuers: tuple[Issuer, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminSettings:
+    """The admin port."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything in `gatekeeper.toml`."""
+
+    source: str
+    state_directory: Path
+    drain_timeout: timedelta
+    hostname: str
+    check_url: str
+    idle_timeout: timedelta
+    refusal_code: RefusalCode
+    limits: Limits
+    tls: ServerTls | None
+    listeners: tuple[ListenerSettings, ...]
+    upstreams: dict[MailProtocol, UpstreamSettings]
+    binding: BindingSettings
+    policy_file: Path
+    store_url: str
+    audit: AuditSettings
+    evidence: EvidenceSettings | None
+    admin: AdminSettings
+    notes: tuple[str, ...]
+    """What is accepted but has no effect in this version, for the operator."""

@@ -1,0 +1,220 @@
+"""The admin port (health, metrics, evidence, decisions) and the control socket (reload, drain, status).
+
+Never on a mail port. The control socket lies in the state directory and is its owner's alone; whoever may write there
+may also stop the process.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from json import JSONDecodeError
+from typing import TYPE_CHECKING
+
+import structlog
+from aiohttp import web
+
+from gatekeeper import __version__
+from gatekeeper.attestation.rejection import EvidenceRejected, RejectionCode
+from gatekeeper.audit.event import Event, EventCode
+from gatekeeper.decision.decide import decide
+from gatekeeper.decision.explain import explain
+from gatekeeper.domain.decision import Decision
+from gatekeeper.domain.identity import canonical_account
+from gatekeeper.domain.posture import Assurance, Binding, Subject
+from gatekeeper.domain.request import MailProtocol, Request
+from gatekeeper.ports.devices import Unavailable
+from gatekeeper.server import health
+from gatekeeper.server.reload import reload
+
+if TYPE_CHECKING:
+    from gatekeeper.server.compose import Gatekeeper
+
+_log = structlog.get_logger("gatekeeper.admin")
+
+MAX_BODY_OCTETS = 262_144
+"""Of the evidence profile: a token is at most 256 KiB."""
+_EVIDENCE_TYPE = "application/eat+jwt"
+_STATUS = {
+    RejectionCode.SIG_INVALID: 401,
+    RejectionCode.CHAIN_INVALID: 401,
+    RejectionCode.DEVICE_UNKNOWN: 403,
+    RejectionCode.OWNER_MISMATCH: 403,
+    RejectionCode.PLATFORM_MISMATCH: 403,
+    RejectionCode.REPLAY: 409,
+    RejectionCode.TOO_LARGE: 413,
+    RejectionCode.RATE_LIMITED: 429,
+}
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def admin_app(gatekeeper: "Gatekeeper") -> web.Application:
+    """What the admin port serves."""
+    desk = _Desk(gatekeeper)
+    app = web.Application(client_max_size=MAX_BODY_OCTETS, middlewares=[_guard])
+    app.add_routes(
+        [
+            web.get("/livez", desk.livez),
+            web.get("/readyz", desk.readyz),
+            web.get("/metrics", desk.metrics),
+            web.get("/version", desk.version),
+            web.post("/v1/challenge", desk.challenge),
+            web.post("/v1/evidence", desk.evidence),
+            web.get("/v1/decision", desk.decision),
+        ]
+    )
+    return app
+
+
+def control_app(gatekeeper: "Gatekeeper", drain: Callable[[], None]) -> web.Application:
+    """What the control socket serves."""
+    desk = _Desk(gatekeeper)
+
+    async def start_drain(_request: web.Request) -> web.Response:
+        drain()
+        return web.json_response({"draining": True})
+
+    app = web.Application(middlewares=[_guard])
+    app.add_routes(
+        [
+            web.post("/reload", desk.reload),
+            web.post("/drain", start_drain),
+            web.post("/inventory", desk.inventory),
+            web.get("/status", desk.status),
+        ]
+    )
+    return app
+
+
+@web.middleware
+async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Faults become fixed texts; nothing of an exception reaches the client."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        return web.json_response({"error": error.reason.lower().replace(" ", "-")}, status=error.status)
+    except Unavailable as error:
+        _log.warning("admin.unavailable", path=request.path, reason=str(error))
+        return web.json_response({"error": "unavailable"}, status=503, headers={"Retry-After": "5"})
+    except EvidenceRejected as error:
+        body = {"error": error.code.value, "detail": error.detail}
+        return web.json_response(body, status=_STATUS.get(error.code, 400))
+
+
+class _Desk:
+    """The handlers."""
+
+    def __init__(self, gatekeeper: "Gatekeeper") -> None:
+        self._gatekeeper = gatekeeper
+
+    async def livez(self, _request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(self, request: web.Request) -> web.Response:
+        checks = health.checks(self._gatekeeper)
+        ready = all(result == "ok" for result in checks.values())
+        lines = [f"{name}: {result}" for name, result in checks.items() if "verbose" in request.query or result != "ok"]
+        return web.Response(
+            text="\n".join(["ready" if ready else "not ready", *lines, ""]), status=200 if ready else 503
+        )
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        return web.Response(body=self._gatekeeper.metrics.text(), content_type="text/plain", charset="utf-8")
+
+    async def version(self, _request: web.Request) -> web.Response:
+        return web.json_response({"version": __version__})
+
+    async def challenge(self, request: web.Request) -> web.Response:
+        try:
+            body = await request.json()
+        except (JSONDecodeError, UnicodeDecodeError):
+            body = None
+        device_id = body.get("device_id") if isinstance(body, dict) else None
+        if not isinstance(device_id, str) or not 0 < len(device_id) <= 255:
+            raise EvidenceRejected(RejectionCode.MALFORMED, 'the body must be {"device_id": "..."}')
+        challenge = await self._gatekeeper.evidence.challenge(device_id)
+        return web.json_response({"nonce": challenge.nonce, "expires_in": challenge.expires_in_s})
+
+    async def evidence(self, request: web.Request) -> web.Response:
+        if request.content_type != _EVIDENCE_TYPE:
+            return web.json_response(
+                {"error": "unsupported-media-type", "detail": f"send {_EVIDENCE_TYPE}"}, status=415
+            )
+        outcomes = self._gatekeeper.metrics.evidence
+        try:
+            decision = await self._gatekeeper.evidence.submit(await request.read())
+        except EvidenceRejected as error:
+            outcomes.labels(error.code.value).inc()
+            raise
+        outcomes.labels("accepted").inc()
+        return web.json_response(_described(decision))
+
+    async def decision(self, request: web.Request) -> web.Response:
+        """What would be decided for a user, or for one device, and why."""
+        account = canonical_account(request.query.get("user", ""))
+        if account is None:
+            raise web.HTTPBadRequest(reason="user is required")
+        gatekeeper = self._gatekeeper
+        postures = await gatekeeper.directory.of_account(account)
+        device = request.query.get("device")
+        binding = Binding(assurance=Assurance.USER, method="user")
+        if device is not None:
+            postures = tuple(posture for posture in postures if posture.device.device_id == device)
+            binding = Binding(assurance=Assurance.PROVEN, method="client_certificate")
+        subject = Subject(binding=binding, postures=postures)
+        try:
+            protocol = MailProtocol(request.query.get("protocol", "imap"))
+        except ValueError:
+            raise web.HTTPBadRequest(reason="unknown protocol") from None
+        asked = Request(account=account, protocol=protocol, listener="admin")
+        now = gatekeeper.clock.now()
+        found = decide(gatekeeper.gate.policy, subject, asked, now)
+        why = explain(gatekeeper.gate.policy, subject, asked, now)
+        return web.json_response({**_described(found), "why": list(why)})
+
+    async def reload(self, _request: web.Request) -> web.Response:
+        outcome = await reload(self._gatekeeper)
+        body = {"reloaded": outcome.reloaded, "faults": list(outcome.faults), "notes": list(outcome.notes)}
+        return web.json_response(body, status=200 if outcome.reloaded else 409)
+
+    async def inventory(self, request: web.Request) -> web.Response:
+        """The command line tells what came of an import, for the audit log's one writer to record."""
+        body = await request.json()
+        code = EventCode(body["code"])
+        if code not in (EventCode.INVENTORY_IMPORTED, EventCode.INVENTORY_REJECTED):
+            raise web.HTTPBadRequest(reason="not an inventory event")
+        detail = {str(name): value if isinstance(value, int) else str(value) for name, value in body["detail"].items()}
+        gatekeeper = self._gatekeeper
+        gatekeeper.audit.append(Event(code=code, time=gatekeeper.clock.now(), detail=detail))
+        return web.json_response({"recorded": True})
+
+    async def status(self, _request: web.Request) -> web.Response:
+        gatekeeper = self._gatekeeper
+        return web.json_response(
+            {
+                "version": __version__,
+                "ready": health.checks(gatekeeper),
+                "sessions": len(gatekeeper.gate.sessions),
+                "waiting": sum(len(front.waiting) for front in gatekeeper.fronts.values()),
+                "listeners": {
+                    name: {"protocol": front.protocol, "port": front.port, "tls": front.tls}
+                    for name, front in gatekeeper.fronts.items()
+                },
+                "policy_sha256": gatekeeper.gate.policy.sha256,
+                "audit_records": gatekeeper.audit.counters.records,
+            }
+        )
+
+
+def _described(decision: Decision) -> dict[str, object]:
+    return {
+        "verdict": decision.verdict.value,
+        "posture": decision.posture.value,
+        "reasons": [reason.value for reason in decision.reasons],
+        "rules": list(decision.rule_ids),
+        "device": decision.device_id,
+        "valid_until": _text(decision.valid_until),
+        "policy_sha256": decision.policy_sha256,
+    }
+
+
+def _text(instant: datetime | None) -> str | None:
+    return None if instant is None else instant.isoformat().replace("+00:00", "Z")

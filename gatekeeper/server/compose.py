@@ -1,0 +1,179 @@
+"""Configuration → the wired Gatekeeper: read this to see every part and who holds whom."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gatekeeper.adapters.sinks.file import FileAuditLog
+from gatekeeper.adapters.stores.directory import DeviceDirectory
+from gatekeeper.adapters.stores.migrate import open_store
+from gatekeeper.adapters.stores.registry import SqlRegistry
+from gatekeeper.config.settings import ListenerSettings, Settings
+from gatekeeper.decision.policy import Policy
+from gatekeeper.decision.schema import parse_policy
+from gatekeeper.domain.document import DocumentError, Fault
+from gatekeeper.domain.request import MailProtocol
+from gatekeeper.enforcement.flow.dialogue import NewDialogue
+from gatekeeper.enforcement.flow.flow import accept
+from gatekeeper.enforcement.flow.front import Front
+from gatekeeper.enforcement.imap.dialogue import imap_dialogue
+from gatekeeper.enforcement.smtp.dialogue import smtp_dialogue
+from gatekeeper.gate.admit import Gate, GateSettings
+from gatekeeper.net import listen, tls
+from gatekeeper.net.dial import TlsMode, Upstream
+from gatekeeper.net.poller import Poller
+from gatekeeper.net.relay import Relay
+from gatekeeper.server.clock import SystemClock
+from gatekeeper.server.evidence import EvidenceDesk
+from gatekeeper.server.metrics import Metrics
+
+MAX_POLICY_OCTETS = 8 * 1024 * 1024
+
+
+@dataclass(slots=True, kw_only=True)
+class Gatekeeper:
+    """One process's parts."""
+
+    settings: Settings
+    config_path: Path
+    poller: Poller
+    loop: asyncio.AbstractEventLoop
+    clock: SystemClock
+    registry: SqlRegistry
+    directory: DeviceDirectory
+    audit: FileAuditLog
+    gate: Gate
+    relay: Relay
+    metrics: Metrics
+    evidence: EvidenceDesk
+    fronts: dict[str, Front] = field(default_factory=dict)
+    listeners: dict[str, listen.Listener] = field(default_factory=dict)
+    draining: bool = False
+
+
+def load_policy(path: Path) -> Policy:
+    """Read and compile a policy; raises `DocumentError` with all of its faults."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DocumentError([Fault(str(path), "", f"cannot be read: {error.strerror}")]) from error
+    if len(data) > MAX_POLICY_OCTETS:
+        raise DocumentError([Fault(str(path), "", f"larger than {MAX_POLICY_OCTETS} octets")])
+    return parse_policy(data, source=str(path))
+
+
+@asynccontextmanager
+async def compose(settings: Settings, config_path: Path, poller: Poller) -> AsyncIterator[Gatekeeper]:
+    """Build everything but the listeners; undone in reverse order at the end.
+
+    Raises DocumentError, and what the adapters raise when they cannot be opened.
+    """
+    clock = SystemClock()
+    policy = load_policy(settings.policy_file)
+    settings.state_directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+    async with AsyncExitStack() as stack:
+        engine = await stack.enter_async_context(open_store(settings.store_url))
+        directory = DeviceDirectory(engine)
+        stack.push_async_callback(directory.close)
+        await directory.refresh()
+        audit = FileAuditLog.open(
+            settings.audit.directory,
+            origin=settings.audit.origin,
+            clock=clock,
+            address_prefix=None if settings.audit.full_addresses else (24, 48),
+        )
+        stack.push_async_callback(audit.close)
+        registry = SqlRegistry(engine)
+        gate = Gate(settings=gate_settings(settings), policy=policy, devices=directory, audit=audit, clock=clock)
+        gatekeeper = Gatekeeper(
+            settings=settings,
+            config_path=config_path,
+            poller=poller,
+            loop=asyncio.get_running_loop(),
+            clock=clock,
+            registry=registry,
+            directory=directory,
+            audit=audit,
+            gate=gate,
+            relay=Relay(poller),
+            metrics=Metrics(),
+            evidence=EvidenceDesk(
+                registry=registry, directory=directory, audit=audit, clock=clock, gate=gate, settings=settings.evidence
+            ),
+        )
+        gate.decided = gatekeeper.metrics.decided
+        gatekeeper.metrics.watch(
+            sessions=gate.sessions,
+            fronts=gatekeeper.fronts,
+            audit=audit,
+            directory=directory,
+            policy=lambda: gate.policy,
+        )
+        yield gatekeeper
+
+
+def gate_settings(settings: Settings) -> GateSettings:
+    """What the gate takes from the configuration."""
+    return GateSettings(binding=settings.binding, check_url=settings.check_url)
+
+
+def upstreams(settings: Settings) -> dict[MailProtocol, Upstream]:
+    """Resolve and prepare the mail servers; blocks on DNS. Raises OSError or ssl.SSLError."""
+    found = {}
+    for protocol, upstream in settings.upstreams.items():
+        resolved = socket.getaddrinfo(upstream.host, upstream.port, type=socket.SOCK_STREAM)
+        found[protocol] = Upstream(
+            host=upstream.host,
+            address=str(resolved[0][4][0]),
+            port=upstream.port,
+            tls=upstream.tls,
+            context=None if upstream.tls is TlsMode.OFF else tls.client_context(upstream.ca),
+            client_address=upstream.client_address,
+        )
+    return found
+
+
+def new_dialogue(settings: Settings, protocol: MailProtocol, loop: asyncio.AbstractEventLoop) -> NewDialogue:
+    """How a listener of that protocol starts its dialogues."""
+    if protocol is MailProtocol.SMTP:
+        return smtp_dialogue(settings.hostname, loop)
+    return imap_dialogue(settings.refusal_code)
+
+
+def front(gatekeeper: Gatekeeper, settings: Settings, listener: ListenerSettings, upstream: Upstream) -> Front:
+    """One listener's shared state; raises OSError or ssl.SSLError for its certificates."""
+    context = None
+    if settings.tls is not None and listener.tls is not TlsMode.OFF:
+        context = tls.server_context(settings.tls)
+    return Front(
+        name=listener.name,
+        protocol=listener.protocol,
+        port=listener.port,
+        tls=listener.tls,
+        allow_plaintext=listener.allow_plaintext,
+        context=context,
+        upstream=upstream,
+        new_dialogue=new_dialogue(settings, listener.protocol, gatekeeper.loop),
+        gate=gatekeeper.gate,
+        audit=gatekeeper.audit,
+        clock=gatekeeper.clock,
+        relay=gatekeeper.relay,
+        poller=gatekeeper.poller,
+        loop=gatekeeper.loop,
+        limits=settings.limits,
+    )
+
+
+def bind(gatekeeper: Gatekeeper, settings: ListenerSettings, shared: Front) -> listen.Listener:
+    """Open one listener; raises OSError with the address."""
+    listener = listen.Listener(
+        listen.bind(settings.host, settings.port),
+        gatekeeper.poller,
+        lambda sock, peer: accept(shared, sock, peer),
+        client_talks_first=settings.tls is TlsMode.IMPLICIT,
+    )
+    shared.port = listener.port
+    return listener

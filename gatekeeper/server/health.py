@@ -1,0 +1,18 @@
+"""Liveness is that the loop turns; readiness is that a phone could be served right now."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gatekeeper.server.compose import Gatekeeper
+
+
+def checks(gatekeeper: "Gatekeeper") -> dict[str, str]:
+    """Every readiness check with `ok` or what is wrong."""
+    closed = [name for name, listener in gatekeeper.listeners.items() if not listener.is_listening]
+    return {
+        "audit": "ok" if gatekeeper.audit.writable else gatekeeper.audit.fault or "cannot be written",
+        "policy": "ok",  # no process runs without one
+        "store": "ok" if gatekeeper.directory.healthy else "does not answer",
+        "listeners": f"not bound: {', '.join(closed)}" if closed else "ok" if gatekeeper.listeners else "none",
+        "draining": "draining" if gatekeeper.draining else "ok",
+    }

@@ -1,0 +1,95 @@
+"""What `/metrics` shows (Prometheus text format). No account, device or address is ever a label."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from gatekeeper import __version__
+from gatekeeper.adapters.sinks.file import FileAuditLog
+from gatekeeper.adapters.stores.directory import DeviceDirectory
+from gatekeeper.decision.policy import Policy
+from gatekeeper.domain.decision import Decision
+from gatekeeper.domain.request import Request
+from gatekeeper.enforcement.flow.front import Front
+from gatekeeper.gate.sessions import LiveSessions
+
+
+class Metrics:
+    """The process's metrics: decisions are counted as they happen, the rest is read when asked for."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._decisions = Counter(
+            "gatekeeper_decisions",
+            "Recorded decisions about mail sessions",
+            ("protocol", "verdict", "reason", "phase"),
+            registry=self.registry,
+        )
+        self.evidence = Counter("gatekeeper_evidence", "Signed evidence received", ("outcome",), registry=self.registry)
+        self.reloads = Counter(
+            "gatekeeper_reloads", "Attempts to load a new configuration", ("outcome",), registry=self.registry
+        )
+
+    def decided(self, request: Request, decision: Decision) -> None:
+        """Count one decision."""
+        self._decisions.labels(request.protocol, decision.verdict, decision.reasons[0], decision.phase or "none").inc()
+
+    def watch(
+        self,
+        *,
+        sessions: LiveSessions,
+        fronts: Mapping[str, Front],
+        audit: FileAuditLog,
+        directory: DeviceDirectory,
+        policy: Callable[[], Policy],
+    ) -> None:
+        """Read the rest from the parts."""
+        self.registry.register(_Parts(sessions, fronts, audit, directory, policy))
+
+    def text(self) -> bytes:
+        """The exposition."""
+        return generate_latest(self.registry)
+
+
+class _Parts(Collector):
+    def __init__(
+        self,
+        sessions: LiveSessions,
+        fronts: Mapping[str, Front],
+        audit: FileAuditLog,
+        directory: DeviceDirectory,
+        policy: Callable[[], Policy],
+    ) -> None:
+        self._sessions = sessions
+        self._fronts = fronts
+        self._audit = audit
+        self._directory = directory
+        self._policy = policy
+
+    def collect(self) -> Iterable[Metric]:
+        """Figures of this instant."""
+        yield GaugeMetricFamily("gatekeeper_sessions_active", "Admitted sessions", len(self._sessions))
+        waiting = GaugeMetricFamily(
+            "gatekeeper_connections_waiting", "Connections not admitted yet", labels=("listener",)
+        )
+        accepted = CounterMetricFamily("gatekeeper_connections", "Connections accepted", labels=("listener",))
+        for front in self._fronts.values():
+            waiting.add_metric([front.name], len(front.waiting))
+            accepted.add_metric([front.name], front.accepted)
+        yield waiting
+        yield accepted
+        counters = self._audit.counters
+        yield CounterMetricFamily("gatekeeper_audit_records", "Durable audit records", counters.records)
+        yield CounterMetricFamily("gatekeeper_audit_batches", "Group commits", counters.batches)
+        yield CounterMetricFamily("gatekeeper_audit_failures", "Failed attempts to write", counters.failures)
+        yield GaugeMetricFamily("gatekeeper_audit_writable", "1 when records become durable", self._audit.writable)
+        yield GaugeMetricFamily("gatekeeper_store_healthy", "1 when the store answers", self._directory.healthy)
+        policy = GaugeMetricFamily("gatekeeper_policy_info", "The policy in force", labels=("sha256",))
+        policy.add_metric([self._policy().sha256], 1)
+        yield policy
+        build = GaugeMetricFamily("gatekeeper_build_info", "This version", labels=("version",))
+        build.add_metric([__version__], 1)
+        yield build

@@ -1,0 +1,146 @@
+"""Reload: read, check and prepare everything new first, then swap; on any fault the old stays as it is.
+
+Sessions are never dropped by a reload as such: they keep their certificates and connections, and are decided again by
+the new policy. What can only change with a restart is said so.
+"""
+
+import asyncio
+import os
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gatekeeper.audit.event import Event, EventCode
+from gatekeeper.config.load import load
+from gatekeeper.config.settings import Settings
+from gatekeeper.domain.document import DocumentError, Fault
+from gatekeeper.enforcement.flow.front import Front
+from gatekeeper.net.listen import Listener
+from gatekeeper.server import compose
+
+if TYPE_CHECKING:
+    from gatekeeper.decision.policy import Policy
+    from gatekeeper.server.compose import Gatekeeper
+
+_log = structlog.get_logger("gatekeeper.reload")
+
+_RESTART = ("store_url", "audit", "admin", "state_directory")
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What came of an attempt."""
+
+    reloaded: bool
+    faults: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    settings: Settings
+    policy: "Policy"
+    fronts: dict[str, Front]
+    bound: dict[str, Listener]
+    """Listeners on addresses that were not bound before."""
+
+
+async def reload(gatekeeper: "Gatekeeper") -> Reloaded:
+    """Load the configuration and policy again; never raises for what is wrong with them."""
+    bound: dict[str, Listener] = {}
+    try:
+        prepared = await asyncio.to_thread(_read, gatekeeper)
+        fronts = _fronts(gatekeeper, prepared[0], bound)
+    except (DocumentError, OSError, ssl.SSLError) as error:
+        for listener in bound.values():
+            listener.stop()
+        return _kept(gatekeeper, error)
+    settings, policy = prepared
+    notes = tuple(
+        f"{name} changed: takes effect at the next start"
+        for name in _RESTART
+        if getattr(settings, name) != getattr(gatekeeper.settings, name)
+    )
+    _swap(gatekeeper, _Prepared(settings, policy, fronts, bound))
+    gatekeeper.metrics.reloads.labels("done").inc()
+    _log.info("reload.done", policy_sha256=policy.sha256, notes=notes)
+    return Reloaded(reloaded=True, notes=(*settings.notes, *notes))
+
+
+def _read(gatekeeper: "Gatekeeper") -> tuple[Settings, "Policy"]:
+    """Both files, so that the faults of both are told at once."""
+    faults: list[Fault] = []
+    settings = policy = None
+    try:
+        settings = load(gatekeeper.config_path, os.environ)
+    except DocumentError as error:
+        faults += error.faults
+    path = gatekeeper.settings.policy_file if settings is None else settings.policy_file
+    try:
+        policy = compose.load_policy(path)
+    except DocumentError as error:
+        faults += error.faults
+    if settings is None or policy is None:
+        raise DocumentError(faults)
+    return settings, policy
+
+
+def _fronts(gatekeeper: "Gatekeeper", settings: Settings, bound: dict[str, Listener]) -> dict[str, Front]:
+    """A front for every configured listener; what is not bound yet is bound now."""
+    upstreams = compose.upstreams(settings)
+    before = {listener.name: listener for listener in gatekeeper.settings.listeners}
+    fronts = {}
+    for listener in settings.listeners:
+        front = compose.front(gatekeeper, settings, listener, upstreams[listener.protocol])
+        fronts[listener.name] = front
+        old = before.get(listener.name)
+        if old is None or (old.host, old.port, old.tls) != (listener.host, listener.port, listener.tls):
+            bound[listener.name] = compose.bind(gatekeeper, listener, front)
+    return fronts
+
+
+def _swap(gatekeeper: "Gatekeeper", prepared: _Prepared) -> None:
+    """From here on nothing can fail."""
+    settings = prepared.settings
+    for name, front in prepared.fronts.items():
+        old = gatekeeper.fronts.get(name)
+        if name in prepared.bound:
+            _close(gatekeeper, name)
+            gatekeeper.listeners[name] = prepared.bound[name]
+            gatekeeper.fronts[name] = front
+        elif old is not None:
+            old.take_over(front)
+    for name in set(gatekeeper.fronts) - set(prepared.fronts):
+        _close(gatekeeper, name)
+        del gatekeeper.fronts[name]
+    policy_changed = prepared.policy.sha256 != gatekeeper.gate.policy.sha256
+    gatekeeper.settings = settings
+    gatekeeper.gate.settings = compose.gate_settings(settings)
+    gatekeeper.evidence.settings = settings.evidence
+    _record(gatekeeper, EventCode.CONFIGURATION_LOADED, "Configuration loaded", {})
+    if policy_changed:
+        detail: dict[str, str | int] = {"policy_sha256": prepared.policy.sha256, "rules_n": len(prepared.policy.rules)}
+        _record(gatekeeper, EventCode.POLICY_ACTIVATED, "Policy in force", detail)
+    gatekeeper.gate.replace_policy(prepared.policy)
+
+
+def _close(gatekeeper: "Gatekeeper", name: str) -> None:
+    listener = gatekeeper.listeners.pop(name, None)
+    if listener is not None:
+        listener.stop()
+
+
+def _kept(gatekeeper: "Gatekeeper", error: Exception) -> Reloaded:
+    faults = tuple(map(str, error.faults)) if isinstance(error, DocumentError) else (str(error),)
+    for fault in faults:
+        _log.error("reload.rejected", fault=fault)
+    gatekeeper.metrics.reloads.labels("rejected").inc()
+    detail: dict[str, str | int] = {"faults_n": len(faults), "first_fault": faults[0][:200]}
+    _record(gatekeeper, EventCode.CONFIGURATION_REJECTED, "Configuration rejected; the old one stays", detail)
+    return Reloaded(reloaded=False, faults=faults)
+
+
+def _record(gatekeeper: "Gatekeeper", code: EventCode, message: str, detail: dict[str, str | int]) -> None:
+    gatekeeper.audit.append(Event(code=code, time=gatekeeper.clock.now(), message=message, detail=detail))

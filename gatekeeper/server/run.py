@@ -1,0 +1,198 @@
+"""One process from start to end: the tasks, the signals, and the drain.
+
+SIGHUP reloads. SIGTERM and SIGINT drain: no new connections, clients that have not logged in are told so, sessions are
+ended when they are quiet, spread over the time there is, and what is left at the deadline is cut. A second SIGTERM
+stops at once.
+"""
+
+import asyncio
+import gc
+import math
+import signal
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+from gatekeeper.audit.event import Event, EventCode
+from gatekeeper.config.settings import Settings
+from gatekeeper.net.poller import Poller
+from gatekeeper.net.relay import Ended
+from gatekeeper.ports.devices import DeviceChange
+from gatekeeper.server import compose
+from gatekeeper.server.admin import admin_app, control_app
+from gatekeeper.server.compose import Gatekeeper
+from gatekeeper.server.probe import learn_offers
+from gatekeeper.server.reload import reload
+
+_log = structlog.get_logger("gatekeeper.run")
+
+CONTROL_SOCKET = "control.sock"
+TICK_S = 0.25
+_IDLE_PERIOD_S = 15.0
+_LEAST_ENDED_A_TICK = 16
+
+
+class _Stop:
+    """What the signals ask for."""
+
+    def __init__(self) -> None:
+        self.drain = asyncio.Event()
+        self.at_once = asyncio.Event()
+
+    def ask(self) -> None:
+        """First time: drain; second time: stop at once."""
+        if self.drain.is_set():
+            self.at_once.set()
+        self.drain.set()
+
+
+def serve(settings: Settings, config_path: Path) -> None:
+    """Run until told to stop. Raises what `compose` raises, and OSError when an address cannot be bound."""
+    poller = Poller()
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(poller)) as runner:
+        runner.run(_serve(settings, config_path, poller))
+
+
+async def _serve(settings: Settings, config_path: Path, poller: Poller) -> None:
+    async with compose.compose(settings, config_path, poller) as gatekeeper:
+        stop = _Stop()
+        _open_listeners(gatekeeper)
+        gatekeeper.directory.subscribe(lambda changes: _record_imports(gatekeeper, changes))
+        runners = [
+            await _start_admin(gatekeeper),
+            await _start_control(gatekeeper, stop),
+        ]
+        _spare_the_collector()
+        try:
+            await _run(gatekeeper, stop)
+        finally:
+            for listener in gatekeeper.listeners.values():
+                listener.stop()
+            gatekeeper.relay.end_all(Ended.DRAINED)
+            for runner in runners:
+                await runner.cleanup()
+
+
+def _spare_the_collector() -> None:
+    """What is there now stays: code, policy, caches. Looking through it again and again would stall every session."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 20)
+
+
+def _open_listeners(gatekeeper: Gatekeeper) -> None:
+    upstreams = compose.upstreams(gatekeeper.settings)
+    for settings in gatekeeper.settings.listeners:
+        front = compose.front(gatekeeper, gatekeeper.settings, settings, upstreams[settings.protocol])
+        gatekeeper.listeners[settings.name] = compose.bind(gatekeeper, settings, front)
+        gatekeeper.fronts[settings.name] = front
+    detail: dict[str, str | int] = {
+        "policy_sha256": gatekeeper.gate.policy.sha256,
+        "rules_n": len(gatekeeper.gate.policy.rules),
+    }
+    now = gatekeeper.clock.now()
+    gatekeeper.audit.append(Event(code=EventCode.POLICY_ACTIVATED, time=now, message="Policy in force", detail=detail))
+    for name, front in gatekeeper.fronts.items():
+        _log.info("listening", listener=name, protocol=front.protocol, port=front.port, tls=front.tls)
+
+
+async def _run(gatekeeper: Gatekeeper, stop: _Stop) -> None:
+    loop = gatekeeper.loop
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.ask)
+    reloads = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, reloads.set)
+    async with asyncio.TaskGroup() as tasks:
+        gatekeeper.gate.run_in(tasks)
+        background = [
+            tasks.create_task(gatekeeper.directory.run(), name="follow the store"),
+            tasks.create_task(_tick(gatekeeper), name="tick"),
+            tasks.create_task(_reload_on(gatekeeper, reloads), name="reload on SIGHUP"),
+            tasks.create_task(learn_offers(gatekeeper), name="learn what the mail servers offer"),
+        ]
+        await stop.drain.wait()
+        await _drain(gatekeeper, stop)
+        for task in background:
+            task.cancel()
+
+
+async def _tick(gatekeeper: Gatekeeper) -> None:
+    """The one timer: deadlines, expired admissions, idle sessions."""
+    turns_a_period = int(_IDLE_PERIOD_S / TICK_S)
+    turn = 0
+    while True:
+        await asyncio.sleep(TICK_S)
+        gatekeeper.gate.tick()
+        for front in tuple(gatekeeper.fronts.values()):
+            front.tick()
+        for listener in gatekeeper.listeners.values():
+            listener.resume()
+        turn += 1
+        if gatekeeper.draining or turn % turns_a_period == 0:
+            periods = math.ceil(gatekeeper.settings.idle_timeout.total_seconds() / _IDLE_PERIOD_S)
+            gatekeeper.relay.tick(periods)
+
+
+async def _reload_on(gatekeeper: Gatekeeper, asked: asyncio.Event) -> None:
+    while True:
+        await asked.wait()
+        asked.clear()
+        await reload(gatekeeper)
+
+
+async def _drain(gatekeeper: Gatekeeper, stop: _Stop) -> None:
+    """End everything politely within `drain_timeout`."""
+    gatekeeper.draining = True
+    _log.info("drain.started", sessions=len(gatekeeper.relay))
+    for listener in gatekeeper.listeners.values():
+        listener.stop()
+    for front in gatekeeper.fronts.values():
+        front.say_goodbye()
+    window_s = gatekeeper.settings.drain_timeout.total_seconds()
+    turns = max(1, int(window_s * 0.8 / TICK_S))
+    share = max(_LEAST_ENDED_A_TICK, math.ceil(len(gatekeeper.relay) / turns))
+    try:
+        async with asyncio.timeout(window_s):
+            while len(gatekeeper.relay) and not stop.at_once.is_set():
+                # Phones reconnect when they are cut: spread, so that they do not all come back at once.
+                quiet = [session for session in gatekeeper.relay.sessions() if session.quiet_ticks > 1]
+                for session in quiet[:share]:
+                    session.end(Ended.DRAINED)
+                await asyncio.sleep(TICK_S)
+    except TimeoutError:
+        pass  # the deadline: what is left is cut
+    gatekeeper.relay.end_all(Ended.DRAINED)
+    _log.info("drain.done")
+
+
+def _record_imports(gatekeeper: Gatekeeper, changes: tuple[DeviceChange, ...]) -> None:
+    """The audit log has one writer, so imports by the command line are recorded here, when the feed tells of them."""
+    for change in changes:
+        if change.kind == "inventory" and change.detail:
+            gatekeeper.audit.append(
+                Event(
+                    code=EventCode.INVENTORY_IMPORTED,
+                    time=gatekeeper.clock.now(),
+                    message="Inventory imported",
+                    detail={"file_sha256": change.digest, **change.detail},
+                )
+            )
+
+
+async def _start_admin(gatekeeper: Gatekeeper) -> web.AppRunner:
+    runner = web.AppRunner(admin_app(gatekeeper), access_log=None, handle_signals=False)
+    await runner.setup()
+    admin = gatekeeper.settings.admin
+    await web.TCPSite(runner, admin.host, admin.port).start()
+    return runner
+
+
+async def _start_control(gatekeeper: Gatekeeper, stop: _Stop) -> web.AppRunner:
+    runner = web.AppRunner(control_app(gatekeeper, stop.ask), access_log=None, handle_signals=False)
+    await runner.setup()
+    path = gatekeeper.settings.state_directory / CONTROL_SOCKET
+    path.unlink(missing_ok=True)
+    await web.UnixSite(runner, str(path)).start()
+    path.chmod(0o600)
+    return runner
