@@ -165,6 +165,9 @@ CLASSIFICATIONS: Mapping[EventCode, Classification] = MappingProxyType(
         EventCode.INVENTORY_REJECTED: _entity(
             Word.EVIDENCE, "Inventory rejected", _INVENTORY, accepted=False, activity_id=_UPDATE
         ),
+        EventCode.DEVICE_FORGOTTEN: _row(
+            Word.EVIDENCE, "Device removed from the registry", SOFTWARE_INVENTORY, 2, 1, 1
+        ),
         EventCode.LOG_OPENED: _row(Word.LOG, "Audit log opened", APPLICATION_LIFECYCLE, 3, 1, 1, app=PRODUCT),
         EventCode.LOG_CLOSED: _row(Word.LOG, "Audit log closed", APPLICATION_LIFECYCLE, 4, 1, 1, app=PRODUCT),
         EventCode.TAIL_RECOVERED: _row(
@@ -206,6 +209,7 @@ EVENT_MEANINGS: Mapping[EventCode, str] = MappingProxyType(
         EventCode.EVIDENCE_REJECTED: "Evidence was rejected and changed nothing.",
         EventCode.INVENTORY_IMPORTED: "An inventory file was imported.",
         EventCode.INVENTORY_REJECTED: "An inventory file was rejected and changed nothing.",
+        EventCode.DEVICE_FORGOTTEN: "A device and all that was known about it were removed from the registry.",
         EventCode.LOG_OPENED: "A process opened the audit log.",
         EventCode.LOG_CLOSED: "The process closed the audit log cleanly.",
         EventCode.TAIL_RECOVERED: "Bytes at the end of the log that were never acknowledged were cut off.",

@@ -131,6 +131,21 @@ def show(config_path: Path, device_id: str, store: str | None, *, with_apps: boo
 
 
 @device.command()
+@click.argument("device_id", metavar="ID")
+@store_option
+@click.pass_obj
+def forget(config_path: Path, device_id: str, store: str | None) -> None:
+    """Remove the device with this ID and all that is known about it; its owner's open sessions are decided again."""
+
+    async def work(registry: SqlRegistry) -> bool:
+        return await registry.forget(DeviceId(device_id))
+
+    if not in_registry(config_path, store, work):
+        fail(f"no device `{device_id}` is registered", code=EXIT_FAILED)
+    click.echo(f"{device_id}: forgotten")
+
+
+@device.command()
 @why_options
 @click.option("--policy", "policy_file", type=click.Path(path_type=Path), help="Another policy than the configured.")
 @click.pass_obj

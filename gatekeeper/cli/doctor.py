@@ -21,7 +21,7 @@ from gatekeeper.cli.words import EXIT_FAILED, EXIT_UPSTREAM, load_settings, say_
 from gatekeeper.config.settings import ListenerSettings, Settings
 from gatekeeper.domain.document import DocumentError
 from gatekeeper.domain.request import MailProtocol
-from gatekeeper.net.dial import TlsMode
+from gatekeeper.net.dial import TlsMode, Upstream
 from gatekeeper.net.poller import Poller
 from gatekeeper.server.clock import SystemClock
 from gatekeeper.server.compose import load_policy, upstreams
@@ -66,8 +66,8 @@ def doctor(config_path: Path, *, as_json: bool) -> None:
             if finding.advice:
                 click.echo(f"{'':30} → {finding.advice}")
 
+    poller = Poller()
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(poller)) as runner:
-        poller = Poller()
         runner.run(_examine(settings, poller, found))
     if as_json:
         say_json([asdict(finding) for finding in findings])
@@ -103,7 +103,7 @@ def _port(listener: ListenerSettings, settings: Settings) -> Finding:
         try:
             sock.bind((listener.host, listener.port))
         except PermissionError:
-            advice = "ports below 1024 need CAP_NET_BIND_SERVICE or systemd's socket activation"
+            advice = "ports below 1024 need CAP_NET_BIND_SERVICE"
             return Finding(test, State.FAIL, f"{where}: not allowed", advice)
         except OSError as error:
             if (settings.state_directory / "control.sock").exists():
@@ -194,6 +194,7 @@ async def _mail_servers(settings: Settings, poller: Poller) -> list[Finding]:
             continue
         took_s = time.perf_counter() - started
         findings.append(_offered(test, where, protocol, offers, took_s))
+        findings += _ways_around(test, where, protocol, upstream, offers)
         if upstream.tls is TlsMode.OFF:
             findings.append(Finding(test, State.OK, f"{where}: plain, on loopback"))
     return findings
@@ -207,3 +208,22 @@ def _offered(test: str, where: str, protocol: MailProtocol, offers: frozenset[st
         advice = "it takes no credentials from here: enable PLAIN, or TLS towards it"
         return Finding(test, State.FAIL, f"{where}: offers no log-in", advice)
     return Finding(test, State.OK, words)
+
+
+def _ways_around(
+    test: str, where: str, protocol: MailProtocol, upstream: Upstream, offers: frozenset[str]
+) -> list[Finding]:
+    """What would let a phone that is logged in become somebody else, unseen; such a server is not used."""
+    findings = []
+    if "UNAUTHENTICATE" in offers:
+        advice = "switch it off there: after it a second log-in would pass unseen"
+        findings.append(Finding(test, State.FAIL, f"{where}: offers UNAUTHENTICATE", advice))
+    if protocol is not MailProtocol.SMTP:
+        return findings
+    if "STARTTLS" in offers and upstream.tls is TlsMode.OFF:
+        advice = 'set tls = "starttls", or switch STARTTLS off on that port: after it a second log-in would pass unseen'
+        findings.append(Finding(test, State.FAIL, f"{where}: offers STARTTLS, which is not used", advice))
+    if any(name.split()[0] == "XCLIENT" for name in offers) and upstream.client_address != "xclient":
+        advice = 'set client_address = "xclient", or take this machine out of smtpd_authorized_xclient_hosts'
+        findings.append(Finding(test, State.FAIL, f"{where}: offers XCLIENT, which is not used", advice))
+    return findings

@@ -9,6 +9,7 @@ import click
 
 from gatekeeper import __version__
 
+EXIT_BUG = 70  # sysexits.h EX_SOFTWARE
 DEFAULT_CONFIG = "config/gatekeeper.toml"
 
 _COMMANDS = {
@@ -72,3 +73,9 @@ def main() -> None:
         cli(prog_name="gatekeeper")
     except BrokenPipeError:
         sys.exit(0)  # `gatekeeper audit tail | head`
+    except Exception as error:
+        if os.environ.get("GATEKEEPER_TRACEBACK"):
+            raise
+        text = f"{type(error).__name__}: {error}"
+        click.echo(f"error: unexpected {text} (set GATEKEEPER_TRACEBACK=1 to see where)", err=True)
+        sys.exit(EXIT_BUG)

@@ -198,6 +198,7 @@ class _Desk:
                     name: {"protocol": front.protocol, "port": front.port, "tls": front.tls}
                     for name, front in gatekeeper.fronts.items()
                 },
+                "admin": gatekeeper.admin_port,
                 "policy_sha256": gatekeeper.gate.policy.sha256,
                 "audit_records": gatekeeper.audit.counters.records,
             }

@@ -16,10 +16,12 @@ from gatekeeper.decision.policy import Policy
 from gatekeeper.decision.schema import parse_policy
 from gatekeeper.domain.document import DocumentError, Fault
 from gatekeeper.domain.request import MailProtocol
-from gatekeeper.enforcement.flow.dialogue import NewDialogue
+from gatekeeper.enforcement.flow.dialogue import Farewell, NewDialogue
 from gatekeeper.enforcement.flow.flow import accept
 from gatekeeper.enforcement.flow.front import Front
+from gatekeeper.enforcement.imap import replies as imap_replies
 from gatekeeper.enforcement.imap.dialogue import imap_dialogue
+from gatekeeper.enforcement.smtp import replies as smtp_replies
 from gatekeeper.enforcement.smtp.dialogue import smtp_dialogue
 from gatekeeper.gate.admit import Gate, GateSettings
 from gatekeeper.net import listen, tls
@@ -51,6 +53,8 @@ class Gatekeeper:
     evidence: EvidenceDesk
     fronts: dict[str, Front] = field(default_factory=dict)
     listeners: dict[str, listen.Listener] = field(default_factory=dict)
+    admin_port: int = 0
+    """As bound."""
     draining: bool = False
 
 
@@ -139,8 +143,14 @@ def upstreams(settings: Settings) -> dict[MailProtocol, Upstream]:
 def new_dialogue(settings: Settings, protocol: MailProtocol, loop: asyncio.AbstractEventLoop) -> NewDialogue:
     """How a listener of that protocol starts its dialogues."""
     if protocol is MailProtocol.SMTP:
-        return smtp_dialogue(settings.hostname, loop)
+        return smtp_dialogue(settings.hostname, loop, forbids_second_login=True)
     return imap_dialogue(settings.refusal_code)
+
+
+_LAST_WORDS = {
+    MailProtocol.IMAP: imap_replies.farewell(Farewell.SHUTTING_DOWN),
+    MailProtocol.SMTP: smtp_replies.farewell(Farewell.SHUTTING_DOWN),
+}
 
 
 def front(gatekeeper: Gatekeeper, settings: Settings, listener: ListenerSettings, upstream: Upstream) -> Front:
@@ -157,6 +167,7 @@ def front(gatekeeper: Gatekeeper, settings: Settings, listener: ListenerSettings
         context=context,
         upstream=upstream,
         new_dialogue=new_dialogue(settings, listener.protocol, gatekeeper.loop),
+        last_words=_LAST_WORDS[listener.protocol],
         gate=gatekeeper.gate,
         audit=gatekeeper.audit,
         clock=gatekeeper.clock,

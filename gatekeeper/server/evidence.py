@@ -90,9 +90,10 @@ class EvidenceDesk:
         except EvidenceRejected as rejection:
             await self._rejected(rejection, device_id, token, now)
             raise
-        await self._directory.refresh()
         after = await self._registry.device(report.device.device_id) or before
-        return await self._accepted(before, after, now)
+        decision = await self._accepted(before, after)
+        await self._directory.refresh()  # recorded first: what follows from it stands behind it in the log
+        return decision
 
     async def _put_on_record(self, appraised: Appraised, now: datetime) -> tuple[Posture, Report]:
         before = await self._registry.device(appraised.device_id)
@@ -123,7 +124,7 @@ class EvidenceDesk:
         subject = Subject(binding=binding, postures=(posture,))
         return decide(self._gate.policy, subject, request, self._clock.now())
 
-    async def _accepted(self, before: Posture, after: Posture, now: datetime) -> Decision:
+    async def _accepted(self, before: Posture, after: Posture) -> Decision:
         was, decision = self.judge(before), self.judge(after)
         changes = [(EventCode.EVIDENCE_ACCEPTED, "Evidence accepted")]
         if decision.posture is PostureState.DENIED and was.posture is not PostureState.DENIED:
@@ -134,7 +135,7 @@ class EvidenceDesk:
             await self._record(
                 Event(
                     code=code,
-                    time=now,
+                    time=self._clock.now(),
                     account=after.device.account,
                     decision=decision,
                     message=message,

@@ -58,7 +58,7 @@ async def _serve(settings: Settings, config_path: Path, poller: Poller) -> None:
     async with compose.compose(settings, config_path, poller) as gatekeeper:
         stop = _Stop()
         _open_listeners(gatekeeper)
-        gatekeeper.directory.subscribe(lambda changes: _record_imports(gatekeeper, changes))
+        gatekeeper.directory.subscribe(lambda changes: _record_changes(gatekeeper, changes))
         runners = [
             await _start_admin(gatekeeper),
             await _start_control(gatekeeper, stop),
@@ -158,7 +158,7 @@ async def _drain(gatekeeper: Gatekeeper, stop: _Stop) -> None:
                 # Phones reconnect when they are cut: spread, so that they do not all come back at once.
                 quiet = [session for session in gatekeeper.relay.sessions() if session.quiet_ticks > 1]
                 for session in quiet[:share]:
-                    session.end(Ended.DRAINED)
+                    session.drain()
                 await asyncio.sleep(TICK_S)
     except TimeoutError:
         pass  # the deadline: what is left is cut
@@ -166,16 +166,20 @@ async def _drain(gatekeeper: Gatekeeper, stop: _Stop) -> None:
     _log.info("drain.done")
 
 
-def _record_imports(gatekeeper: Gatekeeper, changes: tuple[DeviceChange, ...]) -> None:
-    """The audit log has one writer, so imports by the command line are recorded here, when the feed tells of them."""
+def _record_changes(gatekeeper: Gatekeeper, changes: tuple[DeviceChange, ...]) -> None:
+    """The audit log has one writer, so what the command line did is recorded here, when the feed tells of it."""
+    now = gatekeeper.clock.now()
     for change in changes:
         if change.kind == "inventory" and change.detail:
+            detail: dict[str, str | int] = {"file_sha256": change.digest, **change.detail}
+            gatekeeper.audit.append(Event(code=EventCode.INVENTORY_IMPORTED, time=now, detail=detail))
+        elif change.kind == "forget":
             gatekeeper.audit.append(
                 Event(
-                    code=EventCode.INVENTORY_IMPORTED,
-                    time=gatekeeper.clock.now(),
-                    message="Inventory imported",
-                    detail={"file_sha256": change.digest, **change.detail},
+                    code=EventCode.DEVICE_FORGOTTEN,
+                    time=now,
+                    account=change.account,
+                    detail={"device_id": change.device_id},
                 )
             )
 
@@ -185,6 +189,7 @@ async def _start_admin(gatekeeper: Gatekeeper) -> web.AppRunner:
     await runner.setup()
     admin = gatekeeper.settings.admin
     await web.TCPSite(runner, admin.host, admin.port).start()
+    gatekeeper.admin_port = int(runner.addresses[0][1])
     return runner
 
 
