@@ -36,7 +36,7 @@ def _document(path: Path, source: str) -> dict[str, object]:
             raise DocumentError([Fault(source, "", f"larger than {MAX_OCTETS} octets")])
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        reason = f"cannot be read: {error.strerror} (`gatekeeper config init` writes an example)"
+        reason = f"cannot be read: {error.strerror} (name another with --config or $GATEKEEPER_CONFIG)"
         raise DocumentError([Fault(source, "", reason)]) from error
     except UnicodeDecodeError as error:
         raise DocumentError([Fault(source, "", "is not UTF-8")]) from error

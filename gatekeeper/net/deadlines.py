@@ -4,6 +4,7 @@ One timer of the event loop for each connection would cost more than the connect
 in the order of their deadlines, and one sweep a tick looks at the oldest only.
 """
 
+import math
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -43,8 +44,10 @@ class Deadlines(Generic[T]):
                 break
             late.append(owner)
         for owner in late:
-            self._owners.pop(owner, None)
-            self._expired(owner)
+            # An owner that expires may have ended, or given more time to, another late one.
+            if self._owners.get(owner, math.inf) <= now:
+                del self._owners[owner]
+                self._expired(owner)
 
     def owners(self) -> tuple[T, ...]:
         """A snapshot, oldest first."""

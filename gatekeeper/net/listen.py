@@ -1,15 +1,39 @@
 """Listening: accepted sockets go straight to their owner, a bounded number of them."""
 
 from collections.abc import Callable
-from errno import ECONNABORTED, EMFILE, ENFILE, ENOBUFS, ENOMEM
+from errno import (
+    ECONNABORTED,
+    EHOSTDOWN,
+    EHOSTUNREACH,
+    EMFILE,
+    ENETDOWN,
+    ENETUNREACH,
+    ENFILE,
+    ENOBUFS,
+    ENOMEM,
+    ENONET,
+    ENOPROTOOPT,
+    EPERM,
+    EPROTO,
+    ETIMEDOUT,
+)
 from socket import AF_INET, AF_INET6, IPPROTO_TCP, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, TCP_DEFER_ACCEPT, TCP_NODELAY
 from socket import socket as Socket  # noqa: N812  a type here
 
+import structlog
+
 from gatekeeper.net.poller import READ, Poller
+
+_log = structlog.get_logger("gatekeeper.listen")
 
 BACKLOG = 1024
 """Connections the kernel holds for us; a thousand phones that come back at once must not be refused."""
 _DEFER_ACCEPT_S = 5
+_OUT_OF_RESOURCES = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
+_ONE_CONNECTION = frozenset(
+    {ECONNABORTED, EHOSTDOWN, EHOSTUNREACH, ENETDOWN, ENETUNREACH, ENONET, ENOPROTOOPT, EPERM, EPROTO, ETIMEDOUT}
+)
+"""Linux reports by accept(2) what went wrong with the connection that would have been accepted."""
 
 Accepted = Callable[[Socket, tuple[str, int]], None]
 
@@ -56,13 +80,14 @@ class Listener:
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:
-            if error.errno in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
+            if error.errno in _OUT_OF_RESOURCES:
                 # Nothing would change by asking again at once; `resume` asks when some time has passed.
                 self.out_of_descriptors += 1
                 self._poller.change(self._fd, 0)
                 return False
-            if error.errno == ECONNABORTED:
+            if error.errno in _ONE_CONNECTION:
                 return False
+            self.stop()
             raise
         sock.settimeout(0)
         self._poller.wake()
@@ -70,9 +95,8 @@ class Listener:
         return False
 
     def failed(self, error: Exception) -> None:
-        """An unexpected error while accepting ends the listener: readiness shows it."""
-        self.stop()
-        raise error
+        """Log an unexpected error: of the socket, which is closed then (readiness shows it), or of one connection."""
+        _log.error("listener.fault", fd=self._fd, listening=self.is_listening, exc_info=error)
 
     def resume(self) -> None:
         """Accept again after a want of descriptors; called now and then."""

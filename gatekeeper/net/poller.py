@@ -27,6 +27,8 @@ WRITE = select.EPOLLOUT
 
 _MAX_EVENTS = 256  # a turn's share of connections: bounds how long asyncio's own timers can wait behind them
 
+_BUSY_TURNS = 4  # of full streams before the others are looked at again, when none of them had anything to say
+
 
 class Watched(Protocol):
     """What can be registered: one descriptor's owner."""
@@ -50,6 +52,8 @@ class Poller(selectors.BaseSelector):
         self._watched: dict[int, Watched] = {}
         self._masks: dict[int, int] = {}
         self._busy: set[int] = set()
+        self._fresh: set[int] = set()
+        """Watched since the last poll: an event of this turn with such a number was its closed predecessor's."""
         self._awake = False
         self._asyncio_fd = self._asyncio.fileno()
         self._busy_fd = self._busy_lane.fileno()
@@ -63,6 +67,7 @@ class Poller(selectors.BaseSelector):
         self._lane.register(fd, mask)
         self._watched[fd] = watched
         self._masks[fd] = mask
+        self._fresh.add(fd)
 
     def change(self, fd: int, mask: int) -> None:
         """Change what `fd` is watched for."""
@@ -112,23 +117,35 @@ class Poller(selectors.BaseSelector):
             self._awake = True
             return []
         for_asyncio: list[tuple[selectors.SelectorKey, int]] = []
-        busy_waits = False
+        busy_share = 0
         watched = self._watched
+        fresh = self._fresh
+        fresh.clear()
         for fd, mask in events:
+            if fd in fresh:
+                continue
             owner = watched.get(fd)
             if owner is not None:
                 self._serve(fd, mask, owner)
             elif fd == self._busy_fd:
-                busy_waits = True
+                busy_share = 1 if len(events) > 1 else _BUSY_TURNS
             elif fd == self._asyncio_fd:
                 for_asyncio = self._asyncio.select(0)
                 self._awake = True
-        if busy_waits:
-            for fd, mask in self._busy_lane.poll(0, 1):
-                owner = watched.get(fd)
+        if busy_share:
+            self._serve_busy(busy_share)
+        return for_asyncio
+
+    def _serve_busy(self, share: int) -> None:
+        """Serve that many of those at full stream, or one of them that often when it is alone."""
+        events = self._busy_lane.poll(0, share)
+        while share > 0 and events:
+            for fd, mask in events:
+                owner = self._watched.get(fd)
                 if owner is not None:
                     self._serve(fd, mask, owner)
-        return for_asyncio
+            share -= len(events)
+            events = [event for event in events if event[0] in self._busy and self._masks[event[0]] & READ]
 
     def _serve(self, fd: int, mask: int, owner: Watched) -> None:
         try:

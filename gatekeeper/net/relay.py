@@ -10,8 +10,10 @@ What holds inside:
 * `closed` is called exactly once.
 """
 
+import select
 import ssl
 import struct
+from contextlib import suppress
 from enum import StrEnum
 from socket import SHUT_WR, SO_LINGER, SOL_SOCKET, socket
 from typing import Protocol
@@ -27,6 +29,8 @@ _HEAVY_OCTETS = 16384
 """A side that moves this much in a turn is at full stream and belongs in the poller's busy lane."""
 
 _buffer = memoryview(bytearray(BUDGET_OCTETS + _RECORD_OCTETS))
+_GONE = select.EPOLLHUP | select.EPOLLERR
+_LINE_FEED = 0x0A
 _ABORT = struct.pack("ii", 1, 0)
 _WAIT = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError, InterruptedError)
 
@@ -51,7 +55,7 @@ _POLITE_TO_UPSTREAM = frozenset({Ended.CLIENT, Ended.CUT, Ended.IDLE, Ended.DRAI
 class _Side:
     """One direction's reader and the other direction's writer: a socket with what it cannot take yet."""
 
-    __slots__ = ("at_eof", "fd", "peer", "session", "sock", "tls", "unsent")
+    __slots__ = ("at_eof", "fd", "last_octet", "octets", "peer", "session", "sock", "tls", "unsent")
 
     peer: "_Side"
 
@@ -61,6 +65,9 @@ class _Side:
         self.fd = sock.fileno()
         self.tls = isinstance(sock, ssl.SSLSocket)
         self.unsent = unsent
+        self.octets = 0
+        """Read from this side."""
+        self.last_octet = _LINE_FEED
         self.at_eof = False
 
     def ready(self, mask: int) -> bool:
@@ -69,20 +76,22 @@ class _Side:
         if mask & WRITE and not session.flush(self):
             return False
         if mask & ~WRITE:
-            return self._copy()
+            return self._copy(mask)
         return False
 
     def failed(self, error: Exception) -> None:
         self.session.end(Ended.FAULT, error)
 
-    def _copy(self) -> bool:
-        """Read up to the budget and hand it to the peer; True when there may be more."""
+    def _copy(self, mask: int) -> bool:
+        """Read up to the budget and hand it to the peer; True when this is a full stream."""
         if self.peer.unsent or self.at_eof:
-            self.session.hung_up(self)  # reading is off: only a reset or a full close is reported then
+            if mask & _GONE:  # reading is off, but a reset or a full close is reported all the same
+                self.session.hung_up(self)
             return False
         filled = self._read_tls() if self.tls else self._read_plain()
-        if filled > 0:
-            self.session.count(self, filled)
+        if filled:
+            self.octets += filled
+            self.last_octet = _buffer[filled - 1]
             self.session.send(self.peer, filled)
         return filled >= _HEAVY_OCTETS
 
@@ -113,7 +122,7 @@ class _Side:
                 return 0
             if not count:
                 if filled:
-                    self.session.count(self, filled)
+                    self.octets += filled
                     self.session.send(self.peer, filled)
                 self.session.eof(self)
                 return 0
@@ -125,6 +134,11 @@ class _Side:
 
 class Owner(Protocol):
     """Whose session it is."""
+
+    @property
+    def last_words(self) -> bytes:
+        """What the phone is told when we end its session while shutting down."""
+        ...
 
     def session_ended(self, relayed: "Relayed", why: Ended, error: Exception | None) -> None:
         """Both sides are closed; called once."""
@@ -140,8 +154,6 @@ class Relayed:
         "_relay",
         "client",
         "ended",
-        "octets_down",
-        "octets_up",
         "quiet_ticks",
         "upstream",
     )
@@ -151,8 +163,6 @@ class Relayed:
         self._poller = poller
         self._owner = owner
         self.ended: Ended | None = None
-        self.octets_down = 0
-        self.octets_up = 0
         self.quiet_ticks = 0
         """Ticks of `Relay.tick` since the last traffic."""
         self.client: _Side
@@ -164,27 +174,29 @@ class Relayed:
         self.upstream = _Side(self, *upstream)
         self.client.peer = self.upstream
         self.upstream.peer = self.client
-        self.octets_up += len(self.upstream.unsent)
+        self.client.octets = len(self.upstream.unsent)
         for side in (self.client, self.upstream):
             self._poller.replace(side.fd, side)
         for side in (self.client, self.upstream):
             if self.ended is None:
                 self.flush(side)
 
-    def count(self, source: _Side, octets: int) -> None:
-        """Add to the session's byte counts."""
-        if source is self.client:
-            self.octets_up += octets
-        else:
-            self.octets_down += octets
+    @property
+    def octets_up(self) -> int:
+        """Octets from the phone to the mail server."""
+        return self.client.octets
+
+    @property
+    def octets_down(self) -> int:
+        """Octets from the mail server to the phone."""
+        return self.upstream.octets
 
     def send(self, side: _Side, filled: int) -> None:
         """Send the first `filled` octets of the shared buffer; keep what the socket does not take."""
         sent = 0
-        sock = side.sock
         try:
             while sent < filled:
-                sent += sock.send(_buffer[sent:filled])
+                sent += side.sock.send(_buffer[sent:filled])
         except _WAIT:
             side.unsent = bytes(_buffer[sent:filled])
             self._watch(side)
@@ -234,6 +246,13 @@ class Relayed:
             self.end(Ended.CLIENT_ABORTED, error)
         else:
             self.end(Ended.UPSTREAM_ABORTED, error)
+
+    def drain(self) -> None:
+        """End a quiet session politely: with last words where they cannot fall into the middle of a line."""
+        if self.ended is None and not self.client.unsent and self.upstream.last_octet == _LINE_FEED:
+            with suppress(OSError):  # the phone does not read, or is gone: it is closed next anyway
+                self.client.sock.send(self._owner.last_words)
+        self.end(Ended.DRAINED)
 
     def end(self, why: Ended, error: Exception | None = None) -> None:
         """Close both sides at once; only the first call counts."""

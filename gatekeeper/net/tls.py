@@ -31,7 +31,7 @@ def server_context(settings: ServerTls, alpn: str | None = None) -> ssl.SSLConte
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.certificate, settings.private_key)
+    context.load_cert_chain(settings.certificate, settings.private_key, password=_no_passphrase)
     context.num_tickets = 1  # phones resume with one; the second would only cost a signature's time and memory
     if settings.client_certificates is not ClientCertificates.OFF and settings.client_ca is not None:
         context.load_verify_locations(settings.client_ca)
@@ -40,6 +40,11 @@ def server_context(settings: ServerTls, alpn: str | None = None) -> ssl.SSLConte
     if alpn is not None:
         context.set_alpn_protocols([alpn])
     return context
+
+
+def _no_passphrase() -> str:
+    """Without this OpenSSL would ask for a passphrase at the terminal, and wait."""
+    raise OSError("the private key is encrypted; a server needs one that opens without a passphrase")
 
 
 def client_context(ca: Path | None) -> ssl.SSLContext:

@@ -12,6 +12,7 @@ What holds inside:
 """
 
 import asyncio
+import select
 import ssl
 from collections.abc import Callable
 from socket import SHUT_WR, SO_ERROR, SOL_SOCKET, socket
@@ -20,6 +21,7 @@ from typing import Any, cast
 from gatekeeper.net.poller import READ, WRITE, Poller
 
 READ_OCTETS = 65536
+_GONE = select.EPOLLHUP | select.EPOLLERR
 MAX_UNSENT_OCTETS = 262_144
 """Replies a client has not read yet, before log-in; nginx and Dovecot keep a few KiB."""
 
@@ -77,11 +79,17 @@ class Transport(asyncio.Transport):
     def start_tls(self, context: ssl.SSLContext, upgraded: Upgraded, server_hostname: str | None = None) -> None:
         """Begin the handshake on this socket; `upgraded` is called when it is done, `connection_lost` if it fails.
 
-        Towards a phone `server_hostname` is None. What is still unsent goes out first.
+        Towards a phone `server_hostname` is None. What is still unsent goes out first; a peer that does not take it is
+        cut off, for it must never turn up inside TLS as if it had been said there.
         """
         self._flush()
+        if self._unsent:
+            self._lose(ConnectionAbortedError("peer does not read"))
+        if self._lost:
+            return
         self._handshaking = True
         self._upgraded = upgraded
+        gone: Exception | None = None
         try:
             self._sock = context.wrap_socket(
                 self._sock,
@@ -90,10 +98,14 @@ class Transport(asyncio.Transport):
                 do_handshake_on_connect=False,
                 suppress_ragged_eofs=False,
             )
-        except (OSError, ValueError) as error:  # the peer is gone already
-            self._lose(error)
-            return
-        self._handshake()
+        except (OSError, ValueError) as error:
+            # A new exception: the frames of this one would hold the descriptor, which `wrap_socket` took, open.
+            gone = ConnectionAbortedError(f"peer was gone before the handshake: {error}")
+        if gone is not None:
+            self._poller.forget(self.fd)
+            self._lose(gone)
+        else:
+            self._handshake()
 
     def detach(self) -> tuple[socket, bytes]:
         """Give away the socket (still watched by the poller) and the bytes not sent yet; nothing is called any more."""
@@ -120,10 +132,10 @@ class Transport(asyncio.Transport):
         if mask & WRITE:
             self._flush()
         if mask & ~WRITE and not self._lost:
-            if self._paused:
-                self._lose(ConnectionResetError("peer went away"))  # only errors and hang-ups are reported then
-            else:
+            if not self._paused:
                 self._read()
+            elif mask & _GONE:  # reported whatever is watched for
+                self._lose(ConnectionResetError("peer went away"))
         return False
 
     def failed(self, error: Exception) -> None:
@@ -154,7 +166,7 @@ class Transport(asyncio.Transport):
         self._handshaking = False
         upgraded, self._upgraded = self._upgraded, None
         self._watch()
-        if upgraded is not None:
+        if upgraded is not None and not self._closing:
             upgraded()
 
     def _read(self) -> None:

@@ -15,7 +15,6 @@ import secrets
 from collections.abc import Mapping
 from hashlib import sha256
 from socket import socket
-from time import monotonic
 from typing import Any, cast
 
 import structlog
@@ -28,6 +27,7 @@ from gatekeeper.enforcement.flow.front import Front
 from gatekeeper.enforcement.flow.live import LiveSession
 from gatekeeper.enforcement.flow.upstream import Outcome, UpstreamLeg
 from gatekeeper.gate.admit import Admitted, Answer, Claim, Faulted, Refused
+from gatekeeper.gate.sessions import Admission
 from gatekeeper.net.dial import TlsMode
 from gatekeeper.net.transport import Transport
 from gatekeeper.protocols.login import Failed, LoggedIn, Rejected
@@ -44,7 +44,7 @@ def accept(front: Front, sock: socket, peer: tuple[str, int]) -> None:
     front.accepted += 1
     connection = Connection(secrets.token_hex(8), front.protocol, front.name, peer[0], peer[1], front.port)
     flow = Flow(front, connection, sock)
-    front.waiting.add(flow, monotonic())
+    front.waiting.add(flow, front.monotonic())
     if len(front.waiting) > front.limits.max_waiting:
         _log.warning("connection.refused", reason="too many are waiting", listener=front.name)
         flow.finish("too_many_waiting")
@@ -88,7 +88,7 @@ class Flow(asyncio.Protocol):
         """The connection was accepted."""
         context = self._front.context
         if self._front.tls is TlsMode.IMPLICIT and context is not None:
-            self._front.handshakes.add(self, monotonic())
+            self._front.handshakes.add(self, self._front.monotonic())
             self._transport.start_tls(context, self._ready)
         else:
             self._ready()
@@ -144,7 +144,7 @@ class Flow(asyncio.Protocol):
             # Octets behind the command were sent in the clear, perhaps by somebody in between (CVE-2011-0411's class).
             self.finish("octets_behind_starttls")
             return
-        self._front.handshakes.add(self, monotonic())
+        self._front.handshakes.add(self, self._front.monotonic())
         self._transport.write(reply)
         self._transport.start_tls(context, self._encrypted)
 
@@ -167,14 +167,14 @@ class Flow(asyncio.Protocol):
         self._attempts += 1
         self._mechanism = credentials.mechanism.value
         if self._attempts > front.limits.max_attempts:
-            self.close(self._dialogue.farewell(Farewell.TOO_MANY_ATTEMPTS))
+            self.say_goodbye(Farewell.TOO_MANY_ATTEMPTS)
             return
         account = canonical_account(credentials.name)
+        self._account = account or ""
         if account is None:
             self._record(EventCode.CREDENTIALS_REFUSED, "The login name has no canonical form", self._mechanism)
             self._dialogue.rejected(_NOBODY)
             return
-        self._account = account
         if not front.audit.writable:
             self._unavailable("the audit log cannot be written")
             return
@@ -230,11 +230,12 @@ class Flow(asyncio.Protocol):
     def _answered(self, logged_in: LoggedIn, answer: Answer) -> None:
         if self._finished:
             if isinstance(answer, Admitted):
-                self._front.gate.ended(answer.admission, {"ended": "client_gone"})
+                # The client went while the decision was being recorded: `finish` has written its terminal record.
+                self._front.gate.sessions.discard(answer.admission)
             return
         match answer:
             case Admitted(admission):
-                self._hand_over(logged_in, LiveSession(self._front.gate, admission))
+                self._hand_over(logged_in, self._live(admission))
             case Refused(_, text):
                 self._end_leg()
                 self._dialogue.refused(text)
@@ -242,18 +243,22 @@ class Flow(asyncio.Protocol):
             case Faulted(reason):
                 self._unavailable(reason)
 
+    def _live(self, admission: Admission) -> LiveSession:
+        return LiveSession(self._front.gate, admission, self._front.last_words)
+
     def _hand_over(self, logged_in: LoggedIn, session: LiveSession) -> None:
         """From here on both sockets belong to the relay."""
         leg, self._leg = self._leg, None
-        upstream = None if leg is None else leg.detach()
-        if leg is None or upstream is None or self._transport.is_closing():
-            session.never_began()
-            self._finished = True
-            self._release()
-            self._transport.close()
-            return
         self._finished = True
         self._release()
+        upstream = None if leg is None or self._transport.is_closing() else leg.detach()
+        if leg is None or upstream is None:
+            session.never_began()
+            if leg is not None:
+                leg.close()
+            self.close(self._dialogue.farewell(Farewell.FAULT))
+            self._dialogue.closed()
+            return
         reply = self._dialogue.admitted(logged_in)
         upstream_sock, to_upstream = upstream
         client_sock, to_client = self._transport.detach()
@@ -278,8 +283,9 @@ class Flow(asyncio.Protocol):
         self._go_on()
 
     def _go_on(self) -> None:
-        """The dialogue goes on: read again."""
-        self._transport.resume_reading()
+        """The dialogue goes on, unless it has just ended: read again."""
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def _end_leg(self) -> None:
         leg, self._leg = self._leg, None
@@ -304,9 +310,15 @@ class Flow(asyncio.Protocol):
 
     def say_goodbye(self, why: Farewell) -> None:
         """End the connection for a reason of ours."""
-        encrypting = self in self._front.handshakes
-        self.close(b"" if encrypting else self._dialogue.farewell(why))
+        if self not in self._front.handshakes:
+            self.close(self._dialogue.farewell(why))
         self.finish(why.value)
+        self._transport.abort()  # whoever does not even take these words does not keep the connection
+
+    def handshake_too_slow(self) -> None:
+        """End the connection without a word."""
+        self._transport.abort()
+        self.finish(Farewell.TIMEOUT.value)
 
     def finish(self, why: str) -> None:
         """The one exit of a connection that was not admitted."""

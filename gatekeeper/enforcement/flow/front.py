@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Protocol
@@ -22,6 +23,10 @@ class Waiting(Protocol):
 
     def say_goodbye(self, why: Farewell) -> None:
         """End it for a reason of ours."""
+        ...
+
+    def handshake_too_slow(self) -> None:
+        """End it without a word: the deadline of its TLS handshake passed."""
         ...
 
 
@@ -67,6 +72,9 @@ class Front:
     relay: Relay
     poller: Poller
     loop: asyncio.AbstractEventLoop
+    monotonic: Callable[[], float] = monotonic
+    last_words: bytes = b""
+    """For live sessions that end because we shut down."""
     limits: Limits = field(default_factory=Limits)
     upstream_offers: frozenset[str] = frozenset()
     """What the mail server offered last, before log-in."""
@@ -77,12 +85,12 @@ class Front:
 
     def __post_init__(self) -> None:
         self.waiting = Deadlines(self.limits.login_timeout_s, _too_slow)
-        self.handshakes = Deadlines(self.limits.handshake_timeout_s, _too_slow)
+        self.handshakes = Deadlines(self.limits.handshake_timeout_s, lambda flow: flow.handshake_too_slow())
         self.logins = Deadlines(self.limits.upstream_timeout_s, lambda leg: leg.too_slow())
 
     def tick(self) -> None:
         """Called about every quarter of a second."""
-        now = monotonic()
+        now = self.monotonic()
         for deadlines in (self.handshakes, self.waiting, self.logins):
             deadlines.sweep(now)
 

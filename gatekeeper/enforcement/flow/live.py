@@ -14,9 +14,10 @@ _log = structlog.get_logger("gatekeeper.session")
 class LiveSession:
     """The owner of a relayed session."""
 
-    __slots__ = ("_admission", "_gate", "_relayed")
+    __slots__ = ("_admission", "_gate", "_relayed", "last_words")
 
-    def __init__(self, gate: Gate, admission: Admission) -> None:
+    def __init__(self, gate: Gate, admission: Admission, last_words: bytes) -> None:
+        self.last_words = last_words
         self._gate = gate
         self._admission = admission
         self._relayed: Relayed | None = None

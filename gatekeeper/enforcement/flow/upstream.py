@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 from socket import socket
-from time import monotonic
 
 from gatekeeper.enforcement.flow.front import Front
 from gatekeeper.net.dial import TlsMode, dial
@@ -37,7 +36,7 @@ class UpstreamLeg(asyncio.Protocol):
     def start(self) -> None:
         """Dial."""
         front = self._front
-        front.logins.add(self, monotonic())
+        front.logins.add(self, front.monotonic())
         try:
             self._transport = dial(front.upstream, self, poller=front.poller, loop=front.loop)
         except OSError as error:
@@ -67,11 +66,13 @@ class UpstreamLeg(asyncio.Protocol):
 
     def too_slow(self) -> None:
         """The deadline passed."""
-        self.close()
+        if self._transport is not None:
+            self._transport.abort()  # a server that does not read would keep what is closed politely
         self._end(Failed("the mail server takes too long"))
 
     def close(self) -> None:
-        """End the connection, whatever state it is in."""
+        """End the connection, whatever state it is in; there is no outcome any more."""
+        self._outcome = None
         self._front.logins.discard(self)
         if self._transport is not None:
             self._transport.close()

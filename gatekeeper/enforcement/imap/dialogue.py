@@ -52,7 +52,6 @@ class ImapDialogue:
         "_code",
         "_commands",
         "_errors",
-        "_identified",
         "_mechanism",
         "_peer",
         "_receiver",
@@ -72,7 +71,6 @@ class ImapDialogue:
         self._busy = False
         self._asked = False
         """The client asked for capabilities itself, so it may not look at a response code."""
-        self._identified = False
         self._commands = 0
         self._errors = 0
 
@@ -88,7 +86,7 @@ class ImapDialogue:
     def tls_started(self) -> None:
         """Forget everything; the client asks for capabilities again (RFC 9051 §6.2.1)."""
         self._receiver = Receiver()
-        self._asked = self._identified = False
+        self._asked = False
         self._commands = self._errors = 0
 
     def login(self, credentials: Credentials, login: UpstreamLogin) -> LoginClient:
@@ -204,7 +202,6 @@ class ImapDialogue:
         if isinstance(fields, bytes) or (fields is not None and (len(fields) % 2 or None in fields[::2])):
             self._error(self._tag)
             return
-        self._identified = True
         self._send(b"* ID NIL\r\n")
         self._answer(b"OK Done.")
 
@@ -228,11 +225,13 @@ class ImapDialogue:
             self._error(self._tag)
             return
         mechanism = self._mechanisms().get(words[0].upper())
+        exposed = "other" if mechanism is None else mechanism.value
+        if not self._may_log_in(exposed if len(words) == 2 else ""):
+            return
         if mechanism is None:
             self._errors += 1
-            self._answer(b"NO [CANNOT] This mechanism is not offered.")
-            return
-        if not self._may_log_in(mechanism.value if len(words) == 2 else ""):
+            self._answer(replies.NOT_OFFERED)
+            self._give_up()
             return
         self._mechanism = mechanism
         if len(words) == 2:

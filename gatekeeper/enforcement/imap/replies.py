@@ -23,6 +23,7 @@ FAULT = b"NO [UNAVAILABLE] Mail is temporarily unavailable. Your password is fin
 NEEDS_TLS = b"NO [PRIVACYREQUIRED] Start TLS before logging in."
 NOT_ANOTHER = b"NO [AUTHORIZATIONFAILED] Acting as another user is not allowed."
 UNKNOWN = b"BAD Not understood, or not allowed before logging in."
+NOT_OFFERED = b"NO [CANNOT] This mechanism is not offered."
 CANCELLED = b"BAD Cancelled."
 BAD_RESPONSE = b"BAD Not a valid response."
 

@@ -37,7 +37,11 @@ _LITERAL = re.compile(rb"\{([0-9]{1,6})\}\Z")
 _QUOTABLE = re.compile(rb"[ !#-\[\]-~]{1,512}")
 _TEMPORARY = frozenset({"UNAVAILABLE", "LIMIT", "INUSE", "SERVERBUG", "CONTACTADMIN"})
 _FORWARDED = _TEMPORARY | {"AUTHORIZATIONFAILED", "EXPIRED", "PRIVACYREQUIRED", "ALERT", "NOPERM"}
+_BASE64 = re.compile(rb"[A-Za-z0-9+/=]{1,4096}")
+_PRINTABLE = re.compile(r"[!-\[^-~]+")
+"""A capability that can stand in a response code."""
 _UNTAGGED_CAPABILITY = b"* CAPABILITY "
+_SECOND_LOGIN = "the mail server offers UNAUTHENTICATE, which would allow a second, unseen log-in"
 
 
 class _State(Enum):
@@ -98,8 +102,8 @@ class ImapLogin:
 
     @property
     def offers(self) -> frozenset[str]:
-        """Capabilities before log-in."""
-        return self._capabilities
+        """Capabilities before log-in; not what was said before TLS, where that is configured."""
+        return frozenset() if self._starttls else self._capabilities
 
     @property
     def trailing_data(self) -> bytes:
@@ -195,7 +199,7 @@ class ImapLogin:
     def _ready(self) -> Step:
         """Capabilities are known: upgrade, or log in."""
         if "UNAUTHENTICATE" in self._capabilities:
-            return self._end(Failed("the mail server offers UNAUTHENTICATE, which would allow a second, unseen log-in"))
+            return self._end(Failed(_SECOND_LOGIN))
         if self._starttls:
             if "STARTTLS" not in self._capabilities:
                 return self._end(Failed("the mail server does not offer STARTTLS"))
@@ -261,28 +265,35 @@ class ImapLogin:
         if self._pending:
             return Send(self._pending.pop(0))
         # A bearer mechanism tells its error first and wants an answer before the tagged NO (RFC 7628 §3.2.3).
-        self._challenge = challenge[:4096]
-        bearer = self._credentials is not None and self._credentials.mechanism is Mechanism.OAUTHBEARER
-        dummy = b"AQ==" if bearer else b""
-        return Send(dummy + b"\r\n")
+        mechanism = None if self._credentials is None else self._credentials.mechanism
+        if mechanism is not None and mechanism.is_bearer and _BASE64.fullmatch(challenge):
+            self._challenge = challenge
+        return Send(b"AQ==\r\n" if mechanism is Mechanism.OAUTHBEARER else b"\r\n")
 
     def _result(self, rest: bytes) -> Step:
         status, _, text = rest.partition(b" ")
         code = _CODE.match(text)
-        words = text[code.end() :] if code else text
+        words = _words(text[code.end() :] if code else text)
         if status.upper() == b"OK":
-            offered = _offered(text) or self._late
-            visible = None if offered is None else _visible(offered)
-            return self._end(LoggedIn(clean_text(words) or "Logged in", visible))
+            return self._end(self._accepted(words, _offered(text) or self._late))
+        if status.upper() not in (b"NO", b"BAD"):
+            return self._end(Failed("the answer to the log-in is not IMAP"))
         name = code[1].decode().upper() if code else None
         return self._end(
             Rejected(
                 name if name in _FORWARDED else None,
-                clean_text(words) or "Authentication failed",
+                words or "Authentication failed",
                 is_temporary=name in _TEMPORARY or status.upper() == b"BAD",
                 challenge=self._challenge,
             )
         )
+
+    def _accepted(self, words: str, offered: tuple[str, ...] | None) -> LoggedIn | Failed:
+        if offered is None:
+            return LoggedIn(words or "Logged in")
+        if "UNAUTHENTICATE" in map(str.upper, offered):
+            return Failed(_SECOND_LOGIN)
+        return LoggedIn(words or "Logged in", _visible(offered))
 
     def _end(self, step: Step) -> Step:
         self._state = _State.DONE
@@ -298,5 +309,10 @@ def _offered(text: bytes) -> tuple[str, ...] | None:
 
 
 def _visible(offered: Sequence[str]) -> tuple[str, ...]:
-    upper = ((name, name.upper()) for name in offered)
+    upper = ((name, name.upper()) for name in offered if _PRINTABLE.fullmatch(name))
     return tuple(name for name, key in upper if key not in _HIDDEN and not key.startswith("AUTH="))
+
+
+def _words(text: bytes) -> str:
+    """The text for people, which must not begin like another response code: nothing filters what it would say."""
+    return clean_text(text).lstrip("[ ")

@@ -22,10 +22,13 @@ MAX_TAG_OCTETS = 126
 """Dovecot's IMAP_TAG_MAX_LEN."""
 MAX_ID_PAIRS = 30
 """RFC 2971 §3.3."""
+MAX_LITERALS = 2 * MAX_ID_PAIRS
+"""In one command; each of them may be answered with `+`."""
 _MAX_LITERAL_DIGITS = 10
 
 _LITERAL = re.compile(rb"\{([0-9]{1,10})(\+?)\}\Z")
 _LITERAL_LIKE = re.compile(rb"\{[0-9]+\+?\}\Z")
+_HTTP = re.compile(rb"[A-Z]+ [^ ]+ HTTP/[0-9.]+\Z")
 _TAG = re.compile(rb"[!#-$&'*,-\[\]-z|}~]{1,126}")  # ASTRING-CHAR except `+`; `*` is taken out below
 _NAME = re.compile(rb"[A-Za-z]{1,32}")
 _TOKEN = re.compile(
@@ -122,27 +125,31 @@ class Receiver:
 
     def next_event(self) -> Event | NeedData:
         """The next event, or NEED_DATA."""
-        if self._literal_left:
-            if len(self._buffer) < self._literal_left:
-                return NEED_DATA
-            literal, self._buffer = self._buffer[: self._literal_left], self._buffer[self._literal_left :]
-            self._literal_left = 0
-            self._pieces.append((literal, True))
-            if 0 in literal:
-                return Fatal("NUL in a literal")
-        line = self._line()
-        if not isinstance(line, bytes):
-            return line
-        if self._response_limit:
-            self._response_limit = 0
-            return Response(line)
-        return self._command_line(line)
+        while True:
+            if self._literal_left:
+                if len(self._buffer) < self._literal_left:
+                    return NEED_DATA
+                literal, self._buffer = self._buffer[: self._literal_left], self._buffer[self._literal_left :]
+                self._literal_left = 0
+                self._pieces.append((literal, True))
+                if 0 in literal:
+                    return Fatal("NUL in a literal")
+            line = self._line()
+            if not isinstance(line, bytes):
+                return line
+            if self._response_limit:
+                self._response_limit = 0
+                return Response(line)
+            event = self._command_line(line)
+            if event is not None:
+                return event
 
     def _line(self) -> bytes | Fatal | NeedData:
         limit = self._response_limit or MAX_LINE_OCTETS
         end = self._buffer.find(b"\n", 0, limit + 2)
         if end < 0:
-            return Fatal("line too long") if len(self._buffer) > limit else NEED_DATA
+            # One octet more than the limit may be the CR, whose LF is still on its way.
+            return Fatal("line too long") if len(self._buffer) > limit + 1 else NEED_DATA
         line, self._buffer = self._buffer[:end], self._buffer[end + 1 :]
         if not line.endswith(b"\r"):
             return Fatal("bare LF")
@@ -151,7 +158,8 @@ class Receiver:
             return Fatal("control octet in a line")
         return line
 
-    def _command_line(self, line: bytes) -> Event | NeedData:
+    def _command_line(self, line: bytes) -> Event | None:
+        """What one line of a command amounts to; None: a literal follows that needs no answer."""
         self._size += len(line)
         self._pieces.append((line, False))
         announced = _LITERAL.search(line)
@@ -161,14 +169,18 @@ class Receiver:
             self._size = 0
             if too_many_digits:
                 return Fatal("literal too large")
+            if _HTTP.match(line):
+                return Fatal("HTTP")  # a browser made to speak to us (ALPACA): nothing of it is answered
             return _parse(pieces)
         return self._announced(int(announced[1]), synchronising=not announced[2])
 
-    def _announced(self, octets: int, *, synchronising: bool) -> Event | NeedData:
+    def _announced(self, octets: int, *, synchronising: bool) -> Event | None:
         tag, name = _tag_and_name(self._pieces[0][0])
         self._size += octets
         if octets > MAX_LITERAL_OCTETS or self._size > MAX_COMMAND_OCTETS:
             return Fatal("literal too large")
+        if len(self._pieces) > 2 * MAX_LITERALS:
+            return Fatal("too many literals")
         if tag is None or name not in (b"LOGIN", b"ID"):
             self._pieces, self._size = [], 0
             # An unsynchronised literal is on its way already and would be read as commands.
@@ -176,9 +188,7 @@ class Receiver:
         self._literal_left = octets
         if not octets:
             self._pieces.append((b"", True))
-        if synchronising:
-            return LiteralExpected()
-        return self.next_event()
+        return LiteralExpected() if synchronising else None
 
 
 def _tag_and_name(line: bytes) -> tuple[bytes | None, bytes]:

@@ -73,6 +73,7 @@ class SmtpLogin:
         "_shuts_out",
         "_starttls",
         "_state",
+        "_told_address",
         "_xclient",
     )
 
@@ -97,6 +98,7 @@ class SmtpLogin:
         self._starttls = starttls
         self._ehlo = b"EHLO " + ehlo_name.encode("ascii") + b"\r\n"
         self._xclient = client
+        self._told_address = False
         self._shuts_out = forbids_second_login
         self._lines = LineBuffer()
         self._state = _State.GREETING
@@ -196,9 +198,13 @@ class SmtpLogin:
         xclient = self._xclient_command()
         if xclient is not None:
             self._state = _State.XCLIENT
+            self._told_address = True
             return Send(xclient)
         if self._shuts_out:
-            ways = [way for way in ("STARTTLS", "XCLIENT") if self._parameters(way) is not None]
+            # After our own XCLIENT the server judges by the phone's address, which it does not trust (or it is Dovecot,
+            # which goes on offering XCLIENT and refuses it once logged in).
+            names = ("STARTTLS",) if self._told_address else ("STARTTLS", "XCLIENT")
+            ways = [way for way in names if self._parameters(way) is not None]
             if ways:
                 return self._end(Failed(f"the mail server offers {ways[0]}, which allows a second, unseen log-in"))
         if self._credentials is None:
