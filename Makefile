@@ -1,0 +1,43 @@
+# The commands of a fresh checkout. `make` alone lists them.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed-
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench servers
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(STAMP)demo ## the whole story in seconds: two phones, one with TikTok
+	$(BIN)/gatekeeper demo
+
+test: $(STAMP)dev servers ## every check and test; as root it installs the mail servers they need
+	@$(MAKE) --no-print-directory check
+	$(BIN)/python -X dev -m pytest -q
+
+check: $(STAMP)dev ## format, lint, types, import contracts: seconds
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)dev servers ## side by side with nginx and Dovecot; BENCH=--quick for a first look
+	$(BIN)/python -m benchmarks $(BENCH)
+
+servers:
+	@tests/install_servers.sh
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Gatekeeper needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+
+$(STAMP)demo: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[demo]'
+	@touch $@
+
+$(STAMP)dev: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[demo,dev]'
+	@touch $@ $(STAMP)demo

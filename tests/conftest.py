@@ -1,0 +1,38 @@
+"""What every test shares: the end of a run lists what was left out and why, and a failure shows the gate's log."""
+
+from collections import defaultdict
+from collections.abc import Generator
+
+import pytest
+from testkit.gate import GateProcess
+
+_LOG_TAIL = 60
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Attach the log of every running gate to the report of a failure."""
+    report = yield
+    if report.failed:
+        for gate in GateProcess.running:
+            tail = "\n".join(gate.log().splitlines()[-_LOG_TAIL:])
+            report.sections.append((f"log of the gate in {gate.directory}", tail))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List what could not run, grouped by the reason."""
+    left_out: dict[str, list[str]] = defaultdict(list)
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        left_out[reason.removeprefix("Skipped: ")].append(report.nodeid)
+    if not left_out:
+        terminalreporter.write_sep("=", "nothing was left out")
+        return
+    terminalreporter.write_sep("=", "left out, and why")
+    for reason, tests in sorted(left_out.items()):
+        terminalreporter.write_line(f"{len(tests):4} tests: {reason}")
+        for test in sorted({one.split("::")[0] for one in tests}):
+            terminalreporter.write_line(f"       {test}")

@@ -1,0 +1,37 @@
+"""Who is who in the end-to-end tests: the mail users with their phones, and where clients connect to."""
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from testkit.dovecot import DOMAIN, User
+
+ALICE = User(f"alice@{DOMAIN}", 'alice "pass" word')
+"""Has a clean phone; a password that needs quoting on the wire."""
+BOB = User(f"bob@{DOMAIN}", "bob's password")
+"""Has a phone with TikTok."""
+CAROL = User(f"carol@{DOMAIN}", "carol-password")
+"""Has no registered device."""
+SPARE = tuple(User(f"user{number:02}@{DOMAIN}", f"password {number:02}") for number in range(60))
+"""Users with clean phones, for tests that need a mailbox of their own."""
+EVERYBODY = (ALICE, BOB, CAROL, *SPARE)
+
+ALICE_PHONE, BOB_PHONE = "ph-alice", "ph-bob"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the clients of a test connect to."""
+
+    name: str
+    imaps: int
+    imap: int
+    """STARTTLS."""
+    submissions: int
+    submission: int
+    """STARTTLS."""
+    ca_file: Path
+
+    def context(self) -> ssl.SSLContext:
+        """Return a client's context that trusts the servers."""
+        return ssl.create_default_context(cafile=str(self.ca_file))

@@ -1,0 +1,96 @@
+"""A certificate authority for tests: servers' certificates, and devices' certificates with their id as SAN URI."""
+
+import datetime as dt
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+DEVICE_URI = "urn:gatekeeper:device:"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """A certificate with its chain, and its private key, as PEM files."""
+
+    certificate: Path
+    private_key: Path
+
+
+class Authority:
+    """One CA whose files live in one directory."""
+
+    def __init__(self, directory: Path, name: str = "ca") -> None:
+        self._ca = trustme.CA(organization_name=f"Gatekeeper tests {name}", key_type=trustme.KeyType.ECDSA)
+        self._directory = directory
+        self._name = name
+        self.ca_file = directory / f"{name}.pem"
+        self._ca.cert_pem.write_to_path(str(self.ca_file))
+
+    def server_certificate(self, file_name: str, *identities: str) -> KeyPair:
+        """Issue a certificate for host names or addresses, `localhost` and `127.0.0.1` unless told."""
+        leaf = self._ca.issue_cert(*(identities or ("localhost", "127.0.0.1")), key_type=trustme.KeyType.ECDSA)
+        pair = self._paths(file_name)
+        pair.certificate.write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
+        pair.private_key.write_bytes(leaf.private_key_pem.bytes())
+        return pair
+
+    def device_certificate(self, device_id: str) -> KeyPair:
+        """Issue a client certificate that names a device by `urn:gatekeeper:device:<id>`."""
+        ca_key = serialization.load_pem_private_key(self._ca.private_key_pem.bytes(), None)
+        ca_certificate = x509.load_pem_x509_certificate(self._ca.cert_pem.bytes())
+        assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
+        key = ec.generate_private_key(ec.SECP256R1())
+        now = dt.datetime.now(dt.UTC)  # noqa: DTZ005, RUF100, TID251  a certificate must hold now, whatever the clock
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device_id)]))
+            .issuer_name(ca_certificate.subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - dt.timedelta(minutes=5))
+            .not_valid_after(now + dt.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(
+                x509.SubjectAlternativeName([x509.UniformResourceIdentifier(DEVICE_URI + device_id)]), critical=False
+            )
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_certificate.public_key()),  # type: ignore[arg-type]  # narrowed by the assert on the private half
+                critical=False,
+            )
+            .sign(ca_key, hashes.SHA256())
+        )
+        pair = self._paths(f"device-{device_id}")
+        pair.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        pair.private_key.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        return pair
+
+    def client_context(self, own: KeyPair | None = None) -> ssl.SSLContext:
+        """Return a context that trusts this CA alone, and shows `own` as client certificate."""
+        context = ssl.create_default_context(cafile=str(self.ca_file))
+        if own is not None:
+            context.load_cert_chain(own.certificate, own.private_key)
+        return context
+
+    def _paths(self, file_name: str) -> KeyPair:
+        return KeyPair(
+            self._directory / f"{self._name}-{file_name}.crt.pem", self._directory / f"{self._name}-{file_name}.key.pem"
+        )
+
+
+def server_context(pair: KeyPair) -> ssl.SSLContext:
+    """Return a context for a server of the tests' own."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pair.certificate, pair.private_key)
+    return context
