@@ -16,9 +16,11 @@ What holds inside:
 """
 
 import math
+import os
 import select
 import selectors
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any, Protocol
 
@@ -57,6 +59,9 @@ class Poller(selectors.BaseSelector):
         self._awake = False
         self._asyncio_fd = self._asyncio.fileno()
         self._busy_fd = self._busy_lane.fileno()
+        self._posted: deque[Callable[[], object]] = deque()
+        self._post_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._lane.register(self._post_fd, READ)
         self._lane.register(self._asyncio_fd, READ)
         self._lane.register(self._busy_fd, READ)
 
@@ -90,6 +95,11 @@ class Poller(selectors.BaseSelector):
         self._watched.pop(fd, None)
         self._masks.pop(fd, None)
         self._busy.discard(fd)
+
+    def post(self, call: Callable[[], object]) -> None:
+        """Have `call` called on the loop's thread; from any thread, and quicker than asyncio's own way."""
+        self._posted.append(call)
+        os.eventfd_write(self._post_fd, 1)
 
     def wake(self) -> None:
         """Let asyncio run after this turn: something was scheduled on the loop out of `ready`."""
@@ -129,12 +139,20 @@ class Poller(selectors.BaseSelector):
                 self._serve(fd, mask, owner)
             elif fd == self._busy_fd:
                 busy_share = 1 if len(events) > 1 else _BUSY_TURNS
+            elif fd == self._post_fd:
+                self._call_posted()
             elif fd == self._asyncio_fd:
                 for_asyncio = self._asyncio.select(0)
                 self._awake = True
         if busy_share:
             self._serve_busy(busy_share)
         return for_asyncio
+
+    def _call_posted(self) -> None:
+        self._awake = True
+        os.eventfd_read(self._post_fd)
+        while self._posted:
+            self._posted.popleft()()
 
     def _serve_busy(self, share: int) -> None:
         """Serve that many of those at full stream, or one of them that often when it is alone."""
@@ -185,6 +203,7 @@ class Poller(selectors.BaseSelector):
         return self._asyncio.get_key(fileobj)
 
     def close(self) -> None:  # noqa: D102
+        os.close(self._post_fd)
         self._lane.close()
         self._busy_lane.close()
         self._asyncio.close()

@@ -88,6 +88,7 @@ async def compose(settings: Settings, config_path: Path, poller: Poller) -> Asyn
             origin=settings.audit.origin,
             clock=clock,
             address_prefix=None if settings.audit.full_addresses else (24, 48),
+            post=poller.post,
         )
         stack.push_async_callback(audit.close)
         registry = SqlRegistry(engine)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testkit.ports import LOOPBACK, free_port
+from testkit.running import running
 from testkit.tls import KeyPair
 from testkit.waiting import eventually
 
@@ -137,6 +138,7 @@ class Dovecot:
         owner = pwd.getpwnam("nobody" if os.getuid() == 0 else getpass.getuser())
         self.mail_uid, self.mail_gid = owner.pw_uid, owner.pw_gid
         self._write_files(pair, users, relay_port)
+        running["Dovecot"] = self
         self._process = subprocess.Popen(
             [PROGRAM, "-F", "-c", str(self._directory / "dovecot.conf")],
             stdin=subprocess.DEVNULL,
@@ -156,6 +158,7 @@ class Dovecot:
 
     def stop(self) -> None:
         """End Dovecot with its children."""
+        running.pop("Dovecot", None)
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(10)

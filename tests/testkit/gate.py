@@ -10,10 +10,11 @@ import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from testkit import toml
 from testkit.ports import LOOPBACK, free_port
+from testkit.running import running
 from testkit.tls import Authority
 from testkit.waiting import eventually
 
@@ -97,9 +98,6 @@ def upstream(port: int, *, mode: str = "off", ca: Path | None = None) -> dict[st
 class GateProcess:
     """A gate with a directory of its own; `start` it, and `stop` or `kill` it."""
 
-    running: ClassVar[list["GateProcess"]] = []
-    """Every gate that was started and not yet stopped, for the report of a failed test."""
-
     def __init__(
         self,
         directory: Path,
@@ -111,6 +109,7 @@ class GateProcess:
     ) -> None:
         """Write the files; `changes` is laid over a configuration with all listeners and no upstream."""
         self.directory = directory
+        self._name = f"the gate in {directory}"
         self.ports = Ports(*(free_port() for _ in range(5)))
         self.certificate = servers.server_certificate(f"gate-{self.ports.admin}")
         self.client_context = servers.client_context
@@ -137,8 +136,7 @@ class GateProcess:
                 cwd=self.directory,
                 env=_environment(),
             )
-        if self not in GateProcess.running:
-            GateProcess.running.append(self)
+        running[self._name] = self
         if ready:
             eventually(self._is_ready_or_dead, within=_START_S, what=self.log)
             assert self._process.poll() is None, f"serve ended with {self._process.returncode}:\n{self.log()}"
@@ -157,14 +155,13 @@ class GateProcess:
         """Return the exit code once the process has ended."""
         assert self._process is not None
         code = self._process.wait(within)
-        if self in GateProcess.running:
-            GateProcess.running.remove(self)
+        running.pop(self._name, None)
         return code
 
     def discard(self) -> None:
         """End the gate whatever its state."""
         if self._process is None or self._process.poll() is not None:
-            GateProcess.running[:] = [gate for gate in GateProcess.running if gate is not self]
+            running.pop(self._name, None)
             return
         self.signal(signal.SIGTERM)
         try:

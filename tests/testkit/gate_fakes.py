@@ -5,12 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from testkit.reports import NOW
-
 from gatekeeper.audit.event import TERMINAL, Event, EventCode
 from gatekeeper.enforcement.flow.dialogue import Dialogue
 from gatekeeper.protocols.login import LoggedIn, Rejected
 from gatekeeper.protocols.sasl.mechanisms import Credentials
+from testkit.reports import NOW
 
 WELCOME = LoggedIn("Logged in")
 

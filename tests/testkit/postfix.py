@@ -12,6 +12,7 @@ from pathlib import Path
 
 from testkit.dovecot import DOMAIN, Dovecot, User
 from testkit.ports import LOOPBACK
+from testkit.running import running
 from testkit.tls import KeyPair
 from testkit.waiting import eventually
 
@@ -126,6 +127,7 @@ class Postfix:
                 relay=relay_port,
             )
         )
+        running["Postfix"] = self
         started = self._control("start")
         assert started.returncode == 0, started.stdout + started.stderr + self.log()
         eventually(lambda: "daemon started" in self.log(), within=10, what=self.log)
@@ -137,6 +139,7 @@ class Postfix:
 
     def stop(self) -> None:
         """End Postfix with its children."""
+        running.pop("Postfix", None)
         self._control("stop")
         shutil.rmtree(self._directory, ignore_errors=True)
 

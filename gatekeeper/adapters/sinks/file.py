@@ -25,6 +25,8 @@ from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.audit.record import DEFAULT_ADDRESS_PREFIX, encode
 from gatekeeper.ports.clock import Clock
 
+Post = Callable[[Callable[[], object]], object]
+
 _MAX_ORIGIN = 200  # characters
 _UNHURRIED_S = 0.05
 """A record that nobody waits for rides along with the next one that somebody does, or goes after this."""
@@ -43,6 +45,7 @@ class FileAuditLog:
         limits: Limits,
         files: FileOperations,
         monotonic: Callable[[], float],
+        post: Post | None,
     ) -> None:
         ending = find_ending(directory, origin, files)
         self._origin = origin
@@ -51,6 +54,7 @@ class FileAuditLog:
         self._limits = limits
         self._monotonic = monotonic
         self._loop = asyncio.get_running_loop()
+        self._post = post or self._loop.call_soon_threadsafe
         self._ended = asyncio.Event()
         self._is_closing = False
         self._overflowed = 0
@@ -90,8 +94,11 @@ class FileAuditLog:
         limits: Limits | None = None,
         files: FileOperations | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        post: Post | None = None,
     ) -> "FileAuditLog":
         """Open the log in `directory`, made when absent; blocks while the last segment is verified (up to a second).
+
+        `post` has something called on the loop's thread; by default asyncio's own way.
 
         That the log was opened is durable when this returns.
 
@@ -114,6 +121,7 @@ class FileAuditLog:
                 limits=limits or Limits(),
                 files=operations,
                 monotonic=monotonic,
+                post=post,
             )
         except BaseException as error:
             if lock_fd >= 0:
@@ -235,7 +243,14 @@ class FileAuditLog:
     def _on_loop(self, call: Callable[[], object]) -> None:
         # A loop that is closed has nobody left to be told.
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(call)
+            self._post(lambda: self._guarded(call))
+
+    def _guarded(self, call: Callable[[], object]) -> None:
+        """An error in a callback is its owner's: it is reported, and the loop goes on."""
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001  the guard of what comes from the writer's thread
+            self._loop.call_exception_handler({"message": "a recorded event's callback failed", "exception": error})
 
     def _answer(self, callbacks: Iterator[Recorded], is_recorded: bool) -> None:
         """Call back; one that raises goes to the loop's handler and does not keep the others from their answer."""

@@ -207,6 +207,12 @@ class Flow(asyncio.Protocol):
     def _logged_in(self, outcome: Outcome) -> None:
         if self._finished:
             return
+        try:
+            self._proceed(outcome)
+        except Exception as error:  # noqa: BLE001  the connection's guard: whoever calls serves others too
+            self.fault(error)
+
+    def _proceed(self, outcome: Outcome) -> None:
         match outcome:
             case LoggedIn():
                 claim = Claim(
@@ -228,11 +234,18 @@ class Flow(asyncio.Protocol):
                 self._unavailable(outcome.reason)
 
     def _answered(self, logged_in: LoggedIn, answer: Answer) -> None:
-        if self._finished:
-            if isinstance(answer, Admitted):
-                # The client went while the decision was being recorded: `finish` has written its terminal record.
-                self._front.gate.sessions.discard(answer.admission)
-            return
+        if not self._finished:
+            try:
+                self._act_on(logged_in, answer)
+            except Exception as error:  # noqa: BLE001  as above
+                self.fault(error)
+            else:
+                return
+        if isinstance(answer, Admitted):
+            # The client went while the decision was being recorded: `finish` has written its terminal record.
+            self._front.gate.sessions.discard(answer.admission)
+
+    def _act_on(self, logged_in: LoggedIn, answer: Answer) -> None:
         match answer:
             case Admitted(admission):
                 self._hand_over(logged_in, self._live(admission))
@@ -248,6 +261,7 @@ class Flow(asyncio.Protocol):
 
     def _hand_over(self, logged_in: LoggedIn, session: LiveSession) -> None:
         """From here on both sockets belong to the relay."""
+        reply = self._dialogue.admitted(logged_in)
         leg, self._leg = self._leg, None
         self._finished = True
         self._release()
@@ -259,7 +273,6 @@ class Flow(asyncio.Protocol):
             self.close(self._dialogue.farewell(Farewell.FAULT))
             self._dialogue.closed()
             return
-        reply = self._dialogue.admitted(logged_in)
         upstream_sock, to_upstream = upstream
         client_sock, to_client = self._transport.detach()
         unread = self._dialogue.unread()

@@ -12,10 +12,6 @@ from typing import Any, TypeVar, cast
 
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
-from testkit.ports import LOOPBACK
-from testkit.recorder import Recorder, Script
-from testkit.tls import Authority, server_context
-from testkit.wire import Wire
 
 from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.domain.decision import Decision, Reason, Verdict
@@ -30,6 +26,10 @@ from gatekeeper.net.dial import TlsMode, Upstream
 from gatekeeper.net.listen import Listener, bind
 from gatekeeper.net.poller import Poller
 from gatekeeper.net.relay import Ended, Relay
+from testkit.ports import LOOPBACK
+from testkit.recorder import Recorder, Script
+from testkit.tls import Authority, server_context
+from testkit.wire import Wire
 
 T = TypeVar("T")
 

@@ -1,0 +1,238 @@
+"""Playbooks of the IMAP dialogue before admission: the client says, we answer, the flow is asked, the flow answers."""
+
+import pytest
+
+from gatekeeper.domain.secret import Secret
+from gatekeeper.enforcement.flow.dialogue import Dialogue, Farewell, UpstreamLogin
+from gatekeeper.enforcement.imap.dialogue import MAX_COMMANDS, MAX_ERRORS, imap_dialogue
+from gatekeeper.enforcement.imap.replies import RefusalCode
+from gatekeeper.protocols.imap.client import ImapLogin
+from gatekeeper.protocols.login import LoggedIn, Rejected, Send
+from gatekeeper.protocols.sasl.mechanisms import Credentials, Mechanism
+from testkit.gate_fakes import ScriptedPeer, fault, refuse, reject
+
+CAPABILITIES = b"IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE"
+LOGIN = b"a LOGIN alice wonderland\r\n"
+TOO_MANY = b"* BYE Too many errors.\r\n"
+BAD = b"BAD Not understood, or not allowed before logging in.\r\n"
+OFFERED = LoggedIn("Welcome.", ("IMAP4rev1", "IDLE", "QUOTA"))
+
+
+def in_the_clear() -> ScriptedPeer:
+    return ScriptedPeer(is_encrypted=False, takes_credentials=False, offers_tls=True)
+
+
+def talk(peer: ScriptedPeer, *pieces: bytes, code: RefusalCode = RefusalCode.UNAVAILABLE) -> Dialogue:
+    """Let the client say the pieces, one after the other."""
+    dialogue = imap_dialogue(code)(peer)
+    for piece in pieces:
+        peer.feed(dialogue, piece)
+    return dialogue
+
+
+@pytest.mark.parametrize(
+    ("peer", "more"),
+    [
+        (ScriptedPeer(), b" AUTH=PLAIN"),
+        (in_the_clear(), b" STARTTLS LOGINDISABLED"),
+        (ScriptedPeer(is_encrypted=False, takes_credentials=False), b" LOGINDISABLED"),
+        (ScriptedPeer(is_encrypted=False), b" AUTH=PLAIN"),
+        (
+            ScriptedPeer(upstream_offers=frozenset({"AUTH=PLAIN", "AUTH=OAUTHBEARER", "AUTH=XOAUTH2", "AUTH=GSSAPI"})),
+            b" AUTH=PLAIN AUTH=XOAUTH2 AUTH=OAUTHBEARER",
+        ),
+        (ScriptedPeer(upstream_offers=frozenset({"IDLE", "UNAUTHENTICATE", "AUTH=CRAM-MD5"})), b" AUTH=PLAIN"),
+    ],
+    ids=[
+        "under TLS",
+        "before STARTTLS",
+        "neither",
+        "allowed in the clear",
+        "bearer tokens",
+        "nothing else of upstream",
+    ],
+)
+def test_what_is_offered(peer: ScriptedPeer, more: bytes) -> None:
+    """Greeting and CAPABILITY say the same: what we understand, and what may be done now."""
+    dialogue = imap_dialogue()(peer)
+    dialogue.greet()
+    assert peer.told == b"* OK [CAPABILITY " + CAPABILITIES + more + b"] Ready.\r\n"
+    peer.told = b""
+    peer.feed(dialogue, b"a CAPABILITY\r\n")
+    assert peer.told == b"* CAPABILITY " + CAPABILITIES + more + b"\r\na OK Done.\r\n"
+
+
+def test_capabilities_after_log_in_come_where_the_client_looks() -> None:
+    """In the tagged OK; as a line of its own for a client that had asked; not at all when the server did not say."""
+    peer = ScriptedPeer(logged_in=OFFERED)
+    talk(peer, LOGIN)
+    assert peer.told == b"a OK [CAPABILITY IMAP4rev1 IDLE QUOTA] Welcome.\r\n"
+
+    asked = ScriptedPeer(logged_in=OFFERED)
+    talk(asked, b"x CAPABILITY\r\n", LOGIN)
+    assert asked.told.endswith(b"* CAPABILITY IMAP4rev1 IDLE QUOTA\r\na OK Welcome.\r\n")
+
+    silent = ScriptedPeer()
+    talk(silent, LOGIN)
+    assert silent.told == b"a OK Logged in\r\n"
+
+
+def test_nothing_is_interpreted_during_a_log_in() -> None:
+    """What arrives meanwhile is kept, and is the mail server's after admission."""
+    peer = ScriptedPeer()
+    dialogue = imap_dialogue()(peer)
+    dialogue.receive(LOGIN + b"b NOOP\r\nc LOG")
+    dialogue.receive(b"OUT\r\n")
+    assert (peer.told, len(peer.logins)) == (b"", 1)
+
+    assert dialogue.admitted(OFFERED).startswith(b"a OK ")
+    assert dialogue.unread() == b"b NOOP\r\nc LOGOUT\r\n"
+
+
+@pytest.mark.parametrize("code", list(RefusalCode))
+def test_a_refusal_has_the_configured_code_and_the_reason(code: RefusalCode) -> None:
+    """And is never worded as a wrong password."""
+    peer = ScriptedPeer(outcomes=(refuse,))
+    talk(peer, LOGIN, code=code)
+    assert peer.told == b"a NO [" + code.encode() + b"] TikTok is on this phone.\r\n"
+
+
+def test_one_connection_can_hear_everything() -> None:
+    """Wrong password, fault, refusal, admission: each with the tag of its own command."""
+    peer = ScriptedPeer(outcomes=(reject, fault, refuse))
+    talk(peer, *(tag + LOGIN[1:] for tag in (b"a", b"b", b"c", b"d")))
+    assert [line.split(b"]")[0] for line in peer.told.splitlines()] == [
+        b"a NO [AUTHENTICATIONFAILED",
+        b"b NO [UNAVAILABLE",
+        b"c NO [UNAVAILABLE",
+        b"d OK Logged in",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rejected", "told"),
+    [
+        (Rejected(None, "unknown user alice", is_temporary=False), b"NO [AUTHENTICATIONFAILED] Authentication failed."),
+        (Rejected("EXPIRED", "Renew it.", is_temporary=False), b"NO [EXPIRED] Renew it."),
+        (Rejected("INUSE", "Busy.", is_temporary=True), b"NO [INUSE] Busy."),
+        (Rejected(None, "What?", is_temporary=True), b"NO [UNAVAILABLE] What?"),
+    ],
+    ids=["I73-credentials", "code", "temporary", "temporary without code"],
+)
+def test_the_mail_servers_refusal(rejected: Rejected, told: bytes) -> None:
+    """Of credentials in fixed words, of anything else in its own."""
+    peer = ScriptedPeer(outcomes=(lambda dialogue: dialogue.rejected(rejected),))
+    talk(peer, LOGIN)
+    assert peer.told == b"a " + told + b"\r\n"
+
+
+@pytest.mark.parametrize("answer", [b"\r\n", b"AQ==\r\n", b"*\r\n"], ids=["empty", "dummy", "cancel"])
+def test_a_bearer_error_waits_for_its_answer(answer: bytes) -> None:
+    """O01, O09: challenge, any line, then the tagged NO; the answer is no command and no credentials."""
+    error = Rejected(None, "no", is_temporary=False, challenge=b"eyJ9")
+    peer = ScriptedPeer(
+        upstream_offers=frozenset({"AUTH=XOAUTH2"}), outcomes=(lambda dialogue: dialogue.rejected(error),)
+    )
+    dialogue = talk(peer, b"a AUTHENTICATE XOAUTH2 dXNlcj1hAWF1dGg9QmVhcmVyIHQBAQ==\r\n")
+    assert peer.told == b"+ eyJ9\r\n"
+    peer.feed(dialogue, answer + b"b NOOP\r\n")
+    assert peer.told == b"+ eyJ9\r\na NO [AUTHENTICATIONFAILED] Authentication failed.\r\nb OK Done.\r\n"
+    assert len(peer.logins) == 1
+
+
+def test_a_bearer_mechanism_is_only_there_when_the_mail_server_has_it() -> None:
+    """It is not even tried."""
+    peer = ScriptedPeer()
+    talk(peer, b"a AUTHENTICATE XOAUTH2 dXNlcj1hAWF1dGg9QmVhcmVyIHQBAQ==\r\n")
+    assert peer.told == b"a NO [CANNOT] This mechanism is not offered.\r\n"
+    assert peer.logins == []
+
+
+def test_starttls_forgets() -> None:
+    """T08: errors, what was asked, and half a command."""
+    peer = in_the_clear()
+    peer.logged_in = OFFERED
+    dialogue = talk(peer, b"a CAPABILITY\r\n", b"b X\r\n" * (MAX_ERRORS - 1), b"c STARTTLS\r\n")
+    assert peer.tls == [(b"c OK Begin TLS now.\r\n", b"")]
+    dialogue.tls_started()
+    peer.told, peer.is_encrypted, peer.offers_tls, peer.takes_credentials = b"", True, False, True
+
+    peer.feed(dialogue, b"d X\r\n" * (MAX_ERRORS - 1) + LOGIN)
+    assert peer.told == b"d " + BAD + b"d " + BAD + b"a OK [CAPABILITY IMAP4rev1 IDLE QUOTA] Welcome.\r\n"
+
+
+def test_starttls_under_tls_is_no_command() -> None:
+    """Nor where the listener has none."""
+    peer = ScriptedPeer()
+    talk(peer, b"a STARTTLS\r\n")
+    assert (peer.told, peer.tls) == (b"a " + BAD, [])
+
+
+def test_commands_are_counted() -> None:
+    """I33: the one over the limit ends the dialogue."""
+    peer = ScriptedPeer()
+    dialogue = talk(peer, b"a NOOP\r\n" * MAX_COMMANDS)
+    assert not peer.closed
+    peer.feed(dialogue, b"a NOOP\r\n")
+    assert peer.closed
+    assert peer.told.endswith(TOO_MANY)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"x y\r\n", b"+ x\r\n", b"a AUTHENTICATE PLAIN =\r\n", b'a LOGIN a ""\r\n', b"a X {9}\r\n"],
+)
+def test_errors_are_counted_of_every_kind(line: bytes) -> None:
+    """I34: whatever was wrong."""
+    peer = ScriptedPeer()
+    talk(peer, *[line] * (MAX_ERRORS + 1))
+    assert peer.closed
+    assert peer.told.endswith(TOO_MANY)
+
+
+def test_wrong_passwords_are_no_errors() -> None:
+    """The flow counts attempts."""
+    peer = ScriptedPeer(outcomes=(reject,) * 4)
+    talk(peer, *[LOGIN] * 4)
+    assert not peer.closed
+
+
+@pytest.mark.parametrize("why", list(Farewell))
+def test_every_farewell_is_a_bye(why: Farewell) -> None:
+    """One line."""
+    words = imap_dialogue()(ScriptedPeer()).farewell(why)
+    assert words.startswith(b"* BYE ")
+    assert words.count(b"\n") == 1
+    assert words.endswith(b".\r\n")
+
+
+def test_a_closed_dialogue_is_deaf_and_dumb() -> None:
+    """After `closed` nothing is said or asked."""
+    peer = ScriptedPeer()
+    dialogue = imap_dialogue()(peer)
+    dialogue.closed()
+    dialogue.greet()
+    dialogue.receive(LOGIN)
+    dialogue.unavailable()
+    dialogue.refused("no")
+    assert (peer.told, peer.logins) == (b"", [])
+
+
+@pytest.mark.parametrize(
+    ("tells", "command"),
+    [
+        ("id", b'Ti ID ("x-originating-ip" "192.0.2.1" "x-originating-port" "4711" "x-session-id" "T")\r\n'),
+        ("none", b""),
+        ("proxy", b""),
+    ],
+)
+def test_the_log_in_upstream_tells_the_address_as_configured(tells: str, command: bytes) -> None:
+    """By ID only where that is the configured way."""
+    login = UpstreamLogin(
+        name="alice", starttls=False, tag="T", client_address="192.0.2.1", client_port=4711, tells_address=tells
+    )
+    credentials = Credentials(mechanism=Mechanism.LOGIN, name="Alice", secret=Secret(b"w"))
+    client = imap_dialogue()(ScriptedPeer()).login(credentials, login)
+    assert isinstance(client, ImapLogin)
+    client.receive_data(b"* OK [CAPABILITY IMAP4rev1 ID] hi\r\n")
+    assert client.next_step() == Send(command + b'Tl LOGIN "alice" "w"\r\n')
