@@ -1,24 +1,25 @@
-"""What every test shares: the end of a run lists what was left out and why, and a failure shows the gate's log."""
+"""What every test shares: the end of a run lists what was left out and why, and a failure shows the servers' logs."""
 
 from collections import defaultdict
 from collections.abc import Generator
 
 import pytest
-from testkit.gate import GateProcess
 
-_LOG_TAIL = 60
+from testkit.running import running
+
+_LOG_TAIL = 40
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Attach the log of every running gate to the report of a failure."""
+    """Attach the log of every running server to the report of a failure."""
     report = yield
     if report.failed:
-        for gate in GateProcess.running:
-            tail = "\n".join(gate.log().splitlines()[-_LOG_TAIL:])
-            report.sections.append((f"log of the gate in {gate.directory}", tail))
+        for name, program in running.items():
+            tail = "\n".join(program.log().splitlines()[-_LOG_TAIL:])
+            report.sections.append((f"log of {name}", tail))
     return report
 
 

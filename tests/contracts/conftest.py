@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from testkit.memory_registry import MemoryDevices, MemoryRegistry
-from testkit.stores import Adapter
 
 from gatekeeper.adapters.stores.directory import DeviceDirectory
 from gatekeeper.adapters.stores.migrate import open_store
 from gatekeeper.adapters.stores.registry import SqlRegistry
 from gatekeeper.ports.registry import Registry
+from testkit.memory_registry import MemoryDevices, MemoryRegistry
+from testkit.stores import Adapter
 
 
 @pytest.fixture(params=["memory", "sqlite"])

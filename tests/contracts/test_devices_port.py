@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
-from testkit.reports import ALICE, BOB, MINUTE, NOTES, NOW, TIKTOK, phone, report
-from testkit.stores import Adapter
-
 from gatekeeper.domain.app import App
 from gatekeeper.domain.device import DeviceId
 from gatekeeper.domain.posture import Posture
 from gatekeeper.ports.devices import DeviceChange, Devices
+from testkit.reports import ALICE, BOB, MINUTE, NOTES, NOW, TIKTOK, phone, report
+from testkit.stores import Adapter
 
 SERIAL = {"serial": "R58"}
 

@@ -4,7 +4,6 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from testkit.reports import ALICE, BOB, MINUTE, NOTES, NOW, TIKTOK, phone, report
 
 from gatekeeper.domain.device import DeviceId, Ownership
 from gatekeeper.domain.posture import AttestationResult, Posture, Report, Scope
@@ -17,6 +16,7 @@ from gatekeeper.ports.registry import (
     Replayed,
     TooManyNonces,
 )
+from testkit.reports import ALICE, BOB, MINUTE, NOTES, NOW, TIKTOK, phone, report
 
 PHONE = DeviceId("ph-1")
 LATER = NOW + timedelta(minutes=5)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+
 from testkit import dovecot as dovecot_server
 from testkit import postfix as postfix_server
 from testkit.bed import ALICE, ALICE_PHONE, BOB, BOB_PHONE, EVERYBODY, SPARE, Target

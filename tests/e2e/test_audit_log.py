@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+
 from testkit.bed import ALICE, BOB, CAROL
 from testkit.dovecot import Dovecot, User
 from testkit.gate import TERMINAL, GateProcess, Record, code, coded, detail, records_in, terminal_count, upstream

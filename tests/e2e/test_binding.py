@@ -4,6 +4,7 @@ import ssl
 from collections.abc import Callable
 
 import pytest
+
 from testkit.bed import ALICE, BOB
 from testkit.dovecot import Dovecot
 from testkit.gate import GateProcess, coded, detail, upstream

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from testkit.ports import LOOPBACK
 
 from gatekeeper.cli.demo import story
 from gatekeeper.cli.demo.teller import Teller
 from gatekeeper.cli.main import cli
+from testkit.ports import LOOPBACK
 
 WITHIN_S = 60
 MAIL_WITHIN_S = 1.0

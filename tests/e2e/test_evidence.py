@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from testkit.agents import AUDIENCE, MEDIA_TYPE, NOTES_APP, TIKTOK_APP, Agents, now
 from testkit.bed import ALICE_PHONE, BOB, BOB_PHONE
 from testkit.dovecot import Dovecot

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import aioimaplib
 import pytest
+
 from testkit.bed import ALICE, Target
 from testkit.dovecot import Dovecot, User, access_token
 from testkit.wire import Wire

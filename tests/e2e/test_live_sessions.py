@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
 from testkit.bed import ALICE, ALICE_PHONE, BOB, BOB_PHONE
 from testkit.dovecot import Dovecot
 from testkit.gate import ENFORCED, NOT_YET, GateProcess, coded, detail, policy, upstream

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
 from testkit import toml
 from testkit.bed import ALICE, BOB
 from testkit.dovecot import Dovecot

@@ -6,6 +6,7 @@ import smtplib
 from collections.abc import Callable
 
 import pytest
+
 from testkit.bed import ALICE
 from testkit.recorder import Recorder, Script
 from testkit.sessions import login_command, plain

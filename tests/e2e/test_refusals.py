@@ -4,6 +4,7 @@ import base64
 import ssl
 
 import pytest
+
 from testkit.bed import ALICE, BOB, CAROL
 from testkit.dovecot import User
 from testkit.gate import GateProcess, coded, detail

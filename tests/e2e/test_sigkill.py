@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+
 from testkit.agents import TIKTOK_APP, Agents
 from testkit.bed import SPARE
 from testkit.dovecot import User

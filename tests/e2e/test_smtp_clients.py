@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from testkit.bed import ALICE, Target
 from testkit.dovecot import User, access_token
 from testkit.waiting import eventually

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Literal
 
 import pytest
+
 from testkit.bed import ALICE, BOB
 from testkit.dovecot import Dovecot, User
 from testkit.gate import GateProcess, upstream
