@@ -91,6 +91,8 @@ class Gate:
         self._audit = audit
         self._clock = clock
         self._tasks: asyncio.TaskGroup | None = None
+        self._changes = 0
+        """Of policy and devices, counted."""
         self._undecided: dict[Admission, datetime] = {}
         """Open sessions that could not be looked up, and since when."""
         self.decided: Callable[[Request, Decision], None] = _nobody
@@ -128,6 +130,7 @@ class Gate:
     def _decide_new(self, claim: Claim, subject: Subject, answer: Answered) -> None:
         request = Request(account=claim.account, protocol=claim.connection.protocol, listener=claim.connection.listener)
         decision = decide(self.policy, subject, request, self._clock.now())
+        changes = self._changes
 
         def recorded(durable: bool) -> None:
             if not durable:
@@ -135,7 +138,11 @@ class Gate:
                 return
             self.decided(request, decision)
             if decision.verdict.admits:
-                answer(Admitted(self._begin(claim, request, decision)))
+                admission = self._begin(claim, request, decision)
+                answer(Admitted(admission))
+                if changes != self._changes:
+                    # While the record was being written something changed that this session was not there to hear of.
+                    self._decide_again((admission,))
             else:
                 answer(Refused(decision, self.text(decision)))
 
@@ -165,11 +172,13 @@ class Gate:
 
     def replace_policy(self, policy: Policy) -> None:
         """Put another policy in force; every open session is decided again."""
+        self._changes += 1
         self.policy = policy
         self._decide_again(self.sessions.all())
 
     def devices_changed(self, changes: tuple[DeviceChange, ...]) -> None:
         """Something about devices changed: decide again about the sessions it concerns."""
+        self._changes += 1
         accounts = frozenset(change.account for change in changes)
         device_ids = frozenset(change.device_id for change in changes)
         self._decide_again(self.sessions.concerned(accounts, device_ids))

@@ -11,9 +11,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from testkit.audit_log import BLOCKED, NOW, ORIGIN, StandingClock, event
-from testkit.disks import FaultyDisk
-from testkit.waiting import eventually
 
 from gatekeeper.adapters.sinks.directory import AuditLogError, AuditLogLocked, read_head, segment_paths
 from gatekeeper.adapters.sinks.file import FileAuditLog
@@ -23,6 +20,9 @@ from gatekeeper.audit.chain import verify
 from gatekeeper.audit.report import Report
 from gatekeeper.audit.stored import StoredRecord, read
 from gatekeeper.ports.audit import AuditLog
+from testkit.audit_log import BLOCKED, NOW, ORIGIN, StandingClock, event
+from testkit.disks import FaultyDisk
+from testkit.waiting import eventually
 
 QUICK = Limits(retry_interval_s=0.01)
 

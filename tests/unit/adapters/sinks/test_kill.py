@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from testkit.audit_log import ORIGIN
 
 from gatekeeper.adapters.sinks.directory import read_head
 from gatekeeper.adapters.sinks.opening import find_ending
@@ -13,6 +12,7 @@ from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.reader import all_pieces, lines
 from gatekeeper.audit.chain import verify
 from gatekeeper.audit.stored import read
+from testkit.audit_log import ORIGIN
 
 _WRITER = """
 import asyncio, os, sys

@@ -5,12 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
-from testkit.audit_log import ORIGIN, head_of, log_of, write_segments
 
 from gatekeeper.adapters.sinks.directory import AuditLogDamaged, note_head
 from gatekeeper.adapters.sinks.opening import Ending, cut_off, find_ending
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.audit.report import Head
+from testkit.audit_log import ORIGIN, head_of, log_of, write_segments
 
 LOG = log_of(8)
 

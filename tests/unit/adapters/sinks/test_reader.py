@@ -5,11 +5,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from testkit.audit_log import NOW, log_of, write_segments
 
 from gatekeeper.adapters.sinks.directory import began, segment_path, segment_paths
 from gatekeeper.adapters.sinks.reader import Position, follow, last_line, last_lines, lines, pieces
 from gatekeeper.audit.chain import MAX_PIECE
+from testkit.audit_log import NOW, log_of, write_segments
 
 LOG = log_of(9)
 

@@ -5,11 +5,11 @@ import time
 from pathlib import Path
 
 import pytest
-from testkit.audit_log import StandingClock, event, line
 
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.writer import Chain, Limits, Recorded, Writer
 from gatekeeper.audit.event import Event
+from testkit.audit_log import StandingClock, event, line
 
 
 class BrokenDisk(FileOperations):

@@ -1,10 +1,9 @@
 """The memory of the directory."""
 
-from testkit.reports import ALICE, BOB, phone
-
 from gatekeeper.adapters.stores.cache import DeviceCache
 from gatekeeper.domain.device import DeviceId
 from gatekeeper.domain.posture import Posture
+from testkit.reports import ALICE, BOB, phone
 
 SERIAL = ("serial", "R58")
 

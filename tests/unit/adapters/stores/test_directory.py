@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from testkit.reports import ALICE, BOB, MINUTE, NOTES, NOW, TIKTOK, phone, report
-from testkit.stores import acknowledged, evidence_writer
 
 from gatekeeper.adapters.stores import directory as module
 from gatekeeper.adapters.stores import reading as reading_module
@@ -21,6 +19,8 @@ from gatekeeper.adapters.stores.registry import SqlRegistry
 from gatekeeper.domain.device import DeviceId
 from gatekeeper.domain.posture import Posture
 from gatekeeper.ports.devices import DeviceChange, Unavailable
+from testkit.reports import ALICE, BOB, MINUTE, NOTES, NOW, TIKTOK, phone, report
+from testkit.stores import acknowledged, evidence_writer
 
 QUICK = timedelta(milliseconds=20)
 

@@ -4,8 +4,6 @@ import asyncio
 
 import pytest
 from sqlalchemy import func, select
-from testkit.reports import MINUTE, NOTES, NOW, TIKTOK, phone, report
-from testkit.stores import acknowledged, evidence_writer
 
 from gatekeeper.adapters.stores.engine import reading
 from gatekeeper.adapters.stores.migrate import open_store
@@ -13,6 +11,8 @@ from gatekeeper.adapters.stores.registry import SqlRegistry
 from gatekeeper.adapters.stores.tables import token_id
 from gatekeeper.domain.device import DeviceId
 from gatekeeper.ports.registry import Replayed
+from testkit.reports import MINUTE, NOTES, NOW, TIKTOK, phone, report
+from testkit.stores import acknowledged, evidence_writer
 
 ROUNDS = 10
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncEngine
-from testkit.reports import NOW
 
 from gatekeeper.adapters.stores import engine as module
 from gatekeeper.adapters.stores.engine import StoreError, data_version, observing, open_engine, reading, writing
 from gatekeeper.adapters.stores.tables import token_id
 from gatekeeper.ports.devices import Unavailable
+from testkit.reports import NOW
 
 NO_WAITING = {"timeout": 0, "isolation_level": None}
 

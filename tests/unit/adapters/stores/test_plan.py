@@ -2,11 +2,10 @@
 
 import json
 
-from testkit.reports import ALICE, BOB, MINUTE, NOTES, NOW, TIKTOK, phone, report
-
 from gatekeeper.adapters.stores.plan import Plan
 from gatekeeper.adapters.stores.reading import OnRecord
 from gatekeeper.domain.posture import Scope
+from testkit.reports import ALICE, BOB, MINUTE, NOTES, NOW, TIKTOK, phone, report
 
 
 def test_nothing_new_writes_no_row() -> None:

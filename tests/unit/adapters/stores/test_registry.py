@@ -5,7 +5,6 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
-from testkit.reports import MINUTE, NOTES, NOW, phone, report
 
 from gatekeeper.adapters.stores import registry as module
 from gatekeeper.adapters.stores.engine import reading, writing
@@ -14,6 +13,7 @@ from gatekeeper.adapters.stores.tables import change, nonce, token_id
 from gatekeeper.domain.device import DeviceId
 from gatekeeper.ports.devices import Unavailable
 from gatekeeper.ports.registry import Applied
+from testkit.reports import MINUTE, NOTES, NOW, phone, report
 
 PHONE = DeviceId("ph-1")
 
