@@ -1,12 +1,11 @@
 """`gatekeeper policy check | explain`."""
 
 import dataclasses
-from datetime import datetime
 from pathlib import Path
 
 import click
 
-from gatekeeper.cli.device import answer_why, why_options
+from gatekeeper.cli.device import why
 from gatekeeper.cli.words import EXIT_FAILED, fail, load_settings, say_json
 from gatekeeper.decision.lint import warnings
 from gatekeeper.domain.document import DocumentError
@@ -44,29 +43,4 @@ def check(config_path: Path, file: Path | None, *, as_json: bool) -> None:
     )
 
 
-@policy.command("explain")
-@why_options
-@click.option("--policy", "policy_file", type=click.Path(path_type=Path), help="Another policy than the configured.")
-@click.pass_obj
-def explain_(  # noqa: PLR0913  one for each option
-    config_path: Path,
-    user: str,
-    device_id: str | None,
-    protocol: str,
-    at: datetime | None,
-    *,
-    store: str | None,
-    policy_file: Path | None,
-    as_json: bool,
-) -> None:
-    """What the policy says about USER, rule by rule; the same words as `device why`."""
-    answer_why(
-        config_path,
-        policy_file,
-        user=user,
-        device_id=device_id,
-        protocol=protocol,
-        at=at,
-        store=store,
-        as_json=as_json,
-    )
+policy.add_command(why, "explain")  # the same question, asked from the policy's side

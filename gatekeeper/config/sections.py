@@ -19,6 +19,7 @@ from gatekeeper.config.settings import (
 )
 from gatekeeper.domain.document import Table
 from gatekeeper.domain.request import MailProtocol
+from gatekeeper.enforcement import points
 from gatekeeper.enforcement.flow.front import Limits
 from gatekeeper.enforcement.imap.replies import RefusalCode
 from gatekeeper.gate.identify import BindingSettings, CertificateField, Method
@@ -26,9 +27,7 @@ from gatekeeper.net.dial import TlsMode
 from gatekeeper.net.tls import ClientCertificates, ServerTls, client_context, server_context
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-_SPOKEN = (MailProtocol.IMAP, MailProtocol.SMTP)
 _FUTURE_METHODS = ("device_credential", "oauth_token", "eas_device_id")
-_TELLS_ADDRESS = {MailProtocol.IMAP: ("id", "proxy", "none"), MailProtocol.SMTP: ("xclient", "proxy", "none")}
 
 
 class _IssuerKind(StrEnum):
@@ -116,8 +115,8 @@ def _listener(table: Table) -> ListenerSettings:
     if name and not _NAME.fullmatch(name):
         table.fault("name", "must be 1 to 32 of a-z, 0-9, `_` and `-`")
     protocol = table.choice("protocol", MailProtocol)
-    if protocol not in _SPOKEN:
-        table.fault("protocol", f"`{protocol}` is not spoken in this version (imap, smtp)")
+    if protocol not in points():
+        table.fault("protocol", f"`{protocol}` is not spoken in this version ({', '.join(points())})")
     host, port = _address(table, "bind")
     tls = table.choice("tls", TlsMode, TlsMode.IMPLICIT)
     allow_plaintext = table.boolean("allow_plaintext", default=False)
@@ -189,7 +188,7 @@ def _upstreams(root: Table, listeners: tuple[ListenerSettings, ...]) -> dict[Mai
     parent = root.table("upstream")
     found = {}
     needed = {listener.protocol for listener in listeners}
-    for protocol in _SPOKEN:
+    for protocol in points():
         if parent.has(protocol.value):
             table = parent.table(protocol.value)
             found[protocol] = _upstream(table, protocol)
@@ -213,7 +212,7 @@ def _upstream(table: Table, protocol: MailProtocol) -> UpstreamSettings:
             client_context(Path(ca))
         except (OSError, ssl.SSLError) as error:
             table.fault("ca", f"`{ca}` holds no usable CA certificate: {error}")
-    allowed = _TELLS_ADDRESS[protocol]
+    allowed = points()[protocol].tells_address
     tells = table.text("client_address", "none")
     if tells not in allowed:
         table.fault("client_address", f"`{tells}` is not one of {', '.join(allowed)} for {protocol}")

@@ -117,6 +117,7 @@ class _Side:
                 break
             except OSError as error:
                 if filled:
+                    self.octets += filled
                     self.session.send(self.peer, filled)
                 self.session.aborted(self, error)
                 return 0
@@ -233,16 +234,20 @@ class Relayed:
 
     def hung_up(self, side: _Side) -> None:
         """A side is gone both ways while nothing was read from it."""
-        if side is self.client:
-            self.end(Ended.CLIENT if side.at_eof else Ended.CLIENT_ABORTED)
+        if side is self.client and side.at_eof and not self.upstream.unsent:
+            self.end(Ended.CLIENT)
+        elif side is self.client:
+            self._abort_upstream()
+            self.end(Ended.CLIENT_ABORTED)
         else:
             self.end(Ended.UPSTREAM_ABORTED)
 
     def aborted(self, side: _Side, error: OSError) -> None:
         """A side failed."""
+        if self.ended is not None:
+            return
         if side is self.client:
-            # The mail server must not take what it has for a complete upload.
-            self.upstream.sock.setsockopt(SOL_SOCKET, SO_LINGER, _ABORT)
+            self._abort_upstream()
             self.end(Ended.CLIENT_ABORTED, error)
         else:
             self.end(Ended.UPSTREAM_ABORTED, error)
@@ -253,6 +258,10 @@ class Relayed:
             with suppress(OSError):  # the phone does not read, or is gone: it is closed next anyway
                 self.client.sock.send(self._owner.last_words)
         self.end(Ended.DRAINED)
+
+    def _abort_upstream(self) -> None:
+        """Close with a RST: the mail server must not take what it has for a complete upload."""
+        self.upstream.sock.setsockopt(SOL_SOCKET, SO_LINGER, _ABORT)
 
     def end(self, why: Ended, error: Exception | None = None) -> None:
         """Close both sides at once; only the first call counts."""

@@ -16,13 +16,10 @@ from gatekeeper.decision.policy import Policy
 from gatekeeper.decision.schema import parse_policy
 from gatekeeper.domain.document import DocumentError, Fault
 from gatekeeper.domain.request import MailProtocol
-from gatekeeper.enforcement.flow.dialogue import Farewell, NewDialogue
+from gatekeeper.enforcement import points
 from gatekeeper.enforcement.flow.flow import accept
 from gatekeeper.enforcement.flow.front import Front
-from gatekeeper.enforcement.imap import replies as imap_replies
-from gatekeeper.enforcement.imap.dialogue import imap_dialogue
-from gatekeeper.enforcement.smtp import replies as smtp_replies
-from gatekeeper.enforcement.smtp.dialogue import smtp_dialogue
+from gatekeeper.enforcement.flow.point import PointSettings
 from gatekeeper.gate.admit import Gate, GateSettings
 from gatekeeper.net import listen, tls
 from gatekeeper.net.dial import TlsMode, Upstream
@@ -141,21 +138,9 @@ def upstreams(settings: Settings) -> dict[MailProtocol, Upstream]:
     return found
 
 
-def new_dialogue(settings: Settings, protocol: MailProtocol, loop: asyncio.AbstractEventLoop) -> NewDialogue:
-    """How a listener of that protocol starts its dialogues."""
-    if protocol is MailProtocol.SMTP:
-        return smtp_dialogue(settings.hostname, loop, forbids_second_login=True)
-    return imap_dialogue(settings.refusal_code)
-
-
-_LAST_WORDS = {
-    MailProtocol.IMAP: imap_replies.farewell(Farewell.SHUTTING_DOWN),
-    MailProtocol.SMTP: smtp_replies.farewell(Farewell.SHUTTING_DOWN),
-}
-
-
 def front(gatekeeper: Gatekeeper, settings: Settings, listener: ListenerSettings, upstream: Upstream) -> Front:
     """One listener's shared state; raises OSError or ssl.SSLError for its certificates."""
+    point = points()[listener.protocol]
     context = None
     if settings.tls is not None and listener.tls is not TlsMode.OFF:
         context = tls.server_context(settings.tls)
@@ -167,8 +152,10 @@ def front(gatekeeper: Gatekeeper, settings: Settings, listener: ListenerSettings
         allow_plaintext=listener.allow_plaintext,
         context=context,
         upstream=upstream,
-        new_dialogue=new_dialogue(settings, listener.protocol, gatekeeper.loop),
-        last_words=_LAST_WORDS[listener.protocol],
+        new_dialogue=point.new_dialogue(
+            PointSettings(hostname=settings.hostname, refusal_code=settings.refusal_code, loop=gatekeeper.loop)
+        ),
+        last_words=point.last_words,
         gate=gatekeeper.gate,
         audit=gatekeeper.audit,
         clock=gatekeeper.clock,

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gatekeeper.domain.request import MailProtocol
+from gatekeeper.enforcement import points
 from gatekeeper.net.dial import TlsMode, Upstream, dial
 from gatekeeper.net.poller import Poller
-from gatekeeper.protocols.imap.client import ImapLogin
 from gatekeeper.protocols.login import Failed, Learnt, LoggedIn, LoginClient, NeedData, Rejected, Send, StartTls
-from gatekeeper.protocols.smtp.client import SmtpLogin
 
 if TYPE_CHECKING:
     from gatekeeper.net.transport import Transport
@@ -45,7 +44,7 @@ async def learn_offers(gatekeeper: "Gatekeeper") -> None:
 async def probe(upstream: Upstream, protocol: MailProtocol, poller: Poller) -> frozenset[str]:
     """What the mail server offers before log-in, under TLS where configured. Raises `ProbeFailed`."""
     loop = asyncio.get_running_loop()
-    asked = _Probe(upstream, _client(upstream, protocol), loop.create_future())
+    asked = _Probe(upstream, points()[protocol].probe(upstream.tls is TlsMode.STARTTLS), loop.create_future())
     try:
         asked.transport = dial(upstream, asked, poller=poller, loop=loop)
         async with asyncio.timeout(_TIMEOUT_S):
@@ -55,13 +54,6 @@ async def probe(upstream: Upstream, protocol: MailProtocol, poller: Poller) -> f
     finally:
         if asked.transport is not None:
             asked.transport.close()
-
-
-def _client(upstream: Upstream, protocol: MailProtocol) -> LoginClient:
-    starttls = upstream.tls is TlsMode.STARTTLS
-    if protocol is MailProtocol.SMTP:
-        return SmtpLogin(None, starttls=starttls, ehlo_name="localhost")
-    return ImapLogin(None, name="", starttls=starttls, tag="p")
 
 
 class _Probe(asyncio.Protocol):

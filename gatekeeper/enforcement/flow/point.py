@@ -1,0 +1,34 @@
+"""What a protocol's package under `enforcement` offers as `POINT`: all that the composition needs to know of it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gatekeeper.domain.request import MailProtocol
+from gatekeeper.enforcement.flow.dialogue import NewDialogue
+from gatekeeper.protocols.login import LoginClient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointSettings:
+    """What the configuration says to every enforcement point."""
+
+    hostname: str
+    """What we greet as."""
+    refusal_code: str
+    """Response code of a refusal by policy, where the protocol has such codes."""
+    loop: asyncio.AbstractEventLoop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnforcementPoint:
+    """One protocol: its dialogue with phones, and its log-in at the mail server."""
+
+    protocol: MailProtocol
+    new_dialogue: Callable[[PointSettings], NewDialogue]
+    probe: Callable[[bool], LoginClient]
+    """A log-in client without credentials, which only learns what the mail server offers; True: by STARTTLS."""
+    tells_address: tuple[str, ...]
+    """How the mail server can be told the phone's address: of `id`, `proxy`, `xclient`, `none`."""
+    last_words: bytes
+    """For live sessions that end because we shut down."""
