@@ -112,37 +112,39 @@ class Gate:
             return
         subject = identify_now(self.settings.binding, self._devices, claim.account, claim.certificate)
         if subject is not None:
-            self._decide_new(claim, subject, answer)
+            self._decide_new(claim, subject, answer, self._changes)
         elif self._tasks is None:
             answer(Faulted("shutting down"))
         else:
             self._tasks.create_task(self._look_up(claim, answer), name=f"identify {claim.connection.conn}")
 
     async def _look_up(self, claim: Claim, answer: Answered) -> None:
+        changes = self._changes
         try:
             async with asyncio.timeout(self.settings.lookup_timeout_s):
                 subject = await identify(self.settings.binding, self._devices, claim.account, claim.certificate)
         except (Unavailable, TimeoutError) as error:
             answer(Faulted(f"devices cannot be looked up: {error}"))
             return
-        self._decide_new(claim, subject, answer)
+        self._decide_new(claim, subject, answer, changes)
 
-    def _decide_new(self, claim: Claim, subject: Subject, answer: Answered) -> None:
+    def _decide_new(self, claim: Claim, subject: Subject, answer: Answered, changes: int) -> None:
+        """Decide about a subject that was read when there had been so many `changes`."""
         request = Request(account=claim.account, protocol=claim.connection.protocol, listener=claim.connection.listener)
         decision = decide(self.policy, subject, request, self._clock.now())
-        changes = self._changes
 
         def recorded(durable: bool) -> None:
             if not durable:
                 answer(Faulted("the decision could not be recorded"))
                 return
+            if changes != self._changes:
+                # Something changed while the record was being written: what it says is of yesterday. Nothing has
+                # been let through on it, and the session is decided, and recorded, anew.
+                self.admit(claim, answer)
+                return
             self.decided(request, decision)
             if decision.verdict.admits:
-                admission = self._begin(claim, request, decision)
-                answer(Admitted(admission))
-                if changes != self._changes:
-                    # While the record was being written something changed that this session was not there to hear of.
-                    self._decide_again((admission,))
+                answer(Admitted(self._begin(claim, request, decision)))
             else:
                 answer(Refused(decision, self.text(decision)))
 
@@ -192,7 +194,7 @@ class Gate:
 
     def _decide_again(self, admissions: tuple[Admission, ...]) -> None:
         for admission in admissions:
-            if admission.revoked:
+            if admission.revoked or admission not in self.sessions:
                 continue
             subject = identify_now(
                 self.settings.binding, self._devices, admission.request.account, admission.certificate
@@ -206,6 +208,7 @@ class Gate:
                 )
 
     async def _look_up_again(self, admission: Admission) -> None:
+        changes = self._changes
         try:
             async with asyncio.timeout(self.settings.lookup_timeout_s):
                 subject = await identify(
@@ -217,15 +220,19 @@ class Gate:
         finally:
             admission.in_question = False
         self._apply(admission, subject)
+        if changes != self._changes:
+            self._decide_again((admission,))  # the answer may be from before the change
 
     def _undecidable(self, admission: Admission) -> None:
         """Keep the session for a while, for a fault of ours is not the person's; but not for ever."""
+        if admission.revoked or admission not in self.sessions:
+            return
         since = self._undecided.setdefault(admission, self._clock.now())
         if self._clock.now() - since > self.settings.undecided_grace:
             self._revoke(admission, replace(admission.decision, verdict=Verdict.UNAVAILABLE, valid_until=None))
 
     def _apply(self, admission: Admission, subject: Subject) -> None:
-        if admission.revoked:
+        if admission.revoked or admission not in self.sessions:
             return
         self._undecided.pop(admission, None)
         decision = decide(self.policy, subject, admission.request, self._clock.now())

@@ -73,7 +73,7 @@ async def identify(
 
 def _named_device(settings: BindingSettings, certificate: ClientCertificate | None) -> tuple[str, str] | None:
     """The look-up key that the certificate gives, when it comes before `user` in the order."""
-    if certificate is None or Method.CLIENT_CERTIFICATE not in settings.order:
+    if certificate is None or settings.order[:1] != (Method.CLIENT_CERTIFICATE,):
         return None
     match settings.certificate_field:
         case CertificateField.SAN_URI:

@@ -47,6 +47,9 @@ class LiveSessions:
     def __len__(self) -> int:
         return len(self._admissions)
 
+    def __contains__(self, admission: Admission) -> bool:
+        return admission in self._admissions
+
     def add(self, admission: Admission) -> None:
         """Watch over a session from now on."""
         self._admissions.add(admission)
