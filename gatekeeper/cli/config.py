@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from gatekeeper.cli.words import EXIT_CONFIG, fail, load_settings, say_json
-from gatekeeper.config.load import load
+from gatekeeper.config.load import load, policy_file
 from gatekeeper.domain.document import DocumentError
 from gatekeeper.server.compose import load_policy, upstreams
 
@@ -26,19 +26,20 @@ def check(config_path: Path, *, as_json: bool) -> None:
     """Read the configuration and the policy it names; say everything that is wrong, at once."""
     faults: list[dict[str, str]] = []
     notes: tuple[str, ...] = ()
-    policy_file: Path | None = None
+    policy: Path | None = None
     try:
         settings = load(config_path, os.environ)
         notes = settings.notes
-        policy_file = settings.policy_file
+        policy = settings.policy_file
         upstreams(settings)
     except DocumentError as error:
         faults += [dataclasses.asdict(fault) for fault in error.faults]
+        policy = policy_file(config_path, os.environ) if config_path.is_file() else None
     except (OSError, ssl.SSLError) as error:
         faults.append({"source": str(config_path), "key": "upstream", "reason": str(error)})
-    if policy_file is not None:
+    if policy is not None:
         try:
-            load_policy(policy_file)
+            load_policy(policy)
         except DocumentError as error:
             faults += [dataclasses.asdict(fault) for fault in error.faults]
     if as_json:

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import socket
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import click
 
 from gatekeeper.cli.words import EXIT_CONFIG, EXIT_TRY_AGAIN, fail, load_settings, say_json
+from gatekeeper.config.load import state_directory
 from gatekeeper.domain.document import parse_duration
 from gatekeeper.server.run import CONTROL_SOCKET
 
@@ -82,13 +84,7 @@ def reload(config_path: Path) -> None:
 
 def control_socket(config_path: Path) -> Path:
     """Where the running process listens, even when its configuration has become unreadable."""
-    import tomllib  # noqa: PLC0415
-
-    try:
-        server = tomllib.loads(config_path.read_text(encoding="utf-8")).get("server", {})
-        return Path(str(server.get("state_directory", "var"))) / CONTROL_SOCKET
-    except (OSError, ValueError):
-        return Path("var") / CONTROL_SOCKET
+    return state_directory(config_path, os.environ) / CONTROL_SOCKET
 
 
 @click.command()

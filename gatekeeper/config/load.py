@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from gatekeeper.config.sections import read_settings
+from gatekeeper.config.sections import DEFAULT_POLICY_FILE, DEFAULT_STATE_DIRECTORY, read_settings
 from gatekeeper.config.settings import Settings
 from gatekeeper.domain.document import DocumentError, Fault, Table
 
@@ -30,6 +30,27 @@ def load(path: Path, environment: Mapping[str, str]) -> Settings:
     return settings
 
 
+def state_directory(path: Path, environment: Mapping[str, str]) -> Path:
+    """Where the running process keeps its control socket, told even when the rest of the configuration is broken."""
+    return _path(path, environment, "server", "state_directory", DEFAULT_STATE_DIRECTORY)
+
+
+def policy_file(path: Path, environment: Mapping[str, str]) -> Path:
+    """Where the policy is, told even when the rest of the configuration is broken."""
+    return _path(path, environment, "policy", "file", DEFAULT_POLICY_FILE)
+
+
+def _path(path: Path, environment: Mapping[str, str], section: str, key: str, default: str) -> Path:
+    try:
+        document = _document(path, str(path))
+    except DocumentError:
+        document = {}
+    _override(document, environment, [])
+    table = document.get(section)
+    value = table.get(key) if isinstance(table, dict) else None
+    return Path(value if isinstance(value, str) else default)
+
+
 def _document(path: Path, source: str) -> dict[str, object]:
     try:
         if path.stat().st_size > MAX_OCTETS:
@@ -40,7 +61,7 @@ def _document(path: Path, source: str) -> dict[str, object]:
         raise DocumentError([Fault(source, "", reason)]) from error
     except UnicodeDecodeError as error:
         raise DocumentError([Fault(source, "", "is not UTF-8")]) from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise DocumentError([Fault(source, "", f"is not TOML: {error}")]) from error
 
 
@@ -53,11 +74,12 @@ def _override(document: dict[str, object], environment: Mapping[str, str], fault
         for section in sections:
             below = table.setdefault(section, {})
             if not isinstance(below, dict):
-                faults.append(Fault("environment", variable, f"`{section}` is a list, which cannot be set so"))
+                faults.append(Fault("environment", variable, f"`{section}` is not a table, which cannot be set so"))
                 break
             table = below
         else:
             table[key] = _value(environment[variable])
+            table.pop(f"{key}_file", None)  # the environment's value also beats a file that the document names
 
 
 def _value(text: str) -> object:

@@ -26,6 +26,8 @@ from gatekeeper.gate.identify import BindingSettings, CertificateField, Method
 from gatekeeper.net.dial import TlsMode
 from gatekeeper.net.tls import ClientCertificates, ServerTls, client_context, server_context
 
+DEFAULT_STATE_DIRECTORY = "var"
+DEFAULT_POLICY_FILE = "config/policy.toml"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _FUTURE_METHODS = ("device_credential", "oauth_token", "eas_device_id")
 
@@ -47,7 +49,7 @@ def read_settings(root: Table, source: str) -> Settings:
     refusal, policy, store = root.table("refusal"), root.table("policy"), root.table("store")
     settings = Settings(
         source=source,
-        state_directory=Path(server.text("state_directory", "var")),
+        state_directory=Path(server.text("state_directory", DEFAULT_STATE_DIRECTORY)),
         drain_timeout=server.duration("drain_timeout", "30s"),
         hostname=server.text("hostname", socket.gethostname() or "localhost"),
         check_url=server.text("check_url", "", max_length=200),
@@ -58,7 +60,7 @@ def read_settings(root: Table, source: str) -> Settings:
         listeners=listeners,
         upstreams=_upstreams(root, listeners),
         binding=_binding(root.table("binding"), notes),
-        policy_file=Path(policy.text("file", "config/policy.toml")),
+        policy_file=Path(policy.text("file", DEFAULT_POLICY_FILE)),
         store_url=store.text("url", "sqlite:///var/gatekeeper.sqlite3"),
         audit=_audit(root.table("audit"), notes),
         evidence=_evidence(root),
@@ -154,7 +156,7 @@ def _is_loopback(host: str) -> bool:
 def _tls(root: Table, listeners: tuple[ListenerSettings, ...]) -> ServerTls | None:
     table = root.table("tls")
     needed = any(listener.tls is not TlsMode.OFF for listener in listeners)
-    if not needed and not any(True for _ in table.names()):
+    if not needed and not root.raw("tls"):
         return None
     certificates = table.choice("client_certificates", ClientCertificates, ClientCertificates.OFF)
     client_ca = table.optional_text("client_ca")

@@ -2,6 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import compress
+
+OPTIONAL = ("name", "publisher", "signer")
+"""What identifies an app besides its id and can be missing: the members of `AppList.lacks`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +38,19 @@ class AppList:
     Immutable by convention: built once, shared by every decision on that device.
     """
 
-    __slots__ = ("apps", "by_key", "heads", "keys", "lacks", "names", "ordered", "publishers", "signers", "text")
+    __slots__ = (
+        "apps",
+        "by_key",
+        "heads",
+        "keys",
+        "lacking",
+        "lacks",
+        "names",
+        "ordered",
+        "publishers",
+        "signers",
+        "text",
+    )
 
     apps: tuple[App, ...]
     by_key: Mapping[str, tuple[App, ...]]
@@ -50,6 +66,8 @@ class AppList:
     """Case-folded, of the apps whose publisher is known."""
     text: str
     """All keys, names and publishers, one a line: a pattern whose literal part is not in here matches no app."""
+    lacking: Mapping[frozenset[str], tuple[App, ...]]
+    """The apps that lack any of `OPTIONAL`, by which of them they lack."""
     lacks: frozenset[str]
     """Which of `name`, `publisher`, `signer` at least one app does not have: nothing that asks for those is false."""
 
@@ -67,15 +85,8 @@ class AppList:
         self.names = frozenset(app.name.casefold() for app in self.apps if app.name is not None)
         self.publishers = frozenset(app.publisher.casefold() for app in self.apps if app.publisher is not None)
         self.text = "\n".join((*self.keys, *self.names, *self.publishers))
-        missing = set()
-        for app in self.apps:
-            if app.name is None:
-                missing.add("name")
-            if app.publisher is None:
-                missing.add("publisher")
-            if not app.signer_sha256:
-                missing.add("signer")
-        self.lacks = frozenset(missing)
+        self.lacking = _lacking(self.apps)
+        self.lacks = frozenset().union(*self.lacking)
 
     def __len__(self) -> int:
         return len(self.apps)
@@ -89,3 +100,13 @@ class AppList:
     def __repr__(self) -> str:
         """The length only: app lists of private phones are sensitive and never belong in a log."""
         return f"AppList({len(self.apps)} apps)"
+
+
+def _lacking(apps: Iterable[App]) -> dict[frozenset[str], tuple[App, ...]]:
+    by_absence: dict[tuple[bool, bool, bool], list[App]] = {}
+    for app in apps:
+        absence = (app.name is None, app.publisher is None, not app.signer_sha256)
+        by_absence.setdefault(absence, []).append(app)
+    lacking = {frozenset(compress(OPTIONAL, absence)): tuple(without) for absence, without in by_absence.items()}
+    lacking.pop(frozenset(), None)
+    return lacking

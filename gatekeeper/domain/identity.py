@@ -14,5 +14,7 @@ def canonical_account(login: str) -> str | None:
     ASCII only: Unicode look-alikes, controls and separators that could open another mailbox than the one policy saw
     are refused rather than guessed at. Dovecot lower-cases by default, and so do we.
     """
+    if not login.isascii():  # asked first: lower() turns the Kelvin sign into a `k`
+        return None
     account = login.lower()
-    return account if account.isascii() and _ACCOUNT.fullmatch(account) else None
+    return account if _ACCOUNT.fullmatch(account) else None

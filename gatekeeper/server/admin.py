@@ -6,7 +6,6 @@ may also stop the process.
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from json import JSONDecodeError
 from typing import TYPE_CHECKING
 
 import structlog
@@ -97,6 +96,9 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     except EvidenceRejected as error:
         body = {"error": error.code.value, "detail": error.detail}
         return web.json_response(body, status=_STATUS.get(error.code, 400))
+    except Exception as error:  # noqa: BLE001  the guard of every request: aiohttp would send the traceback in debug mode
+        _log.error("admin.fault", path=request.path, exc_info=error)
+        return web.json_response({"error": "internal"}, status=500)
 
 
 class _Desk:
@@ -125,10 +127,10 @@ class _Desk:
     async def challenge(self, request: web.Request) -> web.Response:
         try:
             body = await request.json()
-        except (JSONDecodeError, UnicodeDecodeError):
+        except (ValueError, LookupError, RecursionError):  # not JSON, an unknown charset, or brackets without end
             body = None
         device_id = body.get("device_id") if isinstance(body, dict) else None
-        if not isinstance(device_id, str) or not 0 < len(device_id) <= 255:
+        if not isinstance(device_id, str) or not 0 < len(device_id) <= 255 or not device_id.isprintable():
             raise EvidenceRejected(RejectionCode.MALFORMED, 'the body must be {"device_id": "..."}')
         challenge = await self._gatekeeper.evidence.challenge(device_id)
         return web.json_response({"nonce": challenge.nonce, "expires_in": challenge.expires_in_s})
@@ -140,7 +142,7 @@ class _Desk:
             )
         outcomes = self._gatekeeper.metrics.evidence
         try:
-            decision = await self._gatekeeper.evidence.submit(await request.read())
+            decision = await self._gatekeeper.evidence.submit(await _token(request))
         except EvidenceRejected as error:
             outcomes.labels(error.code.value).inc()
             raise
@@ -203,6 +205,14 @@ class _Desk:
                 "audit_records": gatekeeper.audit.counters.records,
             }
         )
+
+
+async def _token(request: web.Request) -> bytes:
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        detail = f"the token is larger than {MAX_BODY_OCTETS} octets"
+        raise EvidenceRejected(RejectionCode.TOO_LARGE, detail) from error
 
 
 def _described(decision: Decision) -> dict[str, object]:

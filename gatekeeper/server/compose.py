@@ -25,6 +25,7 @@ from gatekeeper.net import listen, tls
 from gatekeeper.net.dial import TlsMode, Upstream
 from gatekeeper.net.poller import Poller
 from gatekeeper.net.relay import Relay
+from gatekeeper.server.admin_listener import AdminListener
 from gatekeeper.server.clock import SystemClock
 from gatekeeper.server.evidence import EvidenceDesk
 from gatekeeper.server.metrics import Metrics
@@ -50,17 +51,21 @@ class Gatekeeper:
     evidence: EvidenceDesk
     fronts: dict[str, Front] = field(default_factory=dict)
     listeners: dict[str, listen.Listener] = field(default_factory=dict)
+    admin: AdminListener | None = None
     admin_port: int = 0
     """As bound."""
     draining: bool = False
+    reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """The older of two reloads must not end last."""
 
 
 def load_policy(path: Path) -> Policy:
     """Read and compile a policy; raises `DocumentError` with all of its faults."""
     try:
         data = path.read_bytes()
-    except OSError as error:
-        raise DocumentError([Fault(str(path), "", f"cannot be read: {error.strerror}")]) from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise DocumentError([Fault(str(path), "", f"cannot be read: {reason}")]) from error
     if len(data) > MAX_POLICY_OCTETS:
         raise DocumentError([Fault(str(path), "", f"larger than {MAX_POLICY_OCTETS} octets")])
     return parse_policy(data, source=str(path))
@@ -126,7 +131,10 @@ def upstreams(settings: Settings) -> dict[MailProtocol, Upstream]:
     """Resolve and prepare the mail servers; blocks on DNS. Raises OSError or ssl.SSLError."""
     found = {}
     for protocol, upstream in settings.upstreams.items():
-        resolved = socket.getaddrinfo(upstream.host, upstream.port, type=socket.SOCK_STREAM)
+        try:
+            resolved = socket.getaddrinfo(upstream.host, upstream.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise OSError(f"`{upstream.host}` cannot be resolved: {error}") from error
         found[protocol] = Upstream(
             host=upstream.host,
             address=str(resolved[0][4][0]),

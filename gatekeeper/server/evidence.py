@@ -70,6 +70,8 @@ class EvidenceDesk:
             )
         except TooManyNonces as error:
             raise EvidenceRejected(RejectionCode.RATE_LIMITED, "the device holds too many unused nonces") from error
+        except NonceInvalid as error:  # forgotten since it was looked up
+            raise EvidenceRejected(RejectionCode.DEVICE_UNKNOWN, "the device is not registered") from error
         return Challenge(nonce, int(NONCE_LIFETIME.total_seconds()))
 
     async def submit(self, token: bytes) -> Decision:
@@ -161,6 +163,11 @@ class EvidenceDesk:
     async def _record(self, event: Event) -> None:
         """Record, and wait until it is durable. Raises `Unavailable` when it never will be."""
         durable: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._audit.append(event, durable.set_result)
+
+        def recorded(is_durable: bool) -> None:
+            if not durable.done():  # whoever waited may be gone
+                durable.set_result(is_durable)
+
+        self._audit.append(event, recorded)
         if not await durable:
             raise Unavailable("the audit log cannot be written")

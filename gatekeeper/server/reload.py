@@ -7,7 +7,7 @@ the new policy. What can only change with a restart is said so.
 import asyncio
 import os
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,7 +16,9 @@ from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.config.load import load
 from gatekeeper.config.settings import Settings
 from gatekeeper.domain.document import DocumentError, Fault
+from gatekeeper.domain.request import MailProtocol
 from gatekeeper.enforcement.flow.front import Front
+from gatekeeper.net.dial import Upstream
 from gatekeeper.net.listen import Listener
 from gatekeeper.server import compose
 
@@ -48,16 +50,22 @@ class _Prepared:
 
 
 async def reload(gatekeeper: "Gatekeeper") -> Reloaded:
-    """Load the configuration and policy again; never raises for what is wrong with them."""
+    """Load the configuration and policy again; never raises for what is wrong with them. One at a time."""
+    async with gatekeeper.reloading:
+        return await _reload(gatekeeper)
+
+
+async def _reload(gatekeeper: "Gatekeeper") -> Reloaded:
     bound: dict[str, Listener] = {}
     try:
-        prepared = await asyncio.to_thread(_read, gatekeeper)
-        fronts = _fronts(gatekeeper, prepared[0], bound)
-    except (DocumentError, OSError, ssl.SSLError) as error:
+        settings, policy, upstreams = await asyncio.to_thread(_read, gatekeeper)
+        if gatekeeper.draining:
+            return Reloaded(reloaded=False, faults=("shutting down",))
+        fronts = _fronts(gatekeeper, settings, upstreams, bound)
+    except (DocumentError, OSError, ssl.SSLError, ValueError, RecursionError) as error:
         for listener in bound.values():
             listener.stop()
         return _kept(gatekeeper, error)
-    settings, policy = prepared
     notes = tuple(
         f"{name} changed: takes effect at the next start"
         for name in _RESTART
@@ -69,8 +77,8 @@ async def reload(gatekeeper: "Gatekeeper") -> Reloaded:
     return Reloaded(reloaded=True, notes=(*settings.notes, *notes))
 
 
-def _read(gatekeeper: "Gatekeeper") -> tuple[Settings, "Policy"]:
-    """Both files, so that the faults of both are told at once."""
+def _read(gatekeeper: "Gatekeeper") -> tuple[Settings, "Policy", dict[MailProtocol, Upstream]]:
+    """Both files, so that the faults of both are told at once, and the mail servers' addresses; blocks on DNS."""
     faults: list[Fault] = []
     settings = policy = None
     try:
@@ -84,19 +92,23 @@ def _read(gatekeeper: "Gatekeeper") -> tuple[Settings, "Policy"]:
         faults += error.faults
     if settings is None or policy is None:
         raise DocumentError(faults)
-    return settings, policy
+    return settings, policy, compose.upstreams(settings)
 
 
-def _fronts(gatekeeper: "Gatekeeper", settings: Settings, bound: dict[str, Listener]) -> dict[str, Front]:
+def _fronts(
+    gatekeeper: "Gatekeeper",
+    settings: Settings,
+    upstreams: dict[MailProtocol, Upstream],
+    bound: dict[str, Listener],
+) -> dict[str, Front]:
     """A front for every configured listener; what is not bound yet is bound now."""
-    upstreams = compose.upstreams(settings)
     before = {listener.name: listener for listener in gatekeeper.settings.listeners}
     fronts = {}
     for listener in settings.listeners:
         front = compose.front(gatekeeper, settings, listener, upstreams[listener.protocol])
         fronts[listener.name] = front
         old = before.get(listener.name)
-        if old is None or (old.host, old.port, old.tls) != (listener.host, listener.port, listener.tls):
+        if old is None or replace(old, allow_plaintext=listener.allow_plaintext) != listener:
             bound[listener.name] = compose.bind(gatekeeper, listener, front)
     return fronts
 
@@ -114,7 +126,6 @@ def _swap(gatekeeper: "Gatekeeper", prepared: _Prepared) -> None:
             old.take_over(front)
     for name in set(gatekeeper.fronts) - set(prepared.fronts):
         _close(gatekeeper, name)
-        del gatekeeper.fronts[name]
     policy_changed = prepared.policy.sha256 != gatekeeper.gate.policy.sha256
     gatekeeper.settings = settings
     gatekeeper.gate.settings = compose.gate_settings(settings)
@@ -130,6 +141,9 @@ def _close(gatekeeper: "Gatekeeper", name: str) -> None:
     listener = gatekeeper.listeners.pop(name, None)
     if listener is not None:
         listener.stop()
+    front = gatekeeper.fronts.pop(name, None)
+    if front is not None:
+        front.say_goodbye()  # nobody watches over the deadlines of who is not logged in there any more
 
 
 def _kept(gatekeeper: "Gatekeeper", error: Exception) -> Reloaded:

@@ -8,6 +8,7 @@ stops at once.
 import asyncio
 import gc
 import math
+import resource
 import signal
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from gatekeeper.net.relay import Ended
 from gatekeeper.ports.devices import DeviceChange
 from gatekeeper.server import compose
 from gatekeeper.server.admin import admin_app, control_app
+from gatekeeper.server.admin_listener import AdminListener
 from gatekeeper.server.compose import Gatekeeper
 from gatekeeper.server.probe import learn_offers
 from gatekeeper.server.reload import reload
@@ -39,6 +41,13 @@ class _Stop:
     def __init__(self) -> None:
         self.drain = asyncio.Event()
         self.at_once = asyncio.Event()
+        self.reload = asyncio.Event()
+
+    def catch_signals(self, loop: asyncio.AbstractEventLoop) -> None:
+        """From here on a signal no longer ends the process on the spot."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.ask)
+        loop.add_signal_handler(signal.SIGHUP, self.reload.set)
 
     def ask(self) -> None:
         """First time: drain; second time: stop at once."""
@@ -57,12 +66,12 @@ def serve(settings: Settings, config_path: Path) -> None:
 async def _serve(settings: Settings, config_path: Path, poller: Poller) -> None:
     async with compose.compose(settings, config_path, poller) as gatekeeper:
         stop = _Stop()
+        stop.catch_signals(gatekeeper.loop)
+        _allow_descriptors()
         _open_listeners(gatekeeper)
         gatekeeper.directory.subscribe(lambda changes: _record_changes(gatekeeper, changes))
-        runners = [
-            await _start_admin(gatekeeper),
-            await _start_control(gatekeeper, stop),
-        ]
+        admin = await _start_admin(gatekeeper)
+        control = await _start_control(gatekeeper, stop)
         _spare_the_collector()
         try:
             await _run(gatekeeper, stop)
@@ -70,8 +79,14 @@ async def _serve(settings: Settings, config_path: Path, poller: Poller) -> None:
             for listener in gatekeeper.listeners.values():
                 listener.stop()
             gatekeeper.relay.end_all(Ended.DRAINED)
-            for runner in runners:
-                await runner.cleanup()
+            await admin.cleanup()
+            await control.cleanup()
+
+
+def _allow_descriptors() -> None:
+    """Each session takes two descriptors: use all that the service manager allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _spare_the_collector() -> None:
@@ -98,17 +113,12 @@ def _open_listeners(gatekeeper: Gatekeeper) -> None:
 
 
 async def _run(gatekeeper: Gatekeeper, stop: _Stop) -> None:
-    loop = gatekeeper.loop
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.ask)
-    reloads = asyncio.Event()
-    loop.add_signal_handler(signal.SIGHUP, reloads.set)
     async with asyncio.TaskGroup() as tasks:
         gatekeeper.gate.run_in(tasks)
         background = [
             tasks.create_task(gatekeeper.directory.run(), name="follow the store"),
             tasks.create_task(_tick(gatekeeper), name="tick"),
-            tasks.create_task(_reload_on(gatekeeper, reloads), name="reload on SIGHUP"),
+            tasks.create_task(_reload_on(gatekeeper, stop.reload), name="reload on SIGHUP"),
             tasks.create_task(learn_offers(gatekeeper), name="learn what the mail servers offer"),
         ]
         await stop.drain.wait()
@@ -128,6 +138,8 @@ async def _tick(gatekeeper: Gatekeeper) -> None:
             front.tick()
         for listener in gatekeeper.listeners.values():
             listener.resume()
+        if gatekeeper.admin is not None:
+            gatekeeper.admin.sweep()
         turn += 1
         if gatekeeper.draining or turn % turns_a_period == 0:
             periods = math.ceil(gatekeeper.settings.idle_timeout.total_seconds() / _IDLE_PERIOD_S)
@@ -184,13 +196,10 @@ def _record_changes(gatekeeper: Gatekeeper, changes: tuple[DeviceChange, ...]) -
             )
 
 
-async def _start_admin(gatekeeper: Gatekeeper) -> web.AppRunner:
-    runner = web.AppRunner(admin_app(gatekeeper), access_log=None, handle_signals=False)
-    await runner.setup()
-    admin = gatekeeper.settings.admin
-    await web.TCPSite(runner, admin.host, admin.port).start()
-    gatekeeper.admin_port = int(runner.addresses[0][1])
-    return runner
+async def _start_admin(gatekeeper: Gatekeeper) -> AdminListener:
+    listener = gatekeeper.admin = AdminListener(admin_app(gatekeeper))
+    gatekeeper.admin_port = await listener.start(gatekeeper.settings.admin.host, gatekeeper.settings.admin.port)
+    return listener
 
 
 async def _start_control(gatekeeper: Gatekeeper, stop: _Stop) -> web.AppRunner:

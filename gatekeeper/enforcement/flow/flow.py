@@ -15,6 +15,7 @@ import secrets
 from collections.abc import Mapping
 from hashlib import sha256
 from socket import socket
+from ssl import cert_time_to_seconds
 from typing import Any, cast
 
 import structlog
@@ -311,6 +312,9 @@ class Flow(asyncio.Protocol):
         if tls is None or der is None:
             return None
         facts = cast("dict[str, tuple[Any, ...]]", tls.getpeercert() or {})  # the shape that ssl documents
+        if cert_time_to_seconds(str(facts.get("notAfter"))) < self._front.clock.now().timestamp():
+            # A resumed TLS session brings back a certificate that has expired since: it names nobody any more.
+            return ClientCertificate(sha256="")
         subject = {key: value for names in facts.get("subject", ()) for key, value in names}
         return ClientCertificate(
             sha256=sha256(der).hexdigest(),

@@ -275,6 +275,8 @@ class ImapLogin:
         code = _CODE.match(text)
         words = _words(text[code.end() :] if code else text)
         if status.upper() == b"OK":
+            if b"UNAUTHENTICATE" in text.upper() or "UNAUTHENTICATE" in map(str.upper, self._late or ()):
+                return self._end(Failed(_SECOND_LOGIN))
             return self._end(self._accepted(words, _offered(text) or self._late))
         if status.upper() not in (b"NO", b"BAD"):
             return self._end(Failed("the answer to the log-in is not IMAP"))
@@ -288,11 +290,9 @@ class ImapLogin:
             )
         )
 
-    def _accepted(self, words: str, offered: tuple[str, ...] | None) -> LoggedIn | Failed:
+    def _accepted(self, words: str, offered: tuple[str, ...] | None) -> LoggedIn:
         if offered is None:
             return LoggedIn(words or "Logged in")
-        if "UNAUTHENTICATE" in map(str.upper, offered):
-            return Failed(_SECOND_LOGIN)
         return LoggedIn(words or "Logged in", _visible(offered))
 
     def _end(self, step: Step) -> Step:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from testkit.audit_log import NOW, ORIGIN, chained, connection, event, head_of, write_segments
 
 from gatekeeper.adapters.sinks.directory import note_head
 from gatekeeper.adapters.sinks.operations import FileOperations
@@ -14,6 +13,7 @@ from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.audit.stored import read
 from gatekeeper.cli.audit import _for_people, audit
 from gatekeeper.domain.request import MailProtocol
+from testkit.audit_log import NOW, ORIGIN, chained, connection, event, head_of, write_segments
 
 EVENTS: list[Event] = [
     event(code=EventCode.LOG_OPENED, connection=None, decision=None, account=None, message=""),

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from testkit.inventory import TIKTOK, device
 
 from gatekeeper.cli import device as module
 from gatekeeper.cli.main import cli
 from gatekeeper.cli.store import duration_words
+from testkit.inventory import TIKTOK, device
 
 POLICY = """
 schema = 1

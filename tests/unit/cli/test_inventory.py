@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from testkit.inventory import NOTES, TIKTOK, device
 
 from gatekeeper.cli.main import cli
+from testkit.inventory import NOTES, TIKTOK, device
 
 Run = Callable[..., Result]
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from testkit.evidence import new_nonce
 
 from gatekeeper.attestation.issuer import Issuer
 from gatekeeper.attestation.profile import appraise
 from gatekeeper.cli.demo.phone_agent import CertificateAuthority, Identity, PhoneAgent
 from gatekeeper.domain.app import App
 from gatekeeper.domain.device import Platform
+from testkit.evidence import new_nonce
 
 # TLS looks at the real clock.
 NOW = datetime.now(UTC)  # noqa: TID251

@@ -1,0 +1,195 @@
+"""Each fault of the configuration, told with its key and what to do about it."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from gatekeeper.config.load import load
+from gatekeeper.domain.document import DocumentError
+from gatekeeper.gate.identify import Method
+from gatekeeper.net.tls import ClientCertificates
+from testkit.configuration import Configuration
+from testkit.toml import dumps
+
+
+@pytest.fixture
+def configuration(tmp_path: Path) -> Configuration:
+    """The example with its files."""
+    return Configuration(tmp_path)
+
+
+def faults(path: Path) -> list[str]:
+    """What is wrong, without the file's name."""
+    try:
+        load(path, {})
+    except DocumentError as error:
+        return [str(fault).removeprefix(f"{path}: ") for fault in error.faults]
+    return []
+
+
+IMAPS: dict[str, object] = {"name": "imaps", "protocol": "imap", "bind": "127.0.0.1:0", "tls": "implicit"}
+
+
+def listeners(*changes: dict[str, object]) -> dict[str, object]:
+    """Listeners like `imaps`, each with its changes."""
+    return {"listener": [{**IMAPS, **change} for change in changes]}
+
+
+FAULTS: list[tuple[str, dict[str, object], str]] = [
+    ("unknown section", {"listner": {}}, "listner: unknown key (did you mean `listener`?)"),
+    ("unknown key", {"server": {"drain_timout": "1s"}}, "server.drain_timout: unknown key (did you mean `drain_timeout`?)"),
+    ("unknown listener key", listeners({"bnd": "x"}), "listener[0].bnd: unknown key (did you mean `bind`?)"),
+    ("wrong type", {"server": {"drain_timeout": 30}}, 'server.drain_timeout: must be a duration such as "30s", "24h" or "7d"'),
+    ("bad duration", {"server": {"drain_timeout": "30"}}, 'server.drain_timeout: `30` is not a duration such as "30s", "24h" or "7d"'),
+    ("idle too short", {"server": {"idle_timeout": "5s"}}, "server.idle_timeout: must be at least 60s"),
+    ("limit too short", {"limits": {"login_timeout": "10ms"}}, "limits.login_timeout: must be at least 1s"),
+    ("workers", {"server": {"workers": 2}}, "server.workers: only 1 in this version"),
+    ("no listener", {"listener": None}, "listener: at least one [[listener]] is required"),
+    ("listener name", listeners({"name": "Im aps"}), "listener[0].name: must be 1 to 32 of a-z, 0-9, `_` and `-`"),
+    ("listener name twice", listeners({}, {}), "listener[1].name: `imaps` names two listeners"),
+    (
+        "port twice",
+        listeners({"bind": "127.0.0.1:993"}, {"name": "b", "bind": "127.0.0.1:993"}),
+        "listener[1].bind: port 993 is bound twice",
+    ),
+    ("protocol", listeners({"protocol": "imp"}), "listener[0].protocol: `imp` is not one of imap, smtp, pop3, sieve, http (did you mean `imap`?)"),
+    ("future protocol", listeners({"protocol": "pop3"}), "listener[0].protocol: `pop3` is not spoken in this version (imap, smtp)"),
+    ("no port", listeners({"bind": "127.0.0.1"}), "listener[0].bind: `127.0.0.1` is not an address and port such as 0.0.0.0:993 or [::1]:993"),
+    ("port too high", listeners({"bind": "127.0.0.1:65536"}), "listener[0].bind: `127.0.0.1:65536` is not an address and port such as 0.0.0.0:993 or [::1]:993"),
+    ("plaintext", listeners({"bind": "0.0.0.0:143", "tls": "off"}), "listener[0].tls: off is for loopback only, unless allow_plaintext = true"),
+    ("proxy", listeners({"proxy_protocol_from": ["10.0.0.0/8"]}), "listener[0].proxy_protocol_from: PROXY headers are not read in this version"),
+    ("no upstream", {"upstream": {"imap": None}}, "upstream.imap: is required: a listener speaks imap"),
+    ("unknown upstream", {"upstream": {"pop3": {}}}, "upstream.pop3: unknown key"),
+    ("plain upstream", {"upstream": {"imap": {"address": "192.0.2.1:143"}}}, "upstream.imap.tls: off is for loopback only: passwords would cross the network in the clear"),
+    ("upstream ca", {"upstream": {"imap": {"ca": "absent.pem"}}}, "upstream.imap.ca: `absent.pem` does not exist"),
+    ("client address", {"upstream": {"imap": {"client_address": "xclient"}}}, "upstream.imap.client_address: `xclient` is not one of id, proxy, none for imap"),
+    ("certificate", {"tls": {"certificate": "absent.pem"}}, "tls.certificate: `absent.pem` does not exist"),
+    ("no certificate", {"tls": {"certificate": None}}, "tls.certificate: is required"),
+    ("client_ca", {"tls": {"client_ca": None}}, "tls.client_ca: is required with client_certificates = `request`"),
+    ("binding", {"binding": {"order": ["users"]}}, "binding.order: `users` is not one of client_certificate, user, device_credential, oauth_token, eas_device_id"),
+    ("issuer kind", {"evidence": {"issuer": [{"name": "a", "kind": "kid", "ca": "absent"}]}}, "evidence.issuer[0].kind: `kid` is not supported in this version (x5c)"),
+    ("issuer ca", {"evidence": {"issuer": [{"name": "a", "ca": "absent"}]}}, "evidence.issuer[0].ca: `absent` cannot be read: No such file or directory"),
+    ("no issuer", {"evidence": {"issuer": None}}, "evidence.issuer: at least one [[evidence.issuer]] is required"),
+    ("no audience", {"evidence": {"audience": None}}, "evidence.audience: is required"),
+    ("audit address", {"audit": {"client_address": "none"}}, "audit.client_address: `none` is not one of network, full"),
+    ("refusal", {"refusal": {"imap_code": "ALRT"}}, "refusal.imap_code: `ALRT` is not one of UNAVAILABLE, ALERT, CONTACTADMIN (did you mean `ALERT`?)"),
+    ("admin", {"admin": {"bind": "9080"}}, "admin.bind: `9080` is not an address and port such as 0.0.0.0:993 or [::1]:993"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "fault"), [row[1:] for row in FAULTS], ids=[row[0] for row in FAULTS])
+def test_a_fault_is_told_with_its_key(configuration: Configuration, changes: dict[str, object], fault: str) -> None:
+    """And what was meant, where it can be guessed."""
+    assert fault in faults(configuration.write(changes))
+
+
+def test_all_faults_are_told_at_once(configuration: Configuration) -> None:
+    """One run of `config check` is enough."""
+    found = faults(
+        configuration.write(
+            {
+                "server": {"drain_timeout": "soon", "colour": 1},
+                "tls": {"private_key": "absent.key"},
+                "policy": {"file": 7},
+                "store": {"url": 7},
+                **listeners({"protocol": "sieve"}, {"tls": "maybe"}),
+            }
+        )
+    )
+    keys = [fault.split(": ")[0] for fault in found]
+    assert {
+        "server.drain_timeout",
+        "server.colour",
+        "tls.private_key",
+        "policy.file",
+        "store.url",
+        "listener[0].protocol",
+        "listener[1].tls",
+        "listener[1].name",
+    } <= set(keys)
+
+
+def test_an_empty_configuration_says_what_is_required(tmp_path: Path) -> None:
+    """Only what has no default."""
+    path = tmp_path / "empty.toml"
+    path.write_text("")
+    assert faults(path) == ["listener: at least one [[listener]] is required"]
+
+
+def test_a_certificate_and_a_key_that_do_not_fit_are_told(configuration: Configuration) -> None:
+    """Before the first phone meets them."""
+    other = configuration.authority.server_certificate("other")
+    (fault,) = faults(configuration.write({"tls": {"private_key": str(other.private_key)}}))
+    assert fault.startswith("tls: certificate, private_key and client_ca cannot be used together: ")
+    assert "mismatch" in fault.lower()
+
+
+def test_an_issuer_without_a_usable_ca_is_told(configuration: Configuration, tmp_path: Path) -> None:
+    """A key is no certificate; an OID must be one."""
+    issuer = {"name": "a", "ca": str(configuration.server.private_key)}
+    (fault,) = faults(configuration.write({"evidence": {"issuer": [issuer]}}))
+    assert "evidence.issuer[0].ca: `" in fault
+    ca = str(tmp_path / "attestation-ca.pem")
+    (fault,) = faults(configuration.write({"evidence": {"issuer": [{"name": "a", "ca": ca, "eku_oid": "x"}]}}))
+    assert "eku_oid" in fault
+
+
+def test_an_upstream_ca_without_a_certificate_is_told(configuration: Configuration) -> None:
+    """The mail server could never be verified."""
+    key = str(configuration.server.private_key)
+    (fault,) = faults(configuration.write({"upstream": {"smtp": {"ca": key}}}))
+    assert fault.startswith(f"upstream.smtp.ca: `{key}` holds no usable CA certificate")
+
+
+def test_what_has_no_effect_yet_is_noted(configuration: Configuration) -> None:
+    """The contract's binding order and signing key load, with a note for each."""
+    configuration.write(
+        {
+            "binding": {"order": ["client_certificate", "device_credential", "oauth_token", "eas_device_id", "user"]},
+            "audit": {"signing_key": "var/audit/signing.key"},
+        }
+    )
+    settings = load(configuration.path, {})
+
+    assert settings.binding.order == (Method.CLIENT_CERTIFICATE, Method.USER)
+    assert sorted(note.split(": ")[0] for note in settings.notes) == ["audit.signing_key"] + ["binding.order"] * 3
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1:1143", "[::1]:1143", "localhost:1143"])
+def test_loopback_needs_no_tls(tmp_path: Path, bind: str) -> None:
+    """And without TLS on any listener no certificate is asked for."""
+    path = tmp_path / "plain.toml"
+    path.write_text(
+        dumps(
+            {
+                **listeners({"bind": bind, "tls": "off"}),
+                "upstream": {"imap": {"address": "localhost:143", "tls": "off"}},
+            }
+        )
+    )
+    settings = load(path, {})
+    assert settings.tls is None
+    assert settings.listeners[0].allow_plaintext
+    assert settings.listeners[0].port == 1143
+    assert settings.hostname == (socket.gethostname() or "localhost")
+
+
+def test_plaintext_elsewhere_has_to_be_asked_for(configuration: Configuration) -> None:
+    """By name."""
+    configuration.write(listeners({"bind": "0.0.0.0:143", "tls": "off", "allow_plaintext": True}))
+    assert load(configuration.path, {}).listeners[0].allow_plaintext
+
+
+def test_without_client_certificates_no_ca_is_needed(configuration: Configuration) -> None:
+    """The default asks phones for none."""
+    configuration.write({"tls": {"client_ca": None, "client_certificates": None}})
+    settings = load(configuration.path, {})
+    assert settings.tls is not None
+    assert settings.tls.client_certificates is ClientCertificates.OFF
+
+
+def test_without_an_evidence_section_none_is_taken(configuration: Configuration) -> None:
+    """The API then refuses every token."""
+    configuration.write({"evidence": None})
+    assert load(configuration.path, {}).evidence is None

@@ -1,0 +1,59 @@
+"""The operational log: JSON lines, and nothing secret in them."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from gatekeeper.domain.app import App, AppList
+from gatekeeper.domain.secret import Secret
+from gatekeeper.server.logs import configure_logs
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    """Where the log goes; the process's own configuration is put back."""
+    root = logging.getLogger()
+    handlers, level, mail = root.handlers[:], root.level, logging.getLogger("mail.log").level
+    root.handlers[:] = []
+    stream = io.StringIO()
+    configure_logs(stream)
+    yield stream
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.getLogger("mail.log").setLevel(mail)
+    structlog.reset_defaults()
+
+
+def test_events_are_json_lines_with_level_and_time(stream: io.StringIO) -> None:
+    """One line each, whatever is in them."""
+    structlog.get_logger("x").warning("some.event", text="ä\nb", number=5)
+    (line,) = stream.getvalue().splitlines()
+    event = json.loads(line)
+    assert (event["event"], event["level"], event["text"], event["number"]) == ("some.event", "warning", "ä\nb", 5)
+    assert event["timestamp"].endswith("Z")
+
+
+def test_secrets_and_app_lists_do_not_show(stream: io.StringIO) -> None:
+    """Even when somebody logs them by mistake."""
+    structlog.get_logger("x").info("oops", password=Secret("hunter2"), apps=AppList([App(id="org.private")]))
+    assert "hunter2" not in stream.getvalue()
+    assert "private" not in stream.getvalue()
+
+
+def test_an_exception_is_logged_with_its_place(stream: io.StringIO) -> None:
+    """Inside the one line."""
+    structlog.get_logger("x").error("session.fault", exc_info=ZeroDivisionError("x"))
+    (line,) = stream.getvalue().splitlines()
+    assert "ZeroDivisionError" in json.loads(line)["exception"]
+
+
+def test_what_the_mail_libraries_say_about_clients_is_not_logged(stream: io.StringIO) -> None:
+    """Aiosmtpd's lower levels show what clients send; other libraries are heard from warnings on."""
+    logging.getLogger("mail.log").warning("AUTH PLAIN AGFsaWNl")
+    logging.getLogger("some.library").info("chatter")
+    logging.getLogger("some.library").warning("trouble")
+    assert stream.getvalue() == "some.library: trouble\n"
