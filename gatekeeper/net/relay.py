@@ -21,7 +21,7 @@ from typing import Protocol
 from gatekeeper.net.poller import READ, WRITE, Poller
 from gatekeeper.net.transport import close_socket
 
-BUDGET_OCTETS = 65536
+BUDGET_OCTETS = 131072
 """Per session and turn. Smaller costs throughput, larger costs the other sessions' latency."""
 _RECORD_OCTETS = 16384
 """Largest TLS record (RFC 8446 §5.1): less room than this and a record might be read in part."""
@@ -63,6 +63,7 @@ class _Side:
         self.session = session
         self.sock = sock
         self.fd = sock.fileno()
+        """Inverted (negative) while the poller does not watch it."""
         self.tls = isinstance(sock, ssl.SSLSocket)
         self.unsent = unsent
         self.octets = 0
@@ -86,14 +87,20 @@ class _Side:
         """Read up to the budget and hand it to the peer; True when this is a full stream."""
         if self.peer.unsent or self.at_eof:
             if mask & _GONE:  # reading is off, but a reset or a full close is reported all the same
-                self.session.hung_up(self)
+                self.session.hung_up(self, mask)
             return False
-        filled = self._read_tls() if self.tls else self._read_plain()
-        if filled:
+        session, moved = self.session, 0
+        for _ in range(session.poller.rounds):
+            filled = self._read_tls() if self.tls else self._read_plain()
+            if not filled:
+                break
+            moved = filled
             self.octets += filled
             self.last_octet = _buffer[filled - 1]
-            self.session.send(self.peer, filled)
-        return filled >= _HEAVY_OCTETS
+            session.send(self.peer, filled)
+            if filled < BUDGET_OCTETS or not session.goes_on(self):
+                break
+        return moved >= _HEAVY_OCTETS
 
     def _read_plain(self) -> int:
         try:
@@ -151,17 +158,17 @@ class Relayed:
 
     __slots__ = (
         "_owner",
-        "_poller",
         "_relay",
         "client",
         "ended",
+        "poller",
         "quiet_ticks",
         "upstream",
     )
 
     def __init__(self, relay: "Relay", poller: Poller, owner: Owner) -> None:
         self._relay = relay
-        self._poller = poller
+        self.poller = poller
         self._owner = owner
         self.ended: Ended | None = None
         self.quiet_ticks = 0
@@ -177,10 +184,14 @@ class Relayed:
         self.upstream.peer = self.client
         self.client.octets = len(self.upstream.unsent)
         for side in (self.client, self.upstream):
-            self._poller.replace(side.fd, side)
+            self.poller.replace(side.fd, side)
         for side in (self.client, self.upstream):
             if self.ended is None:
                 self.flush(side)
+
+    def goes_on(self, side: _Side) -> bool:
+        """Whether the peer of a side has taken everything, so that more may be read."""
+        return self.ended is None and not side.peer.unsent
 
     @property
     def octets_up(self) -> int:
@@ -232,15 +243,19 @@ class Relayed:
         else:
             self._pass_on_eof(side)
 
-    def hung_up(self, side: _Side) -> None:
+    def hung_up(self, side: _Side, mask: int) -> None:
         """A side is gone both ways while nothing was read from it."""
         if side is self.client and side.at_eof and not self.upstream.unsent:
             self.end(Ended.CLIENT)
         elif side is self.client:
             self._abort_upstream()
             self.end(Ended.CLIENT_ABORTED)
-        else:
+        elif mask & select.EPOLLERR:
             self.end(Ended.UPSTREAM_ABORTED)
+        else:
+            # Both ends were closed in order, and what it sent may not be read yet: look again when the phone took some.
+            self.poller.unwatch(side.fd)
+            side.fd = ~side.fd
 
     def aborted(self, side: _Side, error: OSError) -> None:
         """A side failed."""
@@ -269,9 +284,9 @@ class Relayed:
             return
         self.ended = why
         # A close-notify to whoever is gone already is two system calls for nothing.
-        close_socket(self.client.sock, self._poller, polite=why in _POLITE_TO_CLIENT)
-        close_socket(self.upstream.sock, self._poller, polite=why in _POLITE_TO_UPSTREAM)
-        self._poller.wake()
+        close_socket(self.client.sock, self.poller, polite=why in _POLITE_TO_CLIENT)
+        close_socket(self.upstream.sock, self.poller, polite=why in _POLITE_TO_UPSTREAM)
+        self.poller.wake()
         self._relay.forget(self)
         self._owner.session_ended(self, why, error)
 
@@ -290,16 +305,22 @@ class Relayed:
             self._watch(side)
 
     def _watch(self, side: _Side) -> None:
-        if self.ended is None and side.fd >= 0:
-            reads = not (side.peer.unsent or side.at_eof)
-            self._poller.change(side.fd, (READ if reads else 0) | (WRITE if side.unsent else 0))
+        if self.ended is not None:
+            return
+        reads = not (side.peer.unsent or side.at_eof)
+        mask = (READ if reads else 0) | (WRITE if side.unsent else 0)
+        if side.fd >= 0:
+            self.poller.change(side.fd, mask)
+        elif mask:
+            side.fd = ~side.fd
+            self.poller.watch(side.fd, mask, side)
 
 
 class Relay:
     """All live sessions of the process."""
 
     def __init__(self, poller: Poller) -> None:
-        self._poller = poller
+        self.poller = poller
         self._sessions: set[Relayed] = set()
 
     def __len__(self) -> int:
@@ -307,7 +328,7 @@ class Relay:
 
     def begin(self, client: tuple[socket, bytes], upstream: tuple[socket, bytes], owner: Owner) -> Relayed:
         """Relay between two non-blocking, watched sockets, each with the octets that go out on it first."""
-        session = Relayed(self, self._poller, owner)
+        session = Relayed(self, self.poller, owner)
         self._sessions.add(session)
         session.start(client, upstream)
         return session

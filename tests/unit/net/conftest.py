@@ -1,0 +1,47 @@
+"""An event loop on the poller, and a CA."""
+
+import asyncio
+import gc
+import ssl
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from testkit.loops import CountingPoller, poller_loop, poller_of
+from testkit.tls import Authority, server_context
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Every test in this directory runs on the poller."""
+    return {"poller": poller_loop}
+
+
+@pytest.fixture
+async def poller() -> CountingPoller:
+    """The poller under the running loop."""
+    return poller_of(asyncio.get_running_loop())
+
+
+@pytest.fixture(scope="package")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Whose certificates the tests' servers have."""
+    return Authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture(scope="package")
+def for_server(authority: Authority) -> ssl.SSLContext:
+    """A server's context for `localhost`."""
+    return server_context(authority.server_certificate("server"))
+
+
+@pytest.fixture(scope="package")
+def for_client(authority: Authority) -> ssl.SSLContext:
+    """A client's context that trusts it."""
+    return authority.client_context()
+
+
+@pytest.fixture(autouse=True)
+def _no_sockets_left() -> Iterator[None]:
+    """A socket that a test leaves to the collector is told in that test, not in a later one."""
+    yield
+    gc.collect()
