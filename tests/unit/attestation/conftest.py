@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+
 from testkit.evidence import AttestationAuthority
 
 NOW = datetime(2026, 7, 10, 17, 0, tzinfo=UTC)

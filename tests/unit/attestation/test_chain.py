@@ -9,12 +9,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from testkit.evidence import AttestationAuthority, with_chain
 
 from gatekeeper.attestation import chain
 from gatekeeper.attestation.issuer import DEFAULT_DEVICE_URI_PREFIX, DEFAULT_EKU_OID, Issuer
 from gatekeeper.attestation.rejection import EvidenceRejected, RejectionCode
 from gatekeeper.cli.demo.phone_agent import CertificateAuthority, CertificateTerms, Identity
+from testkit.evidence import AttestationAuthority, with_chain
 
 from .conftest import NOW
 

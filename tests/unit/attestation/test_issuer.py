@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from testkit.evidence import AttestationAuthority
 
 from gatekeeper.attestation.issuer import Issuer
+from testkit.evidence import AttestationAuthority
 
 
 def test_takes_certificates_as_pem_and_as_der(authority: AttestationAuthority) -> None:

@@ -8,6 +8,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from joserfc import jws as joserfc_jws
 from joserfc.jwk import ECKey, OKPKey
+
+from gatekeeper.attestation import jws
+from gatekeeper.attestation.issuer import Algorithm
+from gatekeeper.attestation.rejection import EvidenceRejected, RejectionCode
+from gatekeeper.cli.demo.phone_agent import Identity, SigningKey, compact, jose_header, to_base64url
 from testkit.evidence import (
     OMIT,
     AttestationAuthority,
@@ -17,11 +22,6 @@ from testkit.evidence import (
     unsigned,
     url_safe,
 )
-
-from gatekeeper.attestation import jws
-from gatekeeper.attestation.issuer import Algorithm
-from gatekeeper.attestation.rejection import EvidenceRejected, RejectionCode
-from gatekeeper.cli.demo.phone_agent import Identity, SigningKey, compact, jose_header, to_base64url
 
 CLAIMS = {"a": 1}
 PAYLOAD = json.dumps(CLAIMS).encode()

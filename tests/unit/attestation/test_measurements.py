@@ -4,12 +4,12 @@ import json
 from typing import Any
 
 import pytest
-from testkit.evidence import OMIT, measurements, with_changes
 
 from gatekeeper.attestation.measurements import read_apps
 from gatekeeper.attestation.rejection import EvidenceRejected, RejectionCode
 from gatekeeper.cli.demo.phone_agent import to_base64url
 from gatekeeper.domain.app import App
+from testkit.evidence import OMIT, measurements, with_changes
 
 DIGEST = to_base64url(b"\x01" * 32)
 COMPONENT: dict[str, object] = {"id": ["com.example.notes", ["1.2", 1]], "digested-measurement": [1, DIGEST]}

@@ -11,6 +11,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from gatekeeper.attestation.issuer import Algorithm, Issuer
+from gatekeeper.attestation.profile import PROFILE, Appraised, appraise, check_owner
+from gatekeeper.attestation.rejection import EvidenceRejected, RejectionCode
+from gatekeeper.cli.demo.phone_agent import CertificateAuthority, Identity, jose_header, to_base64url
+from gatekeeper.domain.app import App
+from gatekeeper.domain.device import Device, DeviceClass, DeviceId, Platform
+from gatekeeper.domain.posture import Scope
 from testkit.evidence import (
     OMIT,
     AttestationAuthority,
@@ -21,14 +29,6 @@ from testkit.evidence import (
     url_safe,
     with_chain,
 )
-
-from gatekeeper.attestation.issuer import Algorithm, Issuer
-from gatekeeper.attestation.profile import PROFILE, Appraised, appraise, check_owner
-from gatekeeper.attestation.rejection import EvidenceRejected, RejectionCode
-from gatekeeper.cli.demo.phone_agent import CertificateAuthority, Identity, jose_header, to_base64url
-from gatekeeper.domain.app import App
-from gatekeeper.domain.device import Device, DeviceClass, DeviceId, Platform
-from gatekeeper.domain.posture import Scope
 
 from .conftest import NOW
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from testkit.audit_log import NOW, ORIGIN, chained, event, head_of, log_of
 
 from gatekeeper.audit.chain import MAX_PIECE, verify
 from gatekeeper.audit.event import EventCode
 from gatekeeper.audit.record import FIRST_PREV, encode
 from gatekeeper.audit.report import Finding, Head, Kind, Report
+from testkit.audit_log import NOW, ORIGIN, chained, event, head_of, log_of
 
 COUNT = 12
 LOG = log_of(COUNT)

@@ -7,13 +7,13 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from testkit.audit_log import BLOCKED, NOW, ORIGIN, connection, event, line
 
 from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.audit.record import FIRST_PREV, MAX_RECORD, clean, encode
 from gatekeeper.domain.decision import Reason
 from gatekeeper.domain.device import DeviceId
 from gatekeeper.domain.posture import Assurance, Binding, PostureState
+from testkit.audit_log import BLOCKED, NOW, ORIGIN, connection, event, line
 
 
 def test_a_refusal_says_who_what_where_and_why() -> None:

@@ -5,10 +5,10 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from testkit.audit_log import NOW, ORIGIN, event, line
 
 from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.audit.stored import codes_of, read, why, word_of
+from testkit.audit_log import NOW, ORIGIN, event, line
 
 
 def test_what_was_written_is_read() -> None:
