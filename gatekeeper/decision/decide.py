@@ -17,7 +17,7 @@ is no loss of knowledge but a change of what is registered, and can lift a block
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from gatekeeper.decision.judgement import Effect, Hit, Judgement, judge
+from gatekeeper.decision.judgement import EFFECT_ORDER, Effect, Hit, Judgement, judge
 from gatekeeper.decision.message import default_message
 from gatekeeper.decision.policy import Policy
 from gatekeeper.domain.decision import Decision, Message, Phase, Reason, Verdict
@@ -38,25 +38,11 @@ _STATE_ORDER = {
         )
     )
 }
-_REASON_ORDER = {
-    reason: order
-    for order, reason in enumerate(
-        (
-            Reason.APP_MATCH,
-            Reason.APP_MATCH_UNCERTAIN,
-            Reason.DEVICE_OF_ANOTHER_USER,
-            Reason.UNKNOWN_DEVICE,
-            Reason.NO_EVIDENCE,
-            Reason.STALE,
-            Reason.INSUFFICIENT,
-            Reason.EXEMPT,
-            Reason.CLEAN,
-        )
-    )
-}
 _OF_A_RULE = (Reason.APP_MATCH, Reason.APP_MATCH_UNCERTAIN)
 _PHASE_ORDER = {phase: order for order, phase in enumerate(Phase)}
 _CLEAN = (Reason.CLEAN,)
+# Python 3.11 calls a function for every look-up of an enum's member; these are needed in every decision.
+_ALLOW, _USER, _MOBILE = Verdict.ALLOW, Assurance.USER, DeviceClass.MOBILE
 
 
 def decide(policy: Policy, subject: Subject, request: Request, now: datetime) -> Decision:
@@ -65,27 +51,33 @@ def decide(policy: Policy, subject: Subject, request: Request, now: datetime) ->
     if not postures:
         return _unknown_device(policy, subject, request)
     judgements = [judge(policy, posture, request, now) for posture in postures]
-    effects = [effect for judgement in judgements for effect in judgement.effects]
-    if not effects:
-        return _clean(policy, subject, judgements)
-    decisive = judgements[0] if len(judgements) == 1 else max(judgements, key=_weight)
-    result = decisive.posture.result
-    verdict = decisive.verdict
-    hits = _all_hits(judgements)
+    decisive = overall = judgements[0]
+    if len(judgements) > 1:
+        decisive, overall = max(judgements, key=_weight), _together(judgements)
+    posture = decisive.posture
+    if not overall.effects:
+        return _clean(policy, subject, posture, overall.valid_until)
+    result = posture.result
+    verdict, reason = decisive.strongest
+    hits = overall.hits
+    rule_ids, matched = _findings(hits) if hits else ((), ())
+    # The app that is named is the decisive device's; when that has no denied app, the strongest rule's on any.
+    leading = _strongest(decisive.hits or hits) if hits else None
+    app = leading.matches[0].app if leading else None
     return Decision(
         verdict=verdict,
-        reasons=_reasons(effects),
+        reasons=_reasons(overall.effects),
         posture=decisive.state,
         binding=subject.binding,
         policy_sha256=policy.sha256,
-        valid_until=_earliest(judgement.valid_until for judgement in judgements),
-        device_id=decisive.posture.device.device_id,
-        rule_ids=_distinct(hit.rule.id for _, hit in hits),
-        matched=_distinct(_matched(hits)) if hits else (),
-        phase=max((hit.phase for _, hit in hits), key=_PHASE_ORDER.__getitem__, default=None),
-        exemptions=_distinct(exemption for judgement in judgements for exemption in judgement.exempted),
-        message=None if verdict is Verdict.ALLOW else _message(decisive, verdict),
-        app_name=_app_name(decisive, hits) if hits else None,
+        valid_until=overall.valid_until,
+        device_id=posture.device.device_id,
+        rule_ids=rule_ids,
+        matched=matched,
+        phase=_strongest(hits).phase if hits else None,
+        exemptions=tuple(dict.fromkeys(overall.exempted)) if overall.exempted else (),
+        message=None if verdict is _ALLOW else _message(leading, verdict, reason),
+        app_name=(app.name or app.id) if app else None,
         deadline=_deadline(hits, now) if hits else None,
         evidence_sha256=result.evidence_sha256 if result else None,
         evidence_source=result.source if result else None,
@@ -96,22 +88,21 @@ def decide(policy: Policy, subject: Subject, request: Request, now: datetime) ->
 
 def judged_by(subject: Subject) -> tuple[Posture, ...]:
     """The devices whose postures count for the session."""
-    if subject.binding.assurance is not Assurance.USER:
+    if subject.binding.assurance is not _USER:
         return subject.postures
-    return tuple([each for each in subject.postures if each.device.device_class is DeviceClass.MOBILE])
+    return tuple([each for each in subject.postures if each.device.device_class is _MOBILE])
 
 
-def _clean(policy: Policy, subject: Subject, judgements: Sequence[Judgement]) -> Decision:
+def _clean(policy: Policy, subject: Subject, posture: Posture, valid_until: datetime | None) -> Decision:
     """The usual case: nothing applies to any device."""
-    posture = judgements[0].posture
     result = posture.result
     return Decision(
-        verdict=Verdict.ALLOW,
+        verdict=_ALLOW,
         reasons=_CLEAN,
         posture=PostureState.CLEAN,
         binding=subject.binding,
         policy_sha256=policy.sha256,
-        valid_until=_earliest([judgement.valid_until for judgement in judgements]),
+        valid_until=valid_until,
         device_id=posture.device.device_id,
         evidence_sha256=result.evidence_sha256 if result else None,
         evidence_source=result.source if result else None,
@@ -138,56 +129,51 @@ def _weight(judgement: Judgement) -> tuple[int, int]:
     return judgement.verdict.strength, _STATE_ORDER[judgement.state]
 
 
-def _effect_order(effect: Effect) -> tuple[int, int]:
-    verdict, reason = effect
-    return -verdict.strength, _REASON_ORDER[reason]
+def _together(judgements: Sequence[Judgement]) -> Judgement:
+    """What several devices have together: hits in policy order, then in the order of the devices."""
+    together = Judgement(judgements[0].posture)
+    for each in judgements:
+        together.effects += each.effects
+        together.hits += each.hits
+        together.exempted += each.exempted
+    together.hits.sort(key=lambda hit: hit.position)
+    together.valid_until = min([each.valid_until for each in judgements if each.valid_until], default=None)
+    return together
 
 
-def _reasons(effects: Iterable[Effect]) -> tuple[Reason, ...]:
-    return tuple(dict.fromkeys(reason for _, reason in sorted(effects, key=_effect_order)))
+def _reasons(effects: Sequence[Effect]) -> tuple[Reason, ...]:
+    if len(effects) == 1:
+        return (effects[0][1],)
+    return tuple(dict.fromkeys([reason for _, reason in sorted(effects, key=EFFECT_ORDER.__getitem__)]))
 
 
-def _all_hits(judgements: Sequence[Judgement]) -> list[tuple[Judgement, Hit]]:
-    """In policy order, then in the order of the devices."""
-    hits = [(judgement, hit) for judgement in judgements for hit in judgement.hits]
-    return sorted(hits, key=lambda pair: pair[1].position) if len(judgements) > 1 else hits
-
-
-def _matched(hits: Iterable[tuple[Judgement, Hit]]) -> Iterable[str]:
-    for judgement, hit in hits:
+def _findings(hits: Iterable[Hit]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The rules and the denied apps, each once and in the order of the hits."""
+    rule_ids: dict[str, None] = {}
+    matched: dict[str, None] = {}
+    for hit in hits:
+        rule_ids[hit.rule.id] = None
         for match in hit.matches:
-            yield f"{judgement.posture.device.platform}:{match.app.id}"
+            matched[f"{hit.platform}:{match.app.id}"] = None
+    return tuple(rule_ids), tuple(matched)
 
 
-def _message(decisive: Judgement, verdict: Verdict) -> Message | None:
+def _strongest(hits: Sequence[Hit]) -> Hit:
+    """The first of the strongest phase."""
+    return hits[0] if len(hits) == 1 else max(hits, key=lambda hit: _PHASE_ORDER[hit.phase])
+
+
+def _message(leading: Hit | None, verdict: Verdict, reason: Reason) -> Message | None:
     """The words of whatever gave the verdict: a rule before a default, because a rule names the app."""
-    reason = min(decisive.effects, key=_effect_order)[1]
-    if reason in _OF_A_RULE:
-        words = max(decisive.hits, key=lambda hit: _PHASE_ORDER[hit.phase]).rule.message
-        return words or default_message(reason, verdict)
-    return default_message(reason, verdict)
+    words = leading.rule.message if leading and reason in _OF_A_RULE else None
+    return words or default_message(reason, verdict)
 
 
-def _app_name(decisive: Judgement, hits: Sequence[tuple[Judgement, Hit]]) -> str:
-    """Of the strongest rule on the decisive device; when that has no denied app, on any."""
-    candidates = decisive.hits or [hit for _, hit in hits]
-    app = max(candidates, key=lambda hit: _PHASE_ORDER[hit.phase]).matches[0].app
-    return app.name or app.id
-
-
-def _deadline(hits: Iterable[tuple[Judgement, Hit]], now: datetime) -> datetime | None:
+def _deadline(hits: Iterable[Hit], now: datetime) -> datetime | None:
     """When the strongest rule that is not yet enforced will be."""
-    coming = [
-        (-_PHASE_ORDER[hit.phase], hit.rule.phases.enforce)
-        for _, hit in hits
-        if hit.rule.phases.enforce is not None and hit.rule.phases.enforce > now
-    ]
+    coming = []
+    for hit in hits:
+        enforce = hit.rule.phases.enforce
+        if enforce is not None and enforce > now:
+            coming.append((-_PHASE_ORDER[hit.phase], enforce))
     return min(coming)[1] if coming else None
-
-
-def _earliest(instants: Iterable[datetime | None]) -> datetime | None:
-    return min([instant for instant in instants if instant is not None], default=None)
-
-
-def _distinct(values: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(values))

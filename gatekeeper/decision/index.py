@@ -4,19 +4,23 @@ INVARIANT: `find` and `blind` answer what judging every app by every matcher wou
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from itertools import combinations
+from typing import NamedTuple
 
 from gatekeeper.decision.matcher import AppMatcher, Finding
 from gatekeeper.decision.patterns import Pattern
-from gatekeeper.domain.app import App, AppList
+from gatekeeper.domain.app import OPTIONAL, App, AppList
 
 Entry = tuple[int, AppMatcher]
 """Position of the rule in the policy, and one of its matchers."""
 
+_EVERY_LACK = [frozenset(lacks) for size in range(len(OPTIONAL) + 1) for lacks in combinations(OPTIONAL, size)]
+_MISSES = (Finding.NO, Finding.BLIND)
+_CERTAIN = Finding.CERTAIN  # Python 3.11 calls a function for every look-up of an enum's member
 
-@dataclass(frozen=True, slots=True)
-class Match:
+
+class Match(NamedTuple):
     """An app that a rule means."""
 
     app: App
@@ -53,10 +57,16 @@ class Index:
         """Patterns of ids that begin with less than two whole labels."""
         self._slow: list[tuple[str, Entry]] = []
         """Patterns that begin with a wildcard or are not of ids; the literal must occur in `AppList.text`."""
-        self._blind: dict[frozenset[str], list[Entry]] = {}
-        """By the attributes without which the matcher is blind."""
+        blind: dict[frozenset[str], list[Entry]] = {}  # by the attributes without which the matcher is blind
         for entry in entries:
             self._add(entry)
+            if entry[1].blind_without:
+                blind.setdefault(entry[1].blind_without, []).append(entry)
+        self._blind = {
+            lacks: [(attributes, candidates) for attributes, candidates in blind.items() if attributes <= lacks]
+            for lacks in _EVERY_LACK
+        }
+        """By `AppList.lacks`: what can be blind then, with the attributes without which it is."""
         # Two frozensets intersect by walking the smaller one; a dict's keys would always walk the other.
         self._keys = frozenset(self._by_key)
         self._heads = frozenset(self._by_head)
@@ -79,7 +89,6 @@ class Index:
                 index.setdefault(pattern.text, []).append(entry)
             else:
                 self._slow.append((pattern.literal, entry))
-        self._blind.setdefault(matcher.blind_without, []).append(entry)
 
     def _add_id(self, pattern: Pattern, entry: Entry) -> None:
         if pattern.is_exact:
@@ -102,29 +111,44 @@ class Index:
             prefixed = prefixed + self._by_head[head]
         if prefixed:
             _find_by_prefix(prefixed, apps, found)
-        if self._blind or self._slow:
+        if not (
+            self._signers.isdisjoint(apps.signers)
+            and self._names.isdisjoint(apps.names)
+            and self._publishers.isdisjoint(apps.publishers)
+        ):
             self._find_by_other_attributes(apps, found)
+        for literal, entry in self._slow:
+            if literal in apps.text:
+                _note(found, entry, apps.apps)
         return {position: _in_order(found[position].values()) for position in sorted(found)} if found else {}
 
     def _find_by_other_attributes(self, apps: AppList, found: dict[int, dict[int, Match]]) -> None:
-        """The matchers without an id, and patterns that begin with a wildcard: every app is a candidate then."""
+        """The matchers without an id: every app is a candidate then."""
         hits = [self._by_signer[signer] for signer in self._signers & apps.signers]
         hits += [self._by_name[name] for name in self._names & apps.names]
         hits += [self._by_publisher[publisher] for publisher in self._publishers & apps.publishers]
         for entries in hits:
             for entry in entries:
                 _note(found, entry, apps.apps)
-        for literal, entry in self._slow:
-            if literal in apps.text:
-                _note(found, entry, apps.apps)
+
+    def may_be_blind(self, apps: AppList) -> bool:
+        """False: every rule has its answer, told at once from which attributes are missing anywhere in the list."""
+        return bool(self._blind[apps.lacks])
 
     def blind(self, apps: AppList) -> Iterator[int]:
         """Positions of the rules that this list cannot answer; a rule can come more than once."""
-        for attributes, entries in self._blind.items():
-            if attributes <= apps.lacks:
-                for position, matcher in entries:
-                    if any(matcher.judge(app) is Finding.BLIND for app in apps.apps):
-                        yield position
+        for attributes, entries in self._blind[apps.lacks]:
+            without = [candidates for missing, candidates in apps.lacking.items() if attributes <= missing]
+            for position, matcher in entries:
+                if _is_blind(matcher, without):
+                    yield position
+
+
+def _is_blind(matcher: AppMatcher, without: Iterable[tuple[App, ...]]) -> bool:
+    """Whether it is blind to any of the apps, which have nothing that it identifies by: only a version can rule out."""
+    if matcher.version is None:
+        return any(without)
+    return any(matcher.judge(app) is Finding.BLIND for apps in without for app in apps)
 
 
 def _find_by_prefix(prefixed: Iterable[tuple[str, Entry]], apps: AppList, found: dict[int, dict[int, Match]]) -> None:
@@ -141,14 +165,17 @@ def _note(found: dict[int, dict[int, Match]], entry: Entry, apps: Iterable[App])
     position, matcher = entry
     for app in apps:
         finding = matcher.judge(app)
-        if finding is Finding.NO or finding is Finding.BLIND:
+        if finding in _MISSES:
             continue
+        is_certain = finding is _CERTAIN
         matches = found.setdefault(position, {})
         known = matches.get(id(app))
-        if known is None or (finding is Finding.CERTAIN and not known.is_certain):
-            matches[id(app)] = Match(app, matcher, finding is Finding.CERTAIN)
+        if known is None or (is_certain and not known.is_certain):
+            matches[id(app)] = Match(app, matcher, is_certain)
 
 
-def _in_order(matches: Iterable[Match]) -> list[Match]:
+def _in_order(matches: Collection[Match]) -> list[Match]:
     """Certain ones first, then by id: set order differs between processes, decisions do not."""
+    if len(matches) == 1:
+        return list(matches)
     return sorted(matches, key=lambda match: (not match.is_certain, match.app.id.casefold(), match.app.version or ""))

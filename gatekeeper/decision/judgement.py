@@ -10,34 +10,60 @@ not known adds an effect or leaves it as it is.
   `insufficient` as its effect, but no more than a match would have had.
 """
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import product
+from types import MappingProxyType
 
 from gatekeeper.decision.index import Match
 from gatekeeper.decision.policy import VERDICT_OF_PHASE, Policy, Rule
 from gatekeeper.decision.scope import exemptions_for, in_scope, names
 from gatekeeper.domain.decision import Phase, Reason, Verdict
+from gatekeeper.domain.device import Platform
 from gatekeeper.domain.posture import AttestationResult, Posture, PostureState
 from gatekeeper.domain.request import Request
 
 Effect = tuple[Verdict, Reason]
 
+_DENIED = PostureState.DENIED  # Python 3.11 calls a function for every look-up of an enum's member
+_NO_EFFECT: Effect = (Verdict.ALLOW, Reason.CLEAN)
 
-@dataclass(frozen=True, slots=True)
+_REASONS = (
+    Reason.APP_MATCH,
+    Reason.APP_MATCH_UNCERTAIN,
+    Reason.DEVICE_OF_ANOTHER_USER,
+    Reason.UNKNOWN_DEVICE,
+    Reason.NO_EVIDENCE,
+    Reason.STALE,
+    Reason.INSUFFICIENT,
+    Reason.EXEMPT,
+    Reason.CLEAN,
+)
+EFFECT_ORDER: Mapping[Effect, int] = MappingProxyType(
+    {effect: order for order, effect in enumerate(product(reversed(Verdict), _REASONS))}
+)
+"""Of every possible effect, 0 for the strongest; effects of one verdict in the order in which reasons are told."""
+
+_EFFECT_OF_HIT: Mapping[tuple[Phase, bool], Effect] = MappingProxyType(
+    {
+        (phase, is_certain): (verdict, reason)
+        for phase, verdict in VERDICT_OF_PHASE.items()
+        for is_certain, reason in ((True, Reason.APP_MATCH), (False, Reason.APP_MATCH_UNCERTAIN))
+    }
+)
+
+
+@dataclass(slots=True)
 class Hit:
     """A rule in one of its phases that means apps of the device."""
 
     position: int
     rule: Rule
     phase: Phase
+    platform: Platform
     matches: list[Match]
-
-    @property
-    def effect(self) -> Effect:
-        """What the rule does now."""
-        is_certain = any(match.is_certain for match in self.matches)
-        return VERDICT_OF_PHASE[self.phase], Reason.APP_MATCH if is_certain else Reason.APP_MATCH_UNCERTAIN
+    """Not empty, certain ones first."""
 
 
 @dataclass(slots=True)
@@ -54,17 +80,27 @@ class Judgement:
     valid_until: datetime | None = None
 
     @property
+    def strongest(self) -> Effect:
+        """The strongest effect; `clean` when nothing applies."""
+        if len(self.effects) == 1:
+            return self.effects[0]
+        return min(self.effects, key=EFFECT_ORDER.__getitem__, default=_NO_EFFECT)
+
+    @property
     def verdict(self) -> Verdict:
-        """The strongest effect."""
-        return max((verdict for verdict, _ in self.effects), key=lambda each: each.strength, default=Verdict.ALLOW)
+        """Of the strongest effect."""
+        return self.strongest[0]
 
     @property
     def state(self) -> PostureState:
         """The state of the device: a denied app, then what is not known, strongest first."""
         if self.hits:
-            return PostureState.DENIED
-        reasons = {reason for _, reason in self.effects}
-        return next((state for reason, state in _STATES if reason in reasons), PostureState.CLEAN)
+            return _DENIED
+        reasons = [reason for _, reason in self.effects]
+        for reason, state in _STATES:
+            if reason in reasons:
+                return state
+        return PostureState.CLEAN
 
     def watch(self, instant: datetime, now: datetime) -> None:
         """Something changes at `instant`."""
@@ -90,12 +126,14 @@ def judge(policy: Policy, posture: Posture, request: Request, now: datetime) -> 
     if result is None:
         judgement.effects.append((_no_evidence(policy, posture, request), Reason.NO_EVIDENCE))
         return judgement
-    found = _weigh_matches(policy, judgement, result, request, now)
+    index = policy.indexes[device.platform]
+    found = index.find(result.apps)
+    _weigh_matches(policy, judgement, found, request, now)
     _weigh_age(policy, judgement, result, now)
     if not result.proves_absence:
         judgement.effects.append((policy.defaults.insufficient.action(device.ownership), Reason.INSUFFICIENT))
-    elif result.apps.lacks:
-        unanswered = (place for place in policy.indexes[device.platform].blind(result.apps) if place not in found)
+    elif index.may_be_blind(result.apps):
+        unanswered = (place for place in index.blind(result.apps) if place not in found)
         _weigh_unanswered(policy, judgement, unanswered, request, now)
     return judgement
 
@@ -120,24 +158,22 @@ def _weigh_age(policy: Policy, judgement: Judgement, result: AttestationResult, 
 
 
 def _weigh_matches(
-    policy: Policy, judgement: Judgement, result: AttestationResult, request: Request, now: datetime
-) -> Container[int]:
-    """The rules that mean an app of the list; returns their positions."""
-    found = policy.indexes[judgement.posture.device.platform].find(result.apps)
+    policy: Policy, judgement: Judgement, found: Mapping[int, list[Match]], request: Request, now: datetime
+) -> None:
+    """The rules that mean an app of the list."""
+    device = judgement.posture.device
     for position, matches in found.items():
         rule = policy.rules[position]
         phase = _phase_for(policy, judgement, rule, request, now)
         if phase is None:
             continue
-        exemptions = exemptions_for(policy, rule, request.account, judgement.posture.device, now)
+        exemptions = exemptions_for(policy, rule, request.account, device, now)
         if exemptions:
             judgement.exempted.extend(exemption.id for exemption in exemptions)
             judgement.effects.append((Verdict.ALLOW, Reason.EXEMPT))
             continue
-        hit = Hit(position, rule, phase, matches)
-        judgement.hits.append(hit)
-        judgement.effects.append(hit.effect)
-    return found
+        judgement.hits.append(Hit(position, rule, phase, device.platform, matches))
+        judgement.effects.append(_EFFECT_OF_HIT[phase, matches[0].is_certain])
 
 
 def _weigh_unanswered(
@@ -164,7 +200,8 @@ def _phase_for(policy: Policy, judgement: Judgement, rule: Rule, request: Reques
     if not in_scope(policy, rule, request.account, device, request.protocol):
         return None
     for begin in rule.phases.boundaries:
-        judgement.watch(begin, now)
+        if begin > now:
+            judgement.watch(begin, now)
     for exemption in policy.exemptions_of.get(rule.id, ()):
         if names(policy, exemption, request.account, device):
             judgement.watch(exemption.expires, now)

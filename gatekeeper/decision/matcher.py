@@ -24,6 +24,9 @@ class Finding(Enum):
     CERTAIN = "certain"
 
 
+_NO, _BLIND, _UNCERTAIN, _CERTAIN = Finding  # Python 3.11 calls a function for every look-up of an enum's member
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppMatcher:
     """All conditions that are given must hold; at least one of id, name, publisher and signer is given."""
@@ -57,16 +60,6 @@ class AppMatcher:
 
     def judge(self, app: App) -> Finding:
         """Weigh every condition."""
-        answers = self.identifying(app)
-        in_range = True if self.version is None else self.version.contains(app.version, app.version_code)
-        if in_range is False or False in answers:
-            return Finding.NO
-        if True not in answers:
-            return Finding.BLIND
-        return Finding.UNCERTAIN if in_range is None or None in answers else Finding.CERTAIN
-
-    def identifying(self, app: App) -> tuple[bool | None, ...]:
-        """The answers of the conditions that say which app is meant."""
         answers: list[bool | None] = []
         if self.id is not None:
             answers.append(self.id.matches(app.id.casefold()))
@@ -77,7 +70,14 @@ class AppMatcher:
         if self.signer_sha256:
             known = app.signer_sha256
             answers.append(not self.signer_sha256.isdisjoint(known) if known else None)
-        return tuple(answers)
+        if False in answers:
+            return _NO
+        in_range = True if self.version is None else self.version.contains(app.version, app.version_code)
+        if in_range is False:
+            return _NO
+        if True not in answers:
+            return _BLIND
+        return _UNCERTAIN if in_range is None or None in answers else _CERTAIN
 
     def unknowns(self, app: App) -> tuple[str, ...]:
         """Names of the conditions that the report of `app` leaves open."""

@@ -71,13 +71,19 @@ _WARNED: Mapping[Reason, Message] = MappingProxyType(
         for reason, message in _PAUSED.items()
     }
 )
+_DEFAULTS: Mapping[tuple[Verdict, Reason], Message] = MappingProxyType(
+    {
+        (verdict, reason): message
+        for verdict in Verdict
+        if verdict is not Verdict.ALLOW
+        for reason, message in (_WARNED if verdict is Verdict.WARN else _PAUSED).items()
+    }
+)
 
 
 def default_message(reason: Reason, verdict: Verdict) -> Message | None:
     """The words for a verdict whose rule has none, or that no rule gave; None when there is nothing to tell."""
-    if verdict is Verdict.ALLOW:
-        return None
-    return (_WARNED if verdict is Verdict.WARN else _PAUSED).get(reason)
+    return _DEFAULTS.get((verdict, reason))
 
 
 def template_fault(text: str) -> str | None:

@@ -15,6 +15,8 @@ from gatekeeper.domain.decision import Message, Phase, Verdict
 from gatekeeper.domain.device import DeviceClass, Ownership, Platform
 from gatekeeper.domain.request import MailProtocol
 
+_OBSERVE, _WARN, _ENFORCE = Phase  # Python 3.11 calls a function for every look-up of an enum's member
+
 
 def strictest(verdicts: Iterable[Verdict]) -> Verdict:
     """The strongest of some verdicts; `allow` of none."""
@@ -111,10 +113,10 @@ class Phases:
     def at(self, now: datetime) -> Phase | None:
         """The phase at an instant; None: not yet."""
         if self.enforce is not None and now >= self.enforce:
-            return Phase.ENFORCE
+            return _ENFORCE
         if self.warn is not None and now >= self.warn:
-            return Phase.WARN
-        return Phase.OBSERVE if self.observe is not None and now >= self.observe else None
+            return _WARN
+        return _OBSERVE if self.observe is not None and now >= self.observe else None
 
 
 VERDICT_OF_PHASE: Mapping[Phase, Verdict] = MappingProxyType(
@@ -134,11 +136,12 @@ class Rule:
     phases: Phases
     messages: Mapping[str, Message] = field(default_factory=lambda: MappingProxyType({}))
     """By language tag."""
+    message: Message | None = field(init=False, repr=False, compare=False)
+    """English, else the first that was written; None: the rule has no words of its own."""
 
-    @property
-    def message(self) -> Message | None:
-        """English, else the first that was written; None: the rule has no words of its own."""
-        return self.messages.get("en") or next(iter(self.messages.values()), None)
+    def __post_init__(self) -> None:
+        message = self.messages.get("en") or next(iter(self.messages.values()), None)
+        object.__setattr__(self, "message", message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

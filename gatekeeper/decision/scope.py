@@ -14,8 +14,19 @@ Term = tuple[str, bool | None]
 
 
 def in_scope(policy: Policy, rule: Rule, account: str, device: Device, protocol: str) -> bool:
-    """Whether a rule is for this device; what is not known counts as yes."""
-    return all(holds is not False for _, holds in scope_terms(policy, rule.scope, account, device, protocol))
+    """Whether a rule is for this device; what is not known counts as yes.
+
+    INVARIANT: no term of `scope_terms` is false. Not computed from those, because every decision asks this.
+    """
+    scope = rule.scope
+    return (
+        (not scope.device_class or device.device_class in scope.device_class)
+        and (not scope.ownership or device.ownership is None or device.ownership in scope.ownership)
+        and (not scope.protocols or protocol in scope.protocols)
+        and account not in scope.not_users
+        and (not (scope.users or scope.groups) or _is_one_of(policy, scope.users, scope.groups, account) is not False)
+        and (not scope.not_groups or _is_one_of(policy, frozenset(), scope.not_groups, account) is not True)
+    )
 
 
 def scope_terms(policy: Policy, scope: RuleScope, account: str, device: Device, protocol: str) -> list[Term]:
@@ -40,10 +51,11 @@ def scope_terms(policy: Policy, scope: RuleScope, account: str, device: Device, 
 
 def exemptions_for(policy: Policy, rule: Rule, account: str, device: Device, now: datetime) -> tuple[Exemption, ...]:
     """The exemptions that take the rule away from this device now, in policy order."""
+    given = policy.exemptions_of.get(rule.id)
+    if given is None:
+        return ()
     return tuple(
-        exemption
-        for exemption in policy.exemptions_of.get(rule.id, ())
-        if now < exemption.expires and names(policy, exemption, account, device)
+        exemption for exemption in given if now < exemption.expires and names(policy, exemption, account, device)
     )
 
 

@@ -126,6 +126,16 @@ def test_an_exemption_takes_its_rule_away_until_it_expires(
     assert decision.rule_ids == (("no-tiktok",) if verdict is BLOCK else ())
 
 
+def test_an_exemption_on_one_of_several_phones_is_told() -> None:
+    """Also when the phone before it is clean and there is nothing else to tell."""
+    account = "press@example.com"
+    clean = posture(device_id="ph-1", account=account, collected_at=NOON)
+    exempted = posture([TIKTOK], device_id="ph-2", account=account, collected_at=NOON)
+    for devices in ((clean, exempted), (exempted, clean)):
+        decision = decide(POLICY, subject(*devices, assurance=Assurance.USER), request(account), at(BLOCKS))
+        assert (decision.verdict, decision.reasons, decision.exemptions) == (ALLOW, (Reason.EXEMPT,), ("ex-1",))
+
+
 def test_an_exemption_leaves_the_defaults() -> None:
     """It takes a rule away, not the need for evidence."""
     phone = posture([TIKTOK], account="press@example.com", collected_at=NOON - timedelta(hours=25))

@@ -47,7 +47,10 @@ def test_whom_a_rule_is_for(scope: str, expected: bool) -> None:
     """All kinds of condition must hold; users and groups together are one kind."""
     scoped_policy = scoped(scope)
     device = posture().device
-    assert in_scope(scoped_policy, scoped_policy.rules[0], "alice@example.com", device, MailProtocol.IMAP) is expected
+    the_rule = scoped_policy.rules[0]
+    assert in_scope(scoped_policy, the_rule, "alice@example.com", device, MailProtocol.IMAP) is expected
+    terms = scope_terms(scoped_policy, the_rule.scope, "alice@example.com", device, MailProtocol.IMAP)
+    assert (False not in dict(terms).values()) is expected
 
 
 def test_unknown_ownership_is_in_scope() -> None:
