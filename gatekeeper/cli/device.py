@@ -236,7 +236,8 @@ async def _subject(registry: SqlRegistry, user: str, device_id: str | None) -> S
         return Subject(binding=Binding(assurance=Assurance.USER, method="user"), postures=tuple(postures))
     posture = await registry.device(DeviceId(device_id))
     binding = Binding(assurance=Assurance.PROVEN, method="client_certificate", claimed_device=DeviceId(device_id))
-    return Subject(binding=binding, postures=(posture,) if posture else ())
+    # Like the gate: somebody else's device is an unknown one, and nothing of it is told.
+    return Subject(binding=binding, postures=(posture,) if posture and posture.device.account == user else ())
 
 
 _COLUMNS = ("device_id", "user", "platform", "device_class", "ownership", "source", "age", "list", "apps_count")

@@ -1,14 +1,15 @@
 """`gatekeeper serve`."""
 
+import errno
 import ssl
 import sys
 from pathlib import Path
 
 import click
 
-from gatekeeper.adapters.sinks.directory import AuditLogError
+from gatekeeper.adapters.sinks.directory import AuditLogError, AuditLogLocked
 from gatekeeper.adapters.stores.engine import StoreError
-from gatekeeper.cli.words import EXIT_CONFIG, fail, load_settings
+from gatekeeper.cli.words import EXIT_CONFIG, EXIT_TRY_AGAIN, fail, load_settings
 from gatekeeper.domain.document import DocumentError
 from gatekeeper.server.logs import configure_logs
 from gatekeeper.server.run import serve as run
@@ -26,5 +27,11 @@ def serve(config_path: Path) -> None:
         run(settings, config_path)
     except DocumentError as error:
         fail(*map(str, error.faults), code=EXIT_CONFIG)
-    except (AuditLogError, StoreError, OSError, ssl.SSLError) as error:
+    except AuditLogLocked as error:
+        fail(f"{error} (is the gate running twice?)", code=EXIT_TRY_AGAIN)
+    except (AuditLogError, StoreError, ssl.SSLError) as error:
         fail(str(error), code=EXIT_CONFIG)
+    except OSError as error:
+        in_use = error.errno == errno.EADDRINUSE
+        advice = " (stop what listens there, or change `bind`)" if in_use else ""
+        fail(f"{error.strerror or error}{advice}", code=EXIT_TRY_AGAIN if in_use else EXIT_CONFIG)

@@ -78,6 +78,10 @@ class GateSettings:
     """How long a live session whose state cannot be looked up may go on."""
 
 
+_ROUNDS = 3
+"""Changes that come faster than records can be written must not keep a log-in waiting for ever."""
+
+
 class Gate:
     """Decides about sessions: new ones when they are claimed, open ones when something changes."""
 
@@ -105,20 +109,20 @@ class Gate:
 
     # New sessions.
 
-    def admit(self, claim: Claim, answer: Answered) -> None:
-        """Decide about a new session."""
+    def admit(self, claim: Claim, answer: Answered, *, rounds: int = _ROUNDS) -> None:
+        """Decide about a new session; over again, up to so many times, when a change overtakes the record."""
         if not self._audit.writable:
             answer(Faulted("the audit log cannot be written"))
             return
         subject = identify_now(self.settings.binding, self._devices, claim.account, claim.certificate)
         if subject is not None:
-            self._decide_new(claim, subject, answer, self._changes)
+            self._decide_new(claim, subject, answer, (self._changes, rounds))
         elif self._tasks is None:
             answer(Faulted("shutting down"))
         else:
-            self._tasks.create_task(self._look_up(claim, answer), name=f"identify {claim.connection.conn}")
+            self._tasks.create_task(self._look_up(claim, answer, rounds), name=f"identify {claim.connection.conn}")
 
-    async def _look_up(self, claim: Claim, answer: Answered) -> None:
+    async def _look_up(self, claim: Claim, answer: Answered, rounds: int) -> None:
         changes = self._changes
         try:
             async with asyncio.timeout(self.settings.lookup_timeout_s):
@@ -126,10 +130,11 @@ class Gate:
         except (Unavailable, TimeoutError) as error:
             answer(Faulted(f"devices cannot be looked up: {error}"))
             return
-        self._decide_new(claim, subject, answer, changes)
+        self._decide_new(claim, subject, answer, (changes, rounds))
 
-    def _decide_new(self, claim: Claim, subject: Subject, answer: Answered, changes: int) -> None:
-        """Decide about a subject that was read when there had been so many `changes`."""
+    def _decide_new(self, claim: Claim, subject: Subject, answer: Answered, state: tuple[int, int]) -> None:
+        """Decide about a subject; `state`: the changes there had been when it was read, and the rounds left."""
+        changes, rounds = state
         request = Request(account=claim.account, protocol=claim.connection.protocol, listener=claim.connection.listener)
         decision = decide(self.policy, subject, request, self._clock.now())
 
@@ -137,14 +142,18 @@ class Gate:
             if not durable:
                 answer(Faulted("the decision could not be recorded"))
                 return
-            if changes != self._changes:
+            is_overtaken = changes != self._changes
+            if is_overtaken and rounds:
                 # Something changed while the record was being written: what it says is of yesterday. Nothing has
                 # been let through on it, and the session is decided, and recorded, anew.
-                self.admit(claim, answer)
+                self.admit(claim, answer, rounds=rounds - 1)
                 return
             self.decided(request, decision)
             if decision.verdict.admits:
-                answer(Admitted(self._begin(claim, request, decision)))
+                admission = self._begin(claim, request, decision)
+                answer(Admitted(admission))
+                if is_overtaken:
+                    self._decide_again((admission,))
             else:
                 answer(Refused(decision, self.text(decision)))
 

@@ -11,6 +11,7 @@ import structlog
 
 from gatekeeper.domain.request import MailProtocol
 from gatekeeper.enforcement import points
+from gatekeeper.enforcement.flow.upstream import lost
 from gatekeeper.net.dial import TlsMode, Upstream, dial
 from gatekeeper.net.poller import Poller
 from gatekeeper.protocols.login import Failed, Learnt, LoggedIn, LoginClient, NeedData, Rejected, Send, StartTls
@@ -72,7 +73,7 @@ class _Probe(asyncio.Protocol):
         self._go_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(f"the mail server closed the connection: {exc or 'end of file'}")
+        self._fail(lost(exc))
 
     def _go_on(self) -> None:
         while self.transport is not None and not self.done.done():

@@ -8,6 +8,7 @@ stops at once.
 import asyncio
 import gc
 import math
+import os
 import resource
 import signal
 from pathlib import Path
@@ -81,6 +82,7 @@ async def _serve(settings: Settings, config_path: Path, poller: Poller) -> None:
             gatekeeper.relay.end_all(Ended.DRAINED)
             await admin.cleanup()
             await control.cleanup()
+            (settings.state_directory / CONTROL_SOCKET).unlink(missing_ok=True)
 
 
 def _allow_descriptors() -> None:
@@ -198,7 +200,12 @@ def _record_changes(gatekeeper: Gatekeeper, changes: tuple[DeviceChange, ...]) -
 
 async def _start_admin(gatekeeper: Gatekeeper) -> AdminListener:
     listener = gatekeeper.admin = AdminListener(admin_app(gatekeeper))
-    gatekeeper.admin_port = await listener.start(gatekeeper.settings.admin.host, gatekeeper.settings.admin.port)
+    admin = gatekeeper.settings.admin
+    try:
+        gatekeeper.admin_port = await listener.start(admin.host, admin.port)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error
+        raise OSError(error.errno, f"admin.bind: cannot listen on {admin.host}:{admin.port}: {reason}") from error
     return listener
 
 

@@ -1,6 +1,7 @@
 """One log-in at the mail server: carries out the steps of a protocol's log-in client on a connection of its own."""
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from socket import socket
 
@@ -62,7 +63,7 @@ class UpstreamLeg(asyncio.Protocol):
             self._outcome = None
             self._fault(exc)
             return
-        self._end(Failed(f"the mail server closed the connection: {exc or 'end of file'}"))
+        self._end(Failed(lost(exc)))
 
     def too_slow(self) -> None:
         """The deadline passed."""
@@ -122,3 +123,12 @@ class UpstreamLeg(asyncio.Protocol):
             if not isinstance(outcome, LoggedIn):
                 self.close()
             told(outcome)
+
+
+def lost(error: Exception | None) -> str:
+    """Why a connection to the mail server ended, for operators."""
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing listens at the mail server's address"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the mail server's certificate is not trusted: {error.verify_message} (see `ca`)"
+    return f"the mail server closed the connection: {error or 'end of file'}"

@@ -19,7 +19,7 @@ class RefusalCode(StrEnum):
 
 
 WRONG_CREDENTIALS = b"NO [AUTHENTICATIONFAILED] Authentication failed."
-FAULT = b"NO [UNAVAILABLE] Mail is temporarily unavailable. Your password is fine; please try again later."
+FAULT = b"NO [UNAVAILABLE] Mail is temporarily unavailable; please try again later."
 NEEDS_TLS = b"NO [PRIVACYREQUIRED] Start TLS before logging in."
 NOT_ANOTHER = b"NO [AUTHORIZATIONFAILED] Acting as another user is not allowed."
 UNKNOWN = b"BAD Not understood, or not allowed before logging in."

@@ -119,8 +119,7 @@ LOGINS = [
     Row(
         "I70-fault",
         b"a LOGIN alice wonderland\r\nb NOOP\r\n",
-        b"a NO [UNAVAILABLE] Mail is temporarily unavailable. Your password is fine; please try again later.\r\n"
-        + B_NOOP,
+        b"a NO [UNAVAILABLE] Mail is temporarily unavailable; please try again later.\r\n" + B_NOOP,
         [ALICE],
         outcomes=(fault,),
     ),
