@@ -129,6 +129,9 @@ def _certificates(settings: Settings) -> list[Finding]:
     if settings.tls is None:
         return [Finding("certificate", State.WARN, "no listener uses TLS")]
     findings = []
+    if settings.tls.private_key.stat().st_mode & 0o007:
+        advice = f"chmod 640 {settings.tls.private_key}"
+        findings.append(Finding("private_key", State.WARN, "everybody on this machine can read it", advice))
     paths = [("certificate", settings.tls.certificate), ("client_ca", settings.tls.client_ca)]
     for name, path in paths:
         if path is None:

@@ -61,7 +61,7 @@ def read_settings(root: Table, source: str) -> Settings:
         upstreams=_upstreams(root, listeners),
         binding=_binding(root.table("binding"), notes),
         policy_file=Path(policy.text("file", DEFAULT_POLICY_FILE)),
-        store_url=store.text("url", "sqlite:///var/gatekeeper.sqlite3"),
+        store_url=_store_url(store),
         audit=_audit(root.table("audit"), notes),
         evidence=_evidence(root),
         admin=_admin(root.table("admin")),
@@ -70,6 +70,13 @@ def read_settings(root: Table, source: str) -> Settings:
     for table in (server, refusal, policy, store, root):
         table.done()
     return settings
+
+
+def _store_url(table: Table) -> str:
+    url = table.text("url", "sqlite:///var/gatekeeper.sqlite3")
+    if url and not url.startswith("sqlite:///"):
+        table.fault("url", "only SQLite in this version: sqlite:///PATH")
+    return url
 
 
 def _limits(table: Table) -> Limits:

@@ -4,7 +4,7 @@ Agents post evidence here, so it must not be possible to take the descriptors th
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from time import monotonic
 
 from aiohttp import web
@@ -24,7 +24,8 @@ class _Refusal(asyncio.Protocol):
 class AdminListener:
     """Listens for one aiohttp application."""
 
-    def __init__(self, app: web.Application) -> None:
+    def __init__(self, app: web.Application, *, monotonic: Callable[[], float] = monotonic) -> None:
+        self._monotonic = monotonic
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
         self._listening: asyncio.Server | None = None
         self._since: dict[web.RequestHandler, float] = {}
@@ -38,7 +39,7 @@ class AdminListener:
 
     def sweep(self) -> None:
         """End what has been open for too long; called now and then."""
-        now = monotonic()
+        now = self._monotonic()
         open_now = set(self._connections())
         self._since = {one: self._since.get(one, now) for one in open_now}
         for connection, since in self._since.items():

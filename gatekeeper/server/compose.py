@@ -26,6 +26,7 @@ from gatekeeper.net.dial import TlsMode, Upstream
 from gatekeeper.net.poller import Poller
 from gatekeeper.net.relay import Relay
 from gatekeeper.server.admin_listener import AdminListener
+from gatekeeper.server.changes import record_changes
 from gatekeeper.server.clock import SystemClock
 from gatekeeper.server.evidence import EvidenceDesk
 from gatekeeper.server.metrics import Metrics
@@ -94,6 +95,8 @@ async def compose(settings: Settings, config_path: Path, poller: Poller) -> Asyn
         )
         stack.push_async_callback(audit.close)
         registry = SqlRegistry(engine)
+        # Before the gate hears of a change: what it then does to sessions stands behind the change in the log.
+        directory.subscribe(lambda changes: record_changes(audit, clock, changes))
         gate = Gate(settings=gate_settings(settings), policy=policy, devices=directory, audit=audit, clock=clock)
         gatekeeper = Gatekeeper(
             settings=settings,

@@ -20,7 +20,6 @@ from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.config.settings import Settings
 from gatekeeper.net.poller import Poller
 from gatekeeper.net.relay import Ended
-from gatekeeper.ports.devices import DeviceChange
 from gatekeeper.server import compose
 from gatekeeper.server.admin import admin_app, control_app
 from gatekeeper.server.admin_listener import AdminListener
@@ -70,7 +69,6 @@ async def _serve(settings: Settings, config_path: Path, poller: Poller) -> None:
         stop.catch_signals(gatekeeper.loop)
         _allow_descriptors()
         _open_listeners(gatekeeper)
-        gatekeeper.directory.subscribe(lambda changes: _record_changes(gatekeeper, changes))
         admin = await _start_admin(gatekeeper)
         control = await _start_control(gatekeeper, stop)
         _spare_the_collector()
@@ -178,24 +176,6 @@ async def _drain(gatekeeper: Gatekeeper, stop: _Stop) -> None:
         pass  # the deadline: what is left is cut
     gatekeeper.relay.end_all(Ended.DRAINED)
     _log.info("drain.done")
-
-
-def _record_changes(gatekeeper: Gatekeeper, changes: tuple[DeviceChange, ...]) -> None:
-    """The audit log has one writer, so what the command line did is recorded here, when the feed tells of it."""
-    now = gatekeeper.clock.now()
-    for change in changes:
-        if change.kind == "inventory" and change.detail:
-            detail: dict[str, str | int] = {"file_sha256": change.digest, **change.detail}
-            gatekeeper.audit.append(Event(code=EventCode.INVENTORY_IMPORTED, time=now, detail=detail))
-        elif change.kind == "forget":
-            gatekeeper.audit.append(
-                Event(
-                    code=EventCode.DEVICE_FORGOTTEN,
-                    time=now,
-                    account=change.account,
-                    detail={"device_id": change.device_id},
-                )
-            )
 
 
 async def _start_admin(gatekeeper: Gatekeeper) -> AdminListener:
