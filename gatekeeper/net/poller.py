@@ -29,7 +29,7 @@ WRITE = select.EPOLLOUT
 
 _MAX_EVENTS = 256  # a turn's share of connections: bounds how long asyncio's own timers can wait behind them
 
-_ROUNDS_ALONE = 4
+_ROUNDS_ALONE = 8
 """Budgets that the only full stream may use when nobody else has anything to say: half a millisecond's work."""
 _BUSY_TURNS = 4  # of full streams before the others are looked at again, when none of them had anything to say
 
@@ -134,7 +134,8 @@ class Poller(selectors.BaseSelector):
         busy_share = 0
         watched = self._watched
         fresh = self._fresh
-        fresh.clear()
+        if fresh:
+            fresh.clear()
         for fd, mask in events:
             if fd in fresh:
                 continue
@@ -175,7 +176,7 @@ class Poller(selectors.BaseSelector):
             self._awake = True
             owner.failed(error)
             return
-        if more != (fd in self._busy) and fd in self._watched:
+        if (more or self._busy) and more != (fd in self._busy) and fd in self._watched:
             self._change_lane(fd, busy=more)
 
     def _change_lane(self, fd: int, *, busy: bool) -> None:
