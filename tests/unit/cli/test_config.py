@@ -73,7 +73,7 @@ def test_show_gives_what_is_in_force_without_secrets(
 ) -> None:
     """With defaults and environment."""
     monkeypatch.setenv("GATEKEEPER_SERVER__CHECK_URL", "https://gate.example/why")
-    monkeypatch.setenv("GATEKEEPER_STORE__URL", "postgresql://gate:hunter2@db/gate")
+    monkeypatch.setenv("GATEKEEPER_STORE__URL", "sqlite:///var/gate:hunter2@x.sqlite3")
     result = _run(configuration, "config", "show")
     shown = json.loads(result.stdout)
 
