@@ -1,7 +1,6 @@
 """Admission, and what becomes of sessions that are open."""
 
 import asyncio
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -41,18 +40,6 @@ async def _open(house: House, account: str = ALICE, certificate: ClientCertifica
 
     admission.cut = cut
     return admission
-
-
-def _cutting(house: House, answers: list[Answer]) -> Callable[[Answer], None]:
-    """Take an answer, and end its session when it is cut."""
-
-    def answer(given: Answer) -> None:
-        answers.append(given)
-        if isinstance(given, Admitted):
-            admission = given.admission
-            admission.cut = lambda: house.gate.ended(admission, {"ended": "cut"})
-
-    return answer
 
 
 async def _register(house: House, *apps: object, account: str = ALICE, at: object = NOW) -> None:
@@ -275,18 +262,33 @@ async def test_a_session_that_ends_by_itself_is_recorded_as_ended(house: House) 
 
 
 async def test_a_change_while_the_record_is_written_is_not_missed(house: House) -> None:
-    """What was decided is of yesterday by then: whatever was let through on it is cut, and the answer is one."""
+    """What was decided is of yesterday by then: nothing is let through on it, and the session is decided anew."""
     await _register(house)
     house.audit.answers = None
     answers: list[Answer] = []
-    house.gate.admit(_claim(), _cutting(house, answers))
+    house.gate.admit(_claim(), answers.append)
     await _register(house, TIKTOK, at=NOW + MINUTE)
     for _ in range(3):
         house.audit.answer_all(durable=True)
         await house.settled()
 
-    assert len(answers) == 1
+    assert [type(answer) for answer in answers] == [Refused]
     assert len(house.gate.sessions) == 0
+
+
+async def test_changes_that_never_end_do_not_keep_a_log_in_waiting(house: House) -> None:
+    """After a bounded number of rounds the session begins, and is decided again like every open one."""
+    await _register(house)
+    house.audit.answers = None
+    answers: list[Answer] = []
+    house.gate.admit(_claim(), answers.append)
+    for round_number in range(1, 5):
+        assert answers == []
+        await _register(house, at=NOW + round_number * MINUTE)
+        house.audit.answer_all(durable=True)
+        await house.settled()
+
+    assert [type(answer) for answer in answers] == [Admitted]
 
 
 async def test_a_change_while_a_new_session_is_looked_up_is_not_missed(house: House) -> None:
@@ -295,13 +297,13 @@ async def test_a_change_while_a_new_session_is_looked_up_is_not_missed(house: Ho
     house.devices.is_cold = True
     house.devices.release.clear()
     answers: list[Answer] = []
-    house.gate.admit(_claim(), _cutting(house, answers))
+    house.gate.admit(_claim(), answers.append)
     await house.devices.asking.wait()
     await _register(house, TIKTOK, at=NOW + MINUTE)
     house.devices.release.set()
     await house.settled()
 
-    assert len(answers) == 1
+    assert [type(answer) for answer in answers] == [Refused]
     assert len(house.gate.sessions) == 0
 
 

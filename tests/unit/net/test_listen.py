@@ -226,7 +226,11 @@ async def main(poller):
 
 poller = Poller()
 with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(poller)) as runner:
-    runner.run(asyncio.wait_for(main(poller), 20))
+    async def bounded():
+        async with asyncio.timeout(20):
+            await main(poller)
+
+    runner.run(bounded())
 """
 
 
