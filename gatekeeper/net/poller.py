@@ -8,14 +8,13 @@ that timers, threads and every asyncio library work unchanged.
 What holds inside:
 
 * A watched object's `ready(mask)` never blocks and uses at most its own budget of work a turn.
-* One that returns True is at full stream. It moves to the *busy lane*, of which one object is served a turn:
-  interactive sessions stay quick beside it.
+* One that returns True is at full stream. Of those one is served a turn, the longest waiting first: interactive
+  sessions stay quick beside them.
 * Turn follows turn without asyncio until something of asyncio's is due: a descriptor, a timer, or a callback, which
   whoever schedules one out of `ready` announces with `wake`.
 * An exception out of `ready` is a fault of that connection only: `failed(error)` is called and the loop goes on.
 """
 
-import math
 import os
 import select
 import selectors
@@ -38,7 +37,7 @@ class Watched(Protocol):
     """What can be registered: one descriptor's owner."""
 
     def ready(self, mask: int) -> bool:
-        """Serve the descriptor; True when it moves so much that it belongs in the busy lane."""
+        """Serve the descriptor; True when it moves so much that it is to take turns with others like it."""
         ...
 
     def failed(self, error: Exception) -> None:
@@ -52,22 +51,20 @@ class Poller(selectors.BaseSelector):
     def __init__(self) -> None:
         self._asyncio = selectors.EpollSelector()
         self._lane = select.epoll()
-        self._busy_lane = select.epoll()
         self._watched: dict[int, Watched] = {}
         self._masks: dict[int, int] = {}
-        self._busy: set[int] = set()
+        self._busy: dict[int, None] = {}
+        """Those at full stream, the longest waiting first."""
         self._fresh: set[int] = set()
         """Watched since the last poll: an event of this turn with such a number was its closed predecessor's."""
         self._awake = False
         self.rounds = 1
         """How many of its budgets whoever is served may use now."""
         self._asyncio_fd = self._asyncio.fileno()
-        self._busy_fd = self._busy_lane.fileno()
         self._posted: deque[Callable[[], object]] = deque()
         self._post_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._lane.register(self._post_fd, READ)
         self._lane.register(self._asyncio_fd, READ)
-        self._lane.register(self._busy_fd, READ)
 
     # The direct lane.
 
@@ -82,7 +79,7 @@ class Poller(selectors.BaseSelector):
         """Change what `fd` is watched for."""
         if self._masks[fd] != mask:
             self._masks[fd] = mask
-            (self._busy_lane if fd in self._busy else self._lane).modify(fd, mask)
+            self._lane.modify(fd, mask)
 
     def replace(self, fd: int, watched: Watched) -> None:
         """Hand a watched descriptor to another owner."""
@@ -91,14 +88,14 @@ class Poller(selectors.BaseSelector):
     def unwatch(self, fd: int) -> None:
         """Stop serving `fd`, which stays open. Unknown descriptors are ignored."""
         if fd in self._watched:
-            (self._busy_lane if fd in self._busy else self._lane).unregister(fd)
+            self._lane.unregister(fd)
             self.forget(fd)
 
     def forget(self, fd: int) -> None:
         """Stop serving `fd`, which is closed next: closing takes it out of the epoll without a call of its own."""
         self._watched.pop(fd, None)
         self._masks.pop(fd, None)
-        self._busy.discard(fd)
+        self._busy.pop(fd, None)
 
     def post(self, call: Callable[[], object]) -> None:
         """Have `call` called on the loop's thread; from any thread, and quicker than asyncio's own way."""
@@ -111,83 +108,72 @@ class Poller(selectors.BaseSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Serve the direct lane until something of asyncio's is due, and return asyncio's own events."""
-        until = math.inf if timeout is None else monotonic() + timeout
-        wait = -1.0 if timeout is None else _rounded(timeout)
+        until = None if timeout is None else monotonic() + timeout
+        wait = timeout
         while True:
-            for_asyncio = self._turn(wait)
-            if self._awake or for_asyncio:
+            for_asyncio = self._serve(self._lane.poll(wait, _MAX_EVENTS))
+            if self._awake:
                 self._awake = False
                 return for_asyncio
-            if until is not math.inf:
-                left = until - monotonic()
-                if left <= 0:
+            if until is not None:
+                wait = until - monotonic()
+                if wait <= 0:
                     return for_asyncio
-                wait = _rounded(left)
 
-    def _turn(self, wait: float) -> list[tuple[selectors.SelectorKey, int]]:
-        try:
-            events = self._lane.poll(wait, _MAX_EVENTS)
-        except InterruptedError:
-            self._awake = True
-            return []
-        for_asyncio: list[tuple[selectors.SelectorKey, int]] = []
-        busy_share = 0
-        watched = self._watched
-        fresh = self._fresh
+    def _serve(self, events: list[tuple[int, int]]) -> list[tuple[selectors.SelectorKey, int]]:
+        """One turn: everybody who said something, and one of those at full stream."""
+        watched, fresh, busy = self._watched, self._fresh, self._busy
         if fresh:
             fresh.clear()
+        for_asyncio: list[tuple[selectors.SelectorKey, int]] = []
+        streams: dict[int, int] = {}
         for fd, mask in events:
-            if fd in fresh:
-                continue
             owner = watched.get(fd)
-            if owner is not None:
-                self._serve(fd, mask, owner)
-            elif fd == self._busy_fd:
-                busy_share = 1 if len(events) > 1 else _BUSY_TURNS
-            elif fd == self._post_fd:
-                self._call_posted()
-            elif fd == self._asyncio_fd:
-                for_asyncio = self._asyncio.select(0)
-                self._awake = True
-        if busy_share:
-            alone = busy_share > 1 and len(self._busy) == 1
-            self.rounds = _ROUNDS_ALONE if alone else 1
-            self._serve_busy(busy_share)
-            self.rounds = 1
+            if owner is None:
+                for_asyncio = self._serve_own(fd) or for_asyncio
+            elif fd in busy:
+                streams[fd] = mask
+            elif fd not in fresh:
+                try:
+                    if owner.ready(mask) and fd in watched:
+                        busy[fd] = None
+                except Exception as error:  # noqa: BLE001  the guard of every connection
+                    self._failed(owner, error)
+        if streams:
+            self._serve_streams(streams, alone=len(streams) == len(events))
         return for_asyncio
 
-    def _call_posted(self) -> None:
-        self._awake = True
-        os.eventfd_read(self._post_fd)
-        while self._posted:
-            self._posted.popleft()()
-
-    def _serve_busy(self, share: int) -> None:
-        """Serve up to that many of those at full stream."""
-        for fd, mask in self._busy_lane.poll(0, share):
-            owner = self._watched.get(fd)
-            if owner is not None:
-                self._serve(fd, mask, owner)
-
-    def _serve(self, fd: int, mask: int, owner: Watched) -> None:
-        try:
-            more = owner.ready(mask)
-        except Exception as error:  # noqa: BLE001  the guard of every connection
+    def _serve_own(self, fd: int) -> list[tuple[selectors.SelectorKey, int]]:
+        """Serve what is not a connection: calls posted by threads, and asyncio's own descriptors."""
+        if fd == self._post_fd:
             self._awake = True
-            owner.failed(error)
-            return
-        if (more or self._busy) and more != (fd in self._busy) and fd in self._watched:
-            self._change_lane(fd, busy=more)
+            os.eventfd_read(fd)
+            while self._posted:
+                self._posted.popleft()()
+        elif fd == self._asyncio_fd:
+            self._awake = True
+            return self._asyncio.select(0)
+        return []
 
-    def _change_lane(self, fd: int, *, busy: bool) -> None:
-        if busy:
-            self._busy.add(fd)
-            self._lane.unregister(fd)
-            self._busy_lane.register(fd, self._masks[fd])
-        else:
-            self._busy.discard(fd)
-            self._busy_lane.unregister(fd)
-            self._lane.register(fd, self._masks[fd])
+    def _serve_streams(self, streams: dict[int, int], *, alone: bool) -> None:
+        """Serve one of those at full stream, a few when nobody else had anything to say: the longest waiting first."""
+        busy, share = self._busy, _BUSY_TURNS if alone else 1
+        self.rounds = _ROUNDS_ALONE if alone and len(busy) == 1 else 1
+        for fd in [fd for fd in busy if fd in streams][:share]:
+            owner = self._watched.get(fd)
+            if owner is None or fd in self._fresh:
+                continue  # ended by what was served before it in this turn
+            del busy[fd]
+            try:
+                if owner.ready(streams[fd]) and fd in self._watched:
+                    busy[fd] = None
+            except Exception as error:  # noqa: BLE001  the guard of every connection
+                self._failed(owner, error)
+        self.rounds = 1
+
+    def _failed(self, owner: Watched, error: Exception) -> None:
+        self._awake = True
+        owner.failed(error)
 
     # asyncio's own descriptors.
 
@@ -209,10 +195,4 @@ class Poller(selectors.BaseSelector):
     def close(self) -> None:  # noqa: D102
         os.close(self._post_fd)
         self._lane.close()
-        self._busy_lane.close()
         self._asyncio.close()
-
-
-def _rounded(timeout: float) -> float:
-    """Seconds for epoll, whose resolution is a millisecond: up, so that a timer is never early."""
-    return 0.0 if timeout <= 0 else math.ceil(timeout * 1e3) * 1e-3

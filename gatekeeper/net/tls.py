@@ -4,6 +4,8 @@ import ssl
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from socket import socket
+from typing import Protocol, cast
 
 
 class ClientCertificates(StrEnum):
@@ -52,3 +54,28 @@ def client_context(ca: Path | None) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=None if ca is None else str(ca))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
+
+
+class Engine(Protocol):
+    """OpenSSL at work on a socket: what `ssl.SSLSocket` does without its checks, which a relay makes itself."""
+
+    def read(self, octets: int, buffer: memoryview, /) -> int:
+        """Decrypt at most so much of one record into the buffer; 0 at the peer's close-notify."""
+        ...
+
+    def write(self, data: memoryview, /) -> int:
+        """Encrypt and send at most one record; the octets taken."""
+        ...
+
+
+def engine(sock: socket) -> Engine | None:
+    """What reads and writes a TLS socket, None for a plain one.
+
+    Each call of `SSLSocket.recv_into` is four Python frames around the object it keeps in `_sslobj`; a relayed line
+    passes two of them. The object is not documented, so the socket itself, which has both methods, stands in where it
+    is missing.
+    """
+    if not isinstance(sock, ssl.SSLSocket):
+        return None
+    inner: Engine | None = getattr(sock, "_sslobj", None)
+    return cast("Engine", sock) if inner is None else inner

