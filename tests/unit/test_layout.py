@@ -31,6 +31,7 @@ ELSEWHERE = {
 """Module: the test file that covers it, and why it stands there."""
 
 ON_A_WHOLE_PROCESS = {
+    "config/sections": ("tests/unit/config/test_sections.py", "a file is read as a whole, all faults at once"),
     "cli/demo": ("tests/e2e/test_demo.py", "the demo is its own end-to-end test"),
     "enforcement": ("tests/unit/enforcement", "a dialogue and the flow are tested together, on both protocols"),
     "protocols": ("tests/unit/protocols", "each protocol's client and receiver in one place"),

@@ -13,19 +13,18 @@ What holds inside:
 import asyncio
 import secrets
 from collections.abc import Mapping
-from hashlib import sha256
 from socket import socket
-from ssl import cert_time_to_seconds
-from typing import Any, cast
 
 import structlog
 
 from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.domain.identity import canonical_account
-from gatekeeper.domain.request import ClientCertificate, Connection
+from gatekeeper.domain.request import Connection
+from gatekeeper.enforcement.flow.certificate import presented
 from gatekeeper.enforcement.flow.dialogue import Dialogue, Farewell, UpstreamLogin
 from gatekeeper.enforcement.flow.front import Front
 from gatekeeper.enforcement.flow.live import LiveSession
+from gatekeeper.enforcement.flow.preamble import proxy_header
 from gatekeeper.enforcement.flow.upstream import Outcome, UpstreamLeg
 from gatekeeper.gate.admit import Admitted, Answer, Claim, Faulted, Refused
 from gatekeeper.gate.sessions import Admission
@@ -188,20 +187,9 @@ class Flow(asyncio.Protocol):
             tells_address=front.upstream.client_address,
         )
         client = self._dialogue.login(credentials, login)
-        leg = UpstreamLeg(front, client, self._logged_in, self.fault, self._preamble())
+        leg = UpstreamLeg(front, client, self._logged_in, self.fault, proxy_header(front.upstream, self.connection))
         self._leg = leg
         leg.start()
-
-    def _preamble(self) -> bytes:
-        """The PROXY v1 header (haproxy's proxy-protocol.txt §2.1), when the mail server wants one."""
-        upstream, connection = self._front.upstream, self.connection
-        if upstream.client_address != "proxy":
-            return b""
-        family = "TCP6" if ":" in connection.client_address else "TCP4"
-        if (":" in upstream.address) != (family == "TCP6"):
-            return b"PROXY UNKNOWN\r\n"
-        addresses = f"{connection.client_address} {upstream.address} {connection.client_port} {upstream.port}"
-        return f"PROXY {family} {addresses}\r\n".encode()
 
     # What comes of a log-in.
 
@@ -220,7 +208,7 @@ class Flow(asyncio.Protocol):
                     connection=self.connection,
                     account=self._account,
                     mechanism=self._mechanism,
-                    certificate=self._certificate(),
+                    certificate=presented(self._transport.tls(), self._front.clock.now()),
                 )
                 self._front.gate.admit(claim, lambda answer: self._answered(outcome, answer))
             case Rejected():
@@ -305,23 +293,6 @@ class Flow(asyncio.Protocol):
         leg, self._leg = self._leg, None
         if leg is not None:
             leg.close()
-
-    def _certificate(self) -> ClientCertificate | None:
-        tls = self._transport.tls()
-        der = tls.getpeercert(binary_form=True) if tls is not None else None
-        if tls is None or der is None:
-            return None
-        facts = cast("dict[str, tuple[Any, ...]]", tls.getpeercert() or {})  # the shape that ssl documents
-        if cert_time_to_seconds(str(facts.get("notAfter"))) < self._front.clock.now().timestamp():
-            # A resumed TLS session brings back a certificate that has expired since: it names nobody any more.
-            return ClientCertificate(sha256="")
-        subject = {key: value for names in facts.get("subject", ()) for key, value in names}
-        return ClientCertificate(
-            sha256=sha256(der).hexdigest(),
-            san_uris=tuple(value for kind, value in facts.get("subjectAltName", ()) if kind == "URI"),
-            common_name=subject.get("commonName"),
-            serial_number=subject.get("serialNumber"),
-        )
 
     # The end.
 

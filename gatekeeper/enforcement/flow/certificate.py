@@ -1,0 +1,26 @@
+"""The certificate that a phone presented: the facts a device or a person is found by."""
+
+from datetime import datetime
+from hashlib import sha256
+from ssl import SSLSocket, cert_time_to_seconds
+from typing import Any, cast
+
+from gatekeeper.domain.request import ClientCertificate
+
+
+def presented(tls: SSLSocket | None, now: datetime) -> ClientCertificate | None:
+    """The client certificate of a finished handshake, which has checked its chain; None when there is none."""
+    der = tls.getpeercert(binary_form=True) if tls is not None else None
+    if tls is None or der is None:
+        return None
+    facts = cast("dict[str, tuple[Any, ...]]", tls.getpeercert() or {})  # the shape that ssl documents
+    if cert_time_to_seconds(str(facts.get("notAfter"))) < now.timestamp():
+        # A resumed TLS session brings back a certificate that has expired since: it names nobody any more.
+        return ClientCertificate(sha256="")
+    subject = {key: value for names in facts.get("subject", ()) for key, value in names}
+    return ClientCertificate(
+        sha256=sha256(der).hexdigest(),
+        san_uris=tuple(value for kind, value in facts.get("subjectAltName", ()) if kind == "URI"),
+        common_name=subject.get("commonName"),
+        serial_number=subject.get("serialNumber"),
+    )
