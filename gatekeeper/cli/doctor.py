@@ -22,7 +22,7 @@ from gatekeeper.config.settings import Settings
 from gatekeeper.domain.document import DocumentError
 from gatekeeper.domain.request import MailProtocol
 from gatekeeper.net.dial import TlsMode, Upstream
-from gatekeeper.net.poller import Poller
+from gatekeeper.net.poller import Poller, PollerLoop
 from gatekeeper.server.clock import SystemClock
 from gatekeeper.server.compose import load_policy, upstreams
 from gatekeeper.server.probe import ProbeFailed, probe
@@ -68,7 +68,7 @@ def doctor(config_path: Path, *, as_json: bool) -> None:
                 click.echo(f"{'':30} → {finding.advice}")
 
     poller = Poller()
-    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(poller)) as runner:
+    with asyncio.Runner(loop_factory=lambda: PollerLoop(poller)) as runner:
         runner.run(_examine(settings, poller, found))
     if as_json:
         say_json([asdict(finding) for finding in findings])

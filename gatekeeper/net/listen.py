@@ -90,7 +90,6 @@ class Listener:
             self.stop()
             raise
         sock.settimeout(0)
-        self._poller.wake()
         self._accepted(sock, (peer[0], peer[1]))
         return False
 

@@ -10,18 +10,22 @@ What holds inside:
 * A watched object's `ready(mask)` never blocks and uses at most its own budget of work a turn.
 * One that returns True is at full stream. Of those one is served a turn, the longest waiting first: interactive
   sessions stay quick beside them.
-* Turn follows turn without asyncio until something of asyncio's is due: a descriptor, a timer, or a callback, which
-  whoever schedules one out of `ready` announces with `wake`.
+* Turn follows turn without asyncio until something of asyncio's is due: a descriptor, a timer, or a callback that was
+  scheduled out of `ready`, which `PollerLoop` notices.
 * An exception out of `ready` is a fault of that connection only: `failed(error)` is called and the loop goes on.
 """
 
+import asyncio
 import os
 import select
 import selectors
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextvars import Context
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVarTuple
+
+_Ts = TypeVarTuple("_Ts")
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
@@ -46,7 +50,7 @@ class Watched(Protocol):
 
 
 class Poller(selectors.BaseSelector):
-    """An asyncio selector (`asyncio.SelectorEventLoop(Poller())`) with the direct lane described above."""
+    """An asyncio selector (of a `PollerLoop`) with the direct lane described above."""
 
     def __init__(self) -> None:
         self._asyncio = selectors.EpollSelector()
@@ -103,7 +107,7 @@ class Poller(selectors.BaseSelector):
         os.eventfd_write(self._post_fd, 1)
 
     def wake(self) -> None:
-        """Let asyncio run after this turn: something was scheduled on the loop out of `ready`."""
+        """Let asyncio run after this turn: something was scheduled on the loop."""
         self._awake = True
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
@@ -196,3 +200,29 @@ class Poller(selectors.BaseSelector):
         os.close(self._post_fd)
         self._lane.close()
         self._asyncio.close()
+
+
+class PollerLoop(asyncio.SelectorEventLoop):
+    """The event loop on a poller. What is scheduled while the direct lane is served runs after that turn.
+
+    Most turns schedule nothing, and asyncio's own turn costs as much as a relayed line: hence it is asked for here, by
+    what is scheduled, instead of after every event of a connection that is not logged in yet.
+    """
+
+    def __init__(self, poller: Poller) -> None:
+        super().__init__(poller)
+        self._wake = poller.wake
+
+    def call_soon(
+        self, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        """As documented for asyncio."""
+        self._wake()
+        return super().call_soon(callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """As documented for asyncio; `call_later` comes through here."""
+        self._wake()
+        return super().call_at(when, callback, *args, context=context)

@@ -296,7 +296,6 @@ class Relayed:
         # A close-notify to whoever is gone already is two system calls for nothing.
         close_socket(self.client.sock, self.poller, polite=why in _POLITE_TO_CLIENT)
         close_socket(self.upstream.sock, self.poller, polite=why in _POLITE_TO_UPSTREAM)
-        self.poller.wake()
         self._relay.forget(self)
         self._owner.session_ended(self, why, error)
 

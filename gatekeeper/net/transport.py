@@ -122,7 +122,6 @@ class Transport(asyncio.Transport):
 
     def ready(self, mask: int) -> bool:
         """Serve the socket: handshake, flush, then one read."""
-        self._poller.wake()  # whatever comes of it may use the loop: protocols are free to
         if self._connecting:
             self._connected()
             return False

@@ -18,7 +18,7 @@ from aiohttp import web
 
 from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.config.settings import Settings
-from gatekeeper.net.poller import Poller
+from gatekeeper.net.poller import Poller, PollerLoop
 from gatekeeper.net.relay import Ended
 from gatekeeper.server import compose
 from gatekeeper.server.admin import admin_app, control_app
@@ -59,7 +59,7 @@ class _Stop:
 def serve(settings: Settings, config_path: Path) -> None:
     """Run until told to stop. Raises what `compose` raises, and OSError when an address cannot be bound."""
     poller = Poller()
-    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(poller)) as runner:
+    with asyncio.Runner(loop_factory=lambda: PollerLoop(poller)) as runner:
         runner.run(_serve(settings, config_path, poller))
 
 

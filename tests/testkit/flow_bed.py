@@ -28,7 +28,7 @@ from gatekeeper.gate.admit import Gate, GateSettings
 from gatekeeper.gate.identify import BindingSettings
 from gatekeeper.net.dial import TlsMode, Upstream
 from gatekeeper.net.listen import Listener, bind
-from gatekeeper.net.poller import Poller
+from gatekeeper.net.poller import Poller, PollerLoop
 from gatekeeper.net.relay import Ended, Relay
 from testkit.gate_fakes import Changes, FakeAuditLog, ManualClock
 from testkit.memory_registry import MemoryDevices, MemoryRegistry
@@ -62,7 +62,7 @@ def on_a_poller(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, Non
             async with asyncio.timeout(_DEADLINE_S):
                 await test(*args, **kwargs)
 
-        with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(Poller()), debug=True) as runner:
+        with asyncio.Runner(loop_factory=lambda: PollerLoop(Poller()), debug=True) as runner:
             runner.run(bounded())
 
     return run

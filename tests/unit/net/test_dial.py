@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from gatekeeper.net.dial import TlsMode, Upstream, dial
-from gatekeeper.net.poller import Poller
+from gatekeeper.net.poller import Poller, PollerLoop
 from testkit.loops import CountingPoller, Kept, read_all, tls_server
 
 
@@ -129,7 +129,7 @@ async def test_a_certificate_for_another_name_fails_closed(
 def test_an_attempt_that_fails_at_once_raises() -> None:
     """An address of another family than the socket's, or none: the caller hears it as an exception, nothing leaks."""
     poller = Poller()
-    loop = asyncio.SelectorEventLoop(poller)
+    loop = PollerLoop(poller)
     upstream = Upstream(host="mail", address="255.255.255.255", port=143, tls=TlsMode.OFF, context=None)
     with pytest.raises(OSError, match=r"mail:143"):
         dial(upstream, Kept(), poller=poller, loop=loop)

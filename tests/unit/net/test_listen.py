@@ -187,7 +187,7 @@ async def test_a_fault_with_one_connection_does_not_end_the_listener(poller: Cou
 _STARVED = """
 import asyncio, resource, socket, sys
 from gatekeeper.net.listen import Listener, bind
-from gatekeeper.net.poller import Poller
+from gatekeeper.net.poller import Poller, PollerLoop
 
 async def main(poller):
     accepted = asyncio.Queue()
@@ -225,7 +225,7 @@ async def main(poller):
     print("recovered", listener.is_listening)
 
 poller = Poller()
-with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(poller)) as runner:
+with asyncio.Runner(loop_factory=lambda: PollerLoop(poller)) as runner:
     async def bounded():
         async with asyncio.timeout(20):
             await main(poller)

@@ -173,6 +173,30 @@ async def test_an_object_returns_from_the_busy_lane(poller: CountingPoller) -> N
     far.close()
 
 
+async def test_what_a_turn_schedules_runs_after_it(poller: CountingPoller) -> None:
+    """Though the loop waits without a deadline: nobody has to announce a callback or a timer."""
+    loop = asyncio.get_running_loop()
+    near, far = tcp_pair()
+    soon, later = asyncio.Event(), asyncio.Event()
+
+    class Schedules(Readings):
+        def ready(self, mask: int) -> bool:
+            self.sock.recv(1)
+            loop.call_soon(soon.set)
+            loop.call_later(0.01, later.set)
+            return False
+
+    Schedules(near, poller)
+    sending = threading.Thread(target=far.send, args=(b"x",))
+    sending.start()
+    await soon.wait()
+    await later.wait()
+    sending.join()
+    poller.unwatch(near.fileno())
+    near.close()
+    far.close()
+
+
 async def test_an_error_reaches_its_owner_only(poller: CountingPoller) -> None:
     """The others, and the loop, go on."""
     (bad_near, bad_far), (good_near, good_far) = tcp_pair(), tcp_pair()
@@ -328,6 +352,5 @@ class _Endless(Readings):
     def ready(self, mask: int) -> bool:
         self.served += 1
         if not self.changed.is_set():
-            self._poller.wake()
             self.changed.set()
         return not self.rests

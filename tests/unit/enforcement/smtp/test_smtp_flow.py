@@ -24,7 +24,7 @@ from gatekeeper.gate.admit import Admitted, Answered, Claim, Gate, Refused
 from gatekeeper.gate.sessions import Admission
 from gatekeeper.net.dial import TlsMode, Upstream
 from gatekeeper.net.listen import Listener, bind
-from gatekeeper.net.poller import Poller
+from gatekeeper.net.poller import Poller, PollerLoop
 from gatekeeper.net.relay import Ended, Relay
 from testkit.ports import LOOPBACK
 from testkit.recorder import Recorder, Script
@@ -115,7 +115,7 @@ class Bed:
 
     def __init__(self, directory: Path) -> None:
         self.poller = Poller()
-        self.loop = asyncio.SelectorEventLoop(self.poller)
+        self.loop = PollerLoop(self.poller)
         self.loop.set_debug(True)
         self.gate = FakeGate()
         self.records = Records()
