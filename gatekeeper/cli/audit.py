@@ -22,11 +22,13 @@ from gatekeeper.adapters.sinks.directory import AuditLogDamaged, read_head, segm
 from gatekeeper.adapters.sinks.reader import all_pieces, follow, last_lines, lines
 from gatekeeper.audit.chain import verify as verify_chain
 from gatekeeper.audit.codes import Word
+from gatekeeper.audit.event import EventCode
 from gatekeeper.audit.record import clean
 from gatekeeper.audit.report import Report
 from gatekeeper.audit.stored import StoredRecord, read, why
 from gatekeeper.cli.words import load_settings
 from gatekeeper.domain.document import parse_duration, parse_instant
+from gatekeeper.domain.request import MailProtocol
 
 _POLL_S = 0.2
 _TAMPERED, _INCOMPLETE = 1, 3
@@ -99,8 +101,13 @@ def tail(context: click.Context, count: int, is_followed: bool, as_json: bool) -
 @click.option("--verdict", type=click.Choice([word.value for word in Word]))
 @click.option("--rule", help="Id of a rule that matched.")
 @click.option("--app", help="Id of a denied app that was found; `*` and `?` allowed.")
-@click.option("--code", help="Event code, as GK1002W.")
-@click.option("--protocol", help="Mail protocol.")
+@click.option(
+    "--code",
+    type=click.Choice([code.value for code in EventCode], case_sensitive=False),
+    metavar="CODE",
+    help="Event code, as GK1002W.",
+)
+@click.option("--protocol", type=click.Choice([protocol.value for protocol in MailProtocol], case_sensitive=False))
 @click.option("--conn", help="Id of a connection.")
 @click.option("--since", callback=_instant, help="RFC 3339 time, or how long ago (`2h`).")
 @click.option("--until", callback=_instant, help="RFC 3339 time, or how long ago.")
@@ -127,8 +134,8 @@ def query(  # noqa: PLR0913, PLR0917  one argument an option
     wanted = _Filter()
     wanted.exactly(None if user is None else user.lower(), lambda record: record.account)
     wanted.exactly(device, lambda record: record.device)
-    wanted.exactly(None if code is None else code.upper(), lambda record: record.code)
-    wanted.exactly(None if protocol is None else protocol.lower(), lambda record: record.protocol)
+    wanted.exactly(code, lambda record: record.code)
+    wanted.exactly(protocol, lambda record: record.protocol)
     wanted.exactly(conn, lambda record: record.text("conn"))
     if verdict is not None:
         wanted.that(lambda record: record.word == verdict)

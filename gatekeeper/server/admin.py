@@ -4,6 +4,7 @@ Never on a mail port. The control socket lies in the state directory and is its 
 may also stop the process.
 """
 
+import json
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -125,10 +126,7 @@ class _Desk:
         return web.json_response({"version": __version__})
 
     async def challenge(self, request: web.Request) -> web.Response:
-        try:
-            body = await request.json()
-        except (ValueError, LookupError, RecursionError):  # not JSON, an unknown charset, or brackets without end
-            body = None
+        body = await _json(request)
         device_id = body.get("device_id") if isinstance(body, dict) else None
         if not isinstance(device_id, str) or not 0 < len(device_id) <= 255 or not device_id.isprintable():
             raise EvidenceRejected(RejectionCode.MALFORMED, 'the body must be {"device_id": "..."}')
@@ -142,7 +140,7 @@ class _Desk:
             )
         outcomes = self._gatekeeper.metrics.evidence
         try:
-            decision = await self._gatekeeper.evidence.submit(await _token(request))
+            decision = await self._gatekeeper.evidence.submit(await _body(request))
         except EvidenceRejected as error:
             outcomes.labels(error.code.value).inc()
             raise
@@ -179,13 +177,13 @@ class _Desk:
 
     async def inventory(self, request: web.Request) -> web.Response:
         """The command line tells what came of an import, for the audit log's one writer to record."""
-        body = await request.json()
-        code = EventCode(body["code"])
-        if code not in (EventCode.INVENTORY_IMPORTED, EventCode.INVENTORY_REJECTED):
+        body = await _json(request)
+        code, facts = (body.get("code"), body.get("detail")) if isinstance(body, dict) else (None, None)
+        if code not in (EventCode.INVENTORY_IMPORTED, EventCode.INVENTORY_REJECTED) or not isinstance(facts, dict):
             raise web.HTTPBadRequest(reason="not an inventory event")
-        detail = {str(name): value if isinstance(value, int) else str(value) for name, value in body["detail"].items()}
+        detail = {str(name): value if isinstance(value, int) else str(value) for name, value in facts.items()}
         gatekeeper = self._gatekeeper
-        gatekeeper.audit.append(Event(code=code, time=gatekeeper.clock.now(), detail=detail))
+        gatekeeper.audit.append(Event(code=EventCode(code), time=gatekeeper.clock.now(), detail=detail))
         return web.json_response({"recorded": True})
 
     async def status(self, _request: web.Request) -> web.Response:
@@ -207,11 +205,21 @@ class _Desk:
         )
 
 
-async def _token(request: web.Request) -> bytes:
+async def _json(request: web.Request) -> object:
+    """The body, None when it is no JSON: also in an unknown charset, or brackets without end."""
+    try:
+        return json.loads((await _body(request)).decode(request.charset or "utf-8"))
+    except (ValueError, LookupError, RecursionError):
+        return None
+
+
+async def _body(request: web.Request) -> bytes:
     try:
         return await request.read()
+    except web.RequestPayloadError as error:
+        raise EvidenceRejected(RejectionCode.MALFORMED, "the body is not what its Content-Encoding says") from error
     except web.HTTPRequestEntityTooLarge as error:
-        detail = f"the token is larger than {MAX_BODY_OCTETS} octets"
+        detail = f"the body is larger than {MAX_BODY_OCTETS} octets"
         raise EvidenceRejected(RejectionCode.TOO_LARGE, detail) from error
 
 

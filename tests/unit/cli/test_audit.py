@@ -163,7 +163,14 @@ def test_query_says_that_a_line_is_no_record(directory: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["query", "--since", "yesterday"], ["query", "--verdict", "maybe"], ["tail", "-n", "-1"], ["verify", "--x"]],
+    [
+        ["query", "--code", "GK9999E"],
+        ["query", "--protocol", "imaps"],
+        ["query", "--since", "yesterday"],
+        ["query", "--verdict", "maybe"],
+        ["tail", "-n", "-1"],
+        ["verify", "--x"],
+    ],
 )
 def test_wrong_usage_ends_with_2(directory: Path, arguments: list[str]) -> None:
     """What cannot be understood is said, with exit code 2."""

@@ -174,6 +174,16 @@ async def test_an_unknown_charset_is_malformed(client: Client) -> None:
     assert answer.status in (400, 415)
 
 
+@pytest.mark.parametrize(
+    ("path", "media"), [("/v1/challenge", "application/json"), ("/v1/evidence", "application/eat+jwt")]
+)
+async def test_a_body_that_does_not_unpack_is_malformed(client: Client, path: str, media: str) -> None:
+    """It says gzip and is not: the sender's mistake, not a fault of ours."""
+    headers = {"Content-Type": media, "Content-Encoding": "gzip"}
+    answer = await client.post(path, data=b"not gzip at all", headers=headers, skip_auto_headers=["Content-Encoding"])
+    assert (answer.status, (await answer.json())["error"]) == (400, "malformed")
+
+
 async def test_a_decision_is_explained(house: House, client: Client) -> None:
     """For a user, for one device, for a device that is not that user's."""
     alice = await (await client.get(f"/v1/decision?user={ALICE}")).json()
@@ -246,6 +256,17 @@ async def test_the_control_socket_tells_the_status(house: House, control: tuple[
         "tls": "implicit",
     }
     assert (body["sessions"], body["waiting"]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"{}", b'{"code": "GK9999E", "detail": {}}', b'{"code": "GK1001I", "detail": {}}', b'{"code": 7, "detail": {}}',
+     b'{"code": "GK4001I", "detail": []}', b'{"code": {}, "detail": {}}'],
+)  # fmt: skip
+async def test_an_import_that_makes_no_sense_is_not_recorded(control: tuple[Client, list[str]], body: bytes) -> None:
+    """Another version of the command, or somebody's script: 400."""
+    answer = await control[0].post("/inventory", data=body, headers={"Content-Type": "application/json"})
+    assert answer.status == 400
 
 
 async def test_the_control_socket_drains_and_reloads(house: House, control: tuple[Client, list[str]]) -> None:
