@@ -224,10 +224,11 @@ def _table(run: Run, sizes: Sizes, rounds: int) -> str:
     lines = [
         "",
         f"Medians of {rounds} round(s); {sizes.idle_sessions} idle sessions, {sizes.bulk_octets >> 20} MiB bulk. Lower is better.",
+        f"Python {platform.python_version()} ({os.path.realpath(sys.executable)}), {ssl.OPENSSL_VERSION}.",
         "",
     ]
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    lines.insert(4, "  ".join("-" * width for width in widths))
+    lines.insert(5, "  ".join("-" * width for width in widths))
     lines += [""]
     if run.load_average > BUSY_LOAD_AVERAGE:
         lines += [
