@@ -25,6 +25,28 @@ class Request:
     """Configured name of the listener."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportedTls:
+    """What a load balancer says of the TLS session that it ended: facts for the record, nothing is decided by them."""
+
+    version: str
+    """As it named it, such as `TLSv1.3`."""
+    is_certificate_verified: bool
+    """Whether the phone showed a client certificate that the load balancer found good."""
+    common_name: str | None
+    """Of that certificate."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadBalancer:
+    """Who brought a connection, and said by a PROXY header whose it is."""
+
+    address: str
+    is_health_check: bool = False
+    """It says that nobody is behind it (LOCAL)."""
+    tls: ReportedTls | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Connection:
     """Facts about one accepted connection, for the audit record."""
@@ -34,8 +56,12 @@ class Connection:
     protocol: MailProtocol
     listener: str
     client_address: str
+    """Of the phone: as a trusted load balancer says, else the connection's own."""
     client_port: int
     server_port: int
+    load_balancer: LoadBalancer | None = None
+    server: tuple[str, int] | None = None
+    """Where the phone connected to, when a load balancer says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
