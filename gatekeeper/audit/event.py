@@ -70,5 +70,7 @@ class Event:
     decision: Decision | None = None
     message: str = ""
     """One line for people; no outside text in it that was not cleaned."""
+    count: int = 1
+    """For how many events alike this stands."""
     detail: Mapping[str, str | int] = field(default_factory=lambda: _NOTHING)
     """Further facts, flat, under `unmapped.gatekeeper`: never credentials, message content or app lists."""

@@ -26,7 +26,7 @@ from gatekeeper.audit.codes import (
 from gatekeeper.audit.event import Event
 from gatekeeper.domain.decision import Decision
 from gatekeeper.domain.posture import PostureState
-from gatekeeper.domain.request import Connection
+from gatekeeper.domain.request import Connection, LoadBalancer
 
 MAX_RECORD = 16 * 1024
 """Octets of a line without its newline; C2SP tlog-tiles gives an entry a 16-bit length, and syslog relays take less."""
@@ -142,6 +142,8 @@ def _record(
             "product": PRODUCT,
         },
     }
+    if event.count != 1:
+        record["count"] = event.count
     if decision is not None:
         record["status_code"] = f"{decision.verdict}.{decision.reasons[0]}"
         if row.is_security_control:
@@ -229,6 +231,18 @@ def _add_connection(
         "svc_name": connection.protocol,
         "port": connection.server_port,
     }
+    if connection.load_balancer is not None:
+        _add_load_balancer(facts, connection.load_balancer)
+
+
+def _add_load_balancer(facts: dict[str, object], balancer: LoadBalancer) -> None:
+    """Who brought the connection, whole: no person's address. What it says of the phone's TLS session is hearsay."""
+    facts["via"] = clean(balancer.address, 64)
+    if balancer.tls is not None:
+        facts["via_tls"] = clean(balancer.tls.version, 16)
+        facts["via_certificate_verified"] = balancer.tls.is_certificate_verified
+        if balancer.tls.common_name is not None:
+            facts["via_common_name"] = clean(balancer.tls.common_name, 64)
 
 
 @lru_cache(maxsize=4096)

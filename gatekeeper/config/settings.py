@@ -7,6 +7,7 @@ from pathlib import Path
 from gatekeeper.attestation.issuer import Issuer
 from gatekeeper.domain.request import MailProtocol
 from gatekeeper.enforcement.flow.front import Limits
+from gatekeeper.enforcement.flow.introduction import Network
 from gatekeeper.enforcement.imap.replies import RefusalCode
 from gatekeeper.gate.identify import BindingSettings
 from gatekeeper.net.dial import TlsMode
@@ -23,6 +24,8 @@ class ListenerSettings:
     port: int
     tls: TlsMode
     allow_plaintext: bool
+    proxy_protocol_from: tuple[Network, ...] = ()
+    """Whose PROXY header is required and believed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

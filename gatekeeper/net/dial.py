@@ -33,7 +33,12 @@ class Upstream:
     context: ssl.SSLContext | None
     """Set unless `tls` is off."""
     client_address: str = "none"
-    """How the server learns the phone's address: `id`, `proxy`, `xclient` or `none`."""
+    """How the server learns the phone's address: `id`, `proxy`, `proxy-v2`, `xclient` or `none`."""
+
+    @property
+    def wants_proxy_header(self) -> bool:
+        """Whether a connection begins with a PROXY header."""
+        return self.client_address in ("proxy", "proxy-v2")
 
     @property
     def is_loopback(self) -> bool:
@@ -60,5 +65,5 @@ def dial(
     if error not in (0, EINPROGRESS):
         sock.close()
         raise OSError(error, f"cannot connect to {upstream.host}:{upstream.port}")
-    talks_first = upstream.tls is TlsMode.IMPLICIT or upstream.client_address == "proxy"
+    talks_first = upstream.tls is TlsMode.IMPLICIT or upstream.wants_proxy_header
     return Transport(sock, protocol, poller=poller, loop=loop, connecting=talks_first)

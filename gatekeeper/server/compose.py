@@ -174,6 +174,7 @@ def front(gatekeeper: Gatekeeper, settings: Settings, listener: ListenerSettings
         poller=gatekeeper.poller,
         loop=gatekeeper.loop,
         limits=settings.limits,
+        load_balancers=listener.proxy_protocol_from,
     )
 
 

@@ -11,6 +11,7 @@ import structlog
 
 from gatekeeper.domain.request import MailProtocol
 from gatekeeper.enforcement import points
+from gatekeeper.enforcement.flow.preamble import own_header
 from gatekeeper.enforcement.flow.upstream import lost
 from gatekeeper.net.dial import TlsMode, Upstream, dial
 from gatekeeper.net.poller import Poller
@@ -64,7 +65,9 @@ class _Probe(asyncio.Protocol):
         self._upstream = upstream
         self._client = client
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: ARG002  it is ours already
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self.transport is not None:
+            self.transport.write(own_header(self._upstream, transport.get_extra_info("socket")))
         if self._upstream.tls is TlsMode.IMPLICIT:
             self._encrypt()
 

@@ -14,7 +14,7 @@ import structlog
 
 from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.config.load import load
-from gatekeeper.config.settings import Settings
+from gatekeeper.config.settings import ListenerSettings, Settings
 from gatekeeper.domain.document import DocumentError, Fault
 from gatekeeper.domain.request import MailProtocol
 from gatekeeper.enforcement.flow.front import Front
@@ -108,9 +108,14 @@ def _fronts(
         front = compose.front(gatekeeper, settings, listener, upstreams[listener.protocol])
         fronts[listener.name] = front
         old = before.get(listener.name)
-        if old is None or replace(old, allow_plaintext=listener.allow_plaintext) != listener:
+        if old is None or _place(old) != _place(listener):
             bound[listener.name] = compose.bind(gatekeeper, listener, front)
     return fronts
+
+
+def _place(listener: ListenerSettings) -> ListenerSettings:
+    """What cannot change while the port stays open."""
+    return replace(listener, allow_plaintext=False, proxy_protocol_from=())
 
 
 def _swap(gatekeeper: "Gatekeeper", prepared: _Prepared) -> None:

@@ -5,11 +5,14 @@ Everything runs on the test's own loop and nothing waits for time: the audit log
 open session, no deadline, and no socket left.
 """
 
+import array
 import asyncio
 import base64
+import fcntl
 import functools
 import ssl
 import struct
+import termios
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
@@ -21,8 +24,9 @@ from gatekeeper.audit.event import EventCode
 from gatekeeper.decision.schema import parse_policy
 from gatekeeper.domain.request import MailProtocol
 from gatekeeper.enforcement.flow.dialogue import NewDialogue
-from gatekeeper.enforcement.flow.flow import accept
+from gatekeeper.enforcement.flow.flow import Flow, accept
 from gatekeeper.enforcement.flow.front import Front, Limits
+from gatekeeper.enforcement.flow.introduction import Network
 from gatekeeper.enforcement.imap.dialogue import imap_dialogue
 from gatekeeper.gate.admit import Gate, GateSettings
 from gatekeeper.gate.identify import BindingSettings
@@ -132,7 +136,8 @@ class MailServer(Changes):
         self.conversations: list[Conversation] = []
         self.greeting: bytes = GREETING
         self.script: Script = obliging
-        self.wants_proxy_header = False
+        self.reads_first = "none"
+        """`proxy` or `proxy-v2`: a header of that kind."""
         self._server: asyncio.Server | None = None
 
     async def start(self, context: ssl.SSLContext | None = None) -> int:
@@ -163,8 +168,11 @@ class MailServer(Changes):
             self.tell()
 
     async def _talk(self, conversation: Conversation) -> None:
-        if self.wants_proxy_header:
+        if self.reads_first == "proxy":
             conversation.received += await conversation.reader.readuntil(b"\n")
+        elif self.reads_first == "proxy-v2":
+            start = await conversation.reader.readexactly(16)
+            conversation.received += start + await conversation.reader.readexactly(int.from_bytes(start[14:]))
         conversation.say(self.greeting)
         logged_in = False
         while not logged_in:
@@ -260,6 +268,8 @@ class Bed:
         """What the mail server presents, unless the test sets another."""
         self.upstream_host = "localhost"
         self.client_address = "none"
+        self.load_balancers: tuple[Network, ...] = ()
+        """Whose PROXY header is believed."""
         self.allow_plaintext = tls is TlsMode.OFF
         self._accepted = Changes()
         self._tls = tls
@@ -321,6 +331,7 @@ class Bed:
             poller=self._poller,
             loop=loop,
             limits=self._limits,
+            load_balancers=self.load_balancers,
             monotonic=self.clock.monotonic,
         )
 
@@ -352,6 +363,20 @@ class Bed:
         """Return when so many connections have been accepted in all."""
         await self._accepted.until(lambda: self.front.accepted >= number)
 
+    async def has_read(self) -> None:
+        """Return when the gate has taken all that the latest connection sent, or has ended it."""
+        sock = cast("Flow", self.front.waiting.owners()[-1])._transport._sock
+        await self.comes_true(lambda: sock.fileno() < 0 or _is_drained(sock))
+
+    async def nobody_waits(self) -> None:
+        """Return when no connection is left that is not admitted."""
+        await self.comes_true(lambda: not len(self.front.waiting))
+
+    async def comes_true(self, condition: Callable[[], bool]) -> None:
+        """Let the loop turn until something holds that nobody tells of."""
+        while not condition():  # noqa: ASYNC110  there is no event to wait for
+            await asyncio.sleep(0)
+
     def _accept(self, sock: socket, peer: tuple[str, int]) -> None:
         accept(self.front, sock, peer)
         self._accepted.tell()
@@ -367,7 +392,7 @@ class Bed:
 
     async def all_ended(self) -> None:
         """Return when every accepted connection has its terminal record."""
-        await self.audit.until(lambda: len(self.audit.terminal()) >= self.front.accepted)
+        await self.audit.until(lambda: sum(event.count for event in self.audit.terminal()) >= self.front.accepted)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -384,10 +409,16 @@ class Bed:
 
     def _check(self) -> None:
         terminal = Counter(event.connection.conn if event.connection else "" for event in self.audit.terminal())
-        assert len(terminal) == self.front.accepted
+        assert sum(event.count for event in self.audit.terminal()) == self.front.accepted
         assert set(terminal.values()) <= {1}, "one terminal record for each connection"
         assert self.gate.sessions.all() == ()
         assert len(self.front.waiting) == len(self.front.handshakes) == len(self.front.logins) == 0
         assert len(self.relay) == 0
         assert self._poller._watched == {}, "a socket is left"
         assert not self._problems, self._problems
+
+
+def _is_drained(sock: socket) -> bool:
+    unread = array.array("i", [0])
+    fcntl.ioctl(sock, termios.FIONREAD, unread)
+    return not unread[0]

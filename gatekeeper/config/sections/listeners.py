@@ -2,7 +2,7 @@
 
 import re
 
-from gatekeeper.config.sections.values import address, is_loopback
+from gatekeeper.config.sections.values import address, is_loopback, networks
 from gatekeeper.config.settings import ListenerSettings
 from gatekeeper.domain.document import Table
 from gatekeeper.domain.request import MailProtocol
@@ -41,8 +41,6 @@ def _listener(table: Table) -> ListenerSettings:
     allow_plaintext = table.boolean("allow_plaintext", default=False)
     if tls is TlsMode.OFF and not allow_plaintext and not is_loopback(host):
         table.fault("tls", "off is for loopback only, unless allow_plaintext = true")
-    if table.texts("proxy_protocol_from"):
-        table.fault("proxy_protocol_from", "PROXY headers are not read in this version")
     return ListenerSettings(
         name=name,
         protocol=protocol,
@@ -50,4 +48,5 @@ def _listener(table: Table) -> ListenerSettings:
         port=port,
         tls=tls,
         allow_plaintext=allow_plaintext or tls is TlsMode.OFF,
+        proxy_protocol_from=networks(table, "proxy_protocol_from"),
     )

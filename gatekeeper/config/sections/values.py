@@ -25,6 +25,26 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def networks(table: Table, name: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    """Networks such as 10.0.0.0/8, or single addresses; none of them all addresses, none within another."""
+    found: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
+    for text in table.texts(name):
+        try:
+            network = ipaddress.ip_network(text)
+        except ValueError as error:
+            table.fault(name, f"`{text}` is not a network such as 10.0.0.0/8 or fd00::/8: {error}")
+            continue
+        if network.prefixlen == 0:
+            table.fault(name, f"`{text}` is everybody: whoever connects could say any address")
+        elif isinstance(network, ipaddress.IPv6Network) and network.network_address.ipv4_mapped is not None:
+            table.fault(name, f"`{text}` is an IPv4 network, to be written as one")
+        for other in found:
+            if network.version == other.version and network.overlaps(other):
+                table.fault(name, f"`{network}` and `{other}` overlap")
+        found.append(network)
+    return tuple(found)
+
+
 def at_least(table: Table, name: str, default: str, low: timedelta) -> timedelta:
     """A duration that is not shorter than `low`."""
     value = table.duration(name, default)

@@ -84,7 +84,7 @@ class UpstreamLogin:
     client_address: str
     client_port: int
     tells_address: str
-    """How the mail server learns the phone's address: `id`, `proxy`, `xclient` or `none`."""
+    """How the mail server learns the phone's address: `id`, `proxy`, `proxy-v2`, `xclient` or `none`."""
 
 
 class Peer(Protocol):

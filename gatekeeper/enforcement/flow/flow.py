@@ -3,7 +3,7 @@
 What holds inside:
 
 * Every accepted connection passes `finish`, once, which writes its terminal record; an admitted one is handed to
-  `LiveSession`, which does the same.
+  `LiveSession`, which does the same, and a health check that ends by itself is counted for a record of many.
 * The credentials are checked by the mail server before the verdict is told: who has not proven an identity learns
   nothing about a device.
 * After STARTTLS nothing that came before it counts; octets behind the command close the connection.
@@ -23,14 +23,17 @@ from gatekeeper.domain.request import Connection
 from gatekeeper.enforcement.flow.certificate import presented
 from gatekeeper.enforcement.flow.dialogue import Dialogue, Farewell, UpstreamLogin
 from gatekeeper.enforcement.flow.front import Front
+from gatekeeper.enforcement.flow.introduction import introduced, is_load_balancer
 from gatekeeper.enforcement.flow.live import LiveSession
 from gatekeeper.enforcement.flow.preamble import proxy_header
 from gatekeeper.enforcement.flow.upstream import Outcome, UpstreamLeg
 from gatekeeper.gate.admit import Admitted, Answer, Claim, Faulted, Refused
 from gatekeeper.gate.sessions import Admission
 from gatekeeper.net.dial import TlsMode
+from gatekeeper.net.preface import Preface
 from gatekeeper.net.transport import Transport
 from gatekeeper.protocols.login import Failed, LoggedIn, Rejected
+from gatekeeper.protocols.proxy_protocol.header import MalformedHeader, canonical
 from gatekeeper.protocols.sasl.mechanisms import Credentials
 
 _log = structlog.get_logger("gatekeeper.flow")
@@ -42,12 +45,14 @@ _NOBODY = Rejected(None, "Authentication failed", is_temporary=False)
 def accept(front: Front, sock: socket, peer: tuple[str, int]) -> None:
     """Take an accepted connection."""
     front.accepted += 1
-    connection = Connection(secrets.token_hex(8), front.protocol, front.name, peer[0], peer[1], front.port)
+    connection = Connection(secrets.token_hex(8), front.protocol, front.name, canonical(peer[0]), peer[1], front.port)
     flow = Flow(front, connection, sock)
     front.waiting.add(flow, front.monotonic())
     if len(front.waiting) > front.limits.max_waiting:
         _log.warning("connection.refused", reason="too many are waiting", listener=front.name)
         flow.finish("too_many_waiting")
+    elif front.load_balancers and is_load_balancer(connection.client_address, front.load_balancers):
+        flow.await_introduction(sock)
     else:
         flow.begin()
 
@@ -84,11 +89,34 @@ class Flow(asyncio.Protocol):
         )
         self._dialogue: Dialogue = front.new_dialogue(self)
 
+    def await_introduction(self, sock: socket) -> None:
+        """A load balancer has to say first whose connection this is: its PROXY header is part of the handshake."""
+        self._front.handshakes.add(self, self._front.monotonic())
+        Preface(sock, self._transport, self._front.poller, self._introduced, self._open)
+
+    def _introduced(self, octets: bytes) -> int | None:
+        try:
+            found = introduced(self.connection, octets) if octets else None
+        except MalformedHeader as error:
+            _log.warning("proxy_header.malformed", conn=self.connection.conn, reason=str(error))
+            self.finish("proxy_header_malformed")
+            return None
+        if found is None:
+            if not octets:
+                self.finish("proxy_header_missing")
+            return None
+        self.connection, size = found
+        return size
+
     def begin(self) -> None:
-        """The connection was accepted."""
+        """The connection was accepted, and whose it is is known."""
+        if self._front.tls is TlsMode.IMPLICIT:
+            self._front.handshakes.add(self, self._front.monotonic())
+        self._open()
+
+    def _open(self) -> None:
         context = self._front.context
         if self._front.tls is TlsMode.IMPLICIT and context is not None:
-            self._front.handshakes.add(self, self._front.monotonic())
             self._transport.start_tls(context, self._ready)
         else:
             self._ready()
@@ -109,6 +137,11 @@ class Flow(asyncio.Protocol):
         """The client is gone, or we have closed."""
         if exc is not None and not isinstance(exc, OSError):
             self.fault(exc)
+        balancer = self.connection.load_balancer
+        if not self._finished and not self._attempts and balancer is not None and balancer.is_health_check:
+            self._front.health_checks.ended(self.connection, self._front.monotonic())
+            self._end()
+            return
         self.finish("closed" if exc is None else type(exc).__name__)
 
     # What the dialogue asks for (`dialogue.Peer`).
@@ -187,7 +220,9 @@ class Flow(asyncio.Protocol):
             tells_address=front.upstream.client_address,
         )
         client = self._dialogue.login(credentials, login)
-        leg = UpstreamLeg(front, client, self._logged_in, self.fault, proxy_header(front.upstream, self.connection))
+        leg = UpstreamLeg(
+            front, client, self._logged_in, self.fault, proxy_header(front.upstream, self.connection, self._transport)
+        )
         self._leg = leg
         leg.start()
 
@@ -312,11 +347,7 @@ class Flow(asyncio.Protocol):
         """The one exit of a connection that was not admitted."""
         if self._finished:
             return
-        self._finished = True
-        self._end_leg()
-        self._release()
-        self._dialogue.closed()
-        self._transport.close()
+        self._end()
         self._front.audit.append(
             Event(
                 code=EventCode.CONNECTION_CLOSED,
@@ -327,6 +358,13 @@ class Flow(asyncio.Protocol):
                 detail={"ended": why, "attempts": self._attempts},
             )
         )
+
+    def _end(self) -> None:
+        self._finished = True
+        self._end_leg()
+        self._release()
+        self._dialogue.closed()
+        self._transport.close()
 
     def _release(self) -> None:
         self._front.waiting.discard(self)

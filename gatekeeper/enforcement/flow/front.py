@@ -9,6 +9,7 @@ from typing import Protocol
 
 from gatekeeper.domain.request import MailProtocol
 from gatekeeper.enforcement.flow.dialogue import Farewell, NewDialogue
+from gatekeeper.enforcement.flow.introduction import HealthChecks, Network
 from gatekeeper.gate.admit import Gate
 from gatekeeper.net.deadlines import Deadlines
 from gatekeeper.net.dial import TlsMode, Upstream
@@ -76,6 +77,9 @@ class Front:
     last_words: bytes = b""
     """For live sessions that end because we shut down."""
     limits: Limits = field(default_factory=Limits)
+    load_balancers: tuple[Network, ...] = ()
+    """Whose PROXY header is required and believed."""
+    health_checks: HealthChecks = field(init=False)
     upstream_offers: frozenset[str] = frozenset()
     """What the mail server offered last, before log-in."""
     accepted: int = 0
@@ -84,6 +88,7 @@ class Front:
     logins: Deadlines[LoggingIn] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.health_checks = HealthChecks(self.audit, self.clock)
         self.waiting = Deadlines(self.limits.login_timeout_s, _too_slow)
         self.handshakes = Deadlines(self.limits.handshake_timeout_s, lambda flow: flow.handshake_too_slow())
         self.logins = Deadlines(self.limits.upstream_timeout_s, lambda leg: leg.too_slow())
@@ -93,6 +98,7 @@ class Front:
         now = self.monotonic()
         for deadlines in (self.handshakes, self.waiting, self.logins):
             deadlines.sweep(now)
+        self.health_checks.tick(now)
 
     def take_over(self, other: "Front") -> None:
         """Use another front's settings from now on (reload); connections and deadlines go on."""
@@ -101,6 +107,7 @@ class Front:
         self.new_dialogue = other.new_dialogue
         self.allow_plaintext = other.allow_plaintext
         self.limits = other.limits
+        self.load_balancers = other.load_balancers
         self.waiting.after_s = other.waiting.after_s
         self.handshakes.after_s = other.handshakes.after_s
         self.logins.after_s = other.logins.after_s
@@ -109,6 +116,7 @@ class Front:
         """Shutting down: end what is not admitted yet."""
         for flow in self.waiting.owners():
             flow.say_goodbye(Farewell.SHUTTING_DOWN)
+        self.health_checks.record()
 
 
 def _too_slow(connection: Waiting) -> None:

@@ -29,6 +29,6 @@ class EnforcementPoint:
     probe: Callable[[bool], LoginClient]
     """A log-in client without credentials, which only learns what the mail server offers; True: by STARTTLS."""
     tells_address: tuple[str, ...]
-    """How the mail server can be told the phone's address: of `id`, `proxy`, `xclient`, `none`."""
+    """How the mail server can be told the phone's address: of `id`, `proxy`, `proxy-v2`, `xclient`, `none`."""
     last_words: bytes
     """For live sessions that end because we shut down."""

@@ -11,6 +11,6 @@ POINT = EnforcementPoint(
     protocol=MailProtocol.IMAP,
     new_dialogue=lambda settings: imap_dialogue(RefusalCode(settings.refusal_code)),
     probe=lambda starttls: ImapLogin(None, name="", starttls=starttls, tag="p"),
-    tells_address=("id", "proxy", "none"),
+    tells_address=("id", "proxy", "proxy-v2", "none"),
     last_words=farewell(Farewell.SHUTTING_DOWN),
 )

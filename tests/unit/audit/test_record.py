@@ -13,6 +13,7 @@ from gatekeeper.audit.record import FIRST_PREV, MAX_RECORD, clean, encode
 from gatekeeper.domain.decision import Reason
 from gatekeeper.domain.device import DeviceId
 from gatekeeper.domain.posture import Assurance, Binding, PostureState
+from gatekeeper.domain.request import LoadBalancer, ReportedTls
 from testkit.audit_log import BLOCKED, NOW, ORIGIN, connection, event, line
 
 
@@ -233,3 +234,25 @@ def test_no_event_makes_a_line_that_is_too_long_or_more_than_one(
     assert len(made) <= MAX_RECORD
     assert b"\n" not in made
     assert json.loads(made)["unmapped"]["gatekeeper"]["prev"] == FIRST_PREV
+
+
+def test_a_load_balancer_is_told_beside_the_phone() -> None:
+    """Whole, for it is no person's address; what it says of TLS is marked as its own words, and cleaned."""
+    tls = ReportedTls(version="TLSv1.3", is_certificate_verified=True, common_name="phone\n\u202e1" + "x" * 100)
+    through = dataclasses.replace(connection(), load_balancer=LoadBalancer("10.0.0.17", tls=tls))
+    record = json.loads(line(event(code=EventCode.CONNECTION_CLOSED, decision=None, connection=through)))
+    facts = record["unmapped"]["gatekeeper"]
+
+    assert record["src_endpoint"] == {"ip": "198.51.100.0"}
+    assert (facts["via"], facts["via_tls"], facts["via_certificate_verified"]) == ("10.0.0.17", "TLSv1.3", True)
+    assert facts["via_common_name"].startswith("phone\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}1x")
+    assert len(facts["via_common_name"]) == 64
+    plain = dataclasses.replace(connection(), load_balancer=LoadBalancer("10.0.0.17"))
+    facts = json.loads(line(event(connection=plain)))["unmapped"]["gatekeeper"]
+    assert {name for name in facts if name.startswith("via")} == {"via"}
+
+
+def test_a_record_may_stand_for_many() -> None:
+    """`count` is there when it is not one (OCSF)."""
+    assert "count" not in json.loads(line(event()))
+    assert json.loads(line(event(code=EventCode.CONNECTION_CLOSED, decision=None, count=300)))["count"] == 300

@@ -252,10 +252,10 @@ def test_every_fault_is_told_at_once(read: Read) -> None:
             id="one port twice",
         ),
         pytest.param(
-            {"listener": [listener(proxy_protocol_from=["10.0.0.0/8"])]},
+            {"listener": [listener(proxy_protocol_from=["10.0.0.0/8", "::/0"])]},
             "listener[0].proxy_protocol_from",
-            "not read in this version",
-            id="PROXY headers",
+            "is everybody",
+            id="PROXY headers of everybody",
         ),
         pytest.param(
             {"upstream": {"imap": {"address": "192.0.2.1:143"}}},

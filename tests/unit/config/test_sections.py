@@ -58,12 +58,19 @@ FAULTS: list[tuple[str, dict[str, object], str]] = [
     ("no port", listeners({"bind": "127.0.0.1"}), "listener[0].bind: `127.0.0.1` is not an address and port such as 0.0.0.0:993 or [::1]:993"),
     ("port too high", listeners({"bind": "127.0.0.1:65536"}), "listener[0].bind: `127.0.0.1:65536` is not an address and port such as 0.0.0.0:993 or [::1]:993"),
     ("plaintext", listeners({"bind": "0.0.0.0:143", "tls": "off"}), "listener[0].tls: off is for loopback only, unless allow_plaintext = true"),
-    ("proxy", listeners({"proxy_protocol_from": ["10.0.0.0/8"]}), "listener[0].proxy_protocol_from: PROXY headers are not read in this version"),
+    ("bad network", listeners({"proxy_protocol_from": ["10.0.0.0/33"]}), "listener[0].proxy_protocol_from: `10.0.0.0/33` is not a network such as 10.0.0.0/8 or fd00::/8: '10.0.0.0/33' does not appear to be an IPv4 or IPv6 network"),
+    ("host bits", listeners({"proxy_protocol_from": ["fd00::/8", "10.0.0.1/8"]}), "listener[0].proxy_protocol_from: `10.0.0.1/8` is not a network such as 10.0.0.0/8 or fd00::/8: 10.0.0.1/8 has host bits set"),
+    ("network by name", listeners({"proxy_protocol_from": ["balancer.example"]}), "listener[0].proxy_protocol_from: `balancer.example` is not a network such as 10.0.0.0/8 or fd00::/8: 'balancer.example' does not appear to be an IPv4 or IPv6 network"),
+    ("everybody", listeners({"proxy_protocol_from": ["0.0.0.0/0"]}), "listener[0].proxy_protocol_from: `0.0.0.0/0` is everybody: whoever connects could say any address"),
+    ("everybody in IPv6", listeners({"proxy_protocol_from": ["::/0"]}), "listener[0].proxy_protocol_from: `::/0` is everybody: whoever connects could say any address"),
+    ("mapped network", listeners({"proxy_protocol_from": ["::ffff:10.0.0.0/104"]}), "listener[0].proxy_protocol_from: `::ffff:10.0.0.0/104` is an IPv4 network, to be written as one"),
+    ("overlap", listeners({"proxy_protocol_from": ["10.0.0.0/8", "fd00::/8", "10.1.0.7"]}), "listener[0].proxy_protocol_from: `10.1.0.7/32` and `10.0.0.0/8` overlap"),
+    ("not a list", listeners({"proxy_protocol_from": "10.0.0.0/8"}), "listener[0].proxy_protocol_from: must be a list of texts"),
     ("no upstream", {"upstream": {"imap": None}}, "upstream.imap: is required: a listener speaks imap"),
     ("unknown upstream", {"upstream": {"pop3": {}}}, "upstream.pop3: unknown key"),
     ("plain upstream", {"upstream": {"imap": {"address": "192.0.2.1:143"}}}, "upstream.imap.tls: off is for loopback only: passwords would cross the network in the clear"),
     ("upstream ca", {"upstream": {"imap": {"ca": "absent.pem"}}}, "upstream.imap.ca: `absent.pem` does not exist"),
-    ("client address", {"upstream": {"imap": {"client_address": "xclient"}}}, "upstream.imap.client_address: `xclient` is not one of id, proxy, none for imap"),
+    ("client address", {"upstream": {"imap": {"client_address": "xclient"}}}, "upstream.imap.client_address: `xclient` is not one of id, proxy, proxy-v2, none for imap"),
     ("certificate", {"tls": {"certificate": "absent.pem"}}, "tls.certificate: `absent.pem` does not exist"),
     ("no certificate", {"tls": {"certificate": None}}, "tls.certificate: is required"),
     ("client_ca", {"tls": {"client_ca": None}}, "tls.client_ca: is required with client_certificates = `request`"),
@@ -193,3 +200,11 @@ def test_without_an_evidence_section_none_is_taken(configuration: Configuration)
     """The API then refuses every token."""
     configuration.write({"evidence": None})
     assert load(configuration.path, {}).evidence is None
+
+
+def test_load_balancers_are_networks_and_addresses(configuration: Configuration) -> None:
+    """Of both families; none unless told."""
+    changes = listeners({"proxy_protocol_from": ["10.0.0.0/8", "192.0.2.7", "fd00::/8"]}, {"name": "direct"})
+    behind, direct = load(configuration.write(changes), {}).listeners
+    assert [str(network) for network in behind.proxy_protocol_from] == ["10.0.0.0/8", "192.0.2.7/32", "fd00::/8"]
+    assert direct.proxy_protocol_from == ()

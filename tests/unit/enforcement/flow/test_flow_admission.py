@@ -93,7 +93,12 @@ async def test_the_name_that_policy_sees_is_the_one_that_is_opened(authority: Au
 
 
 @pytest.mark.parametrize(
-    ("how", "heard"), [("id", b' ID ("x-originating-ip" "127.0.0.1"'), ("proxy", b"PROXY TCP4 127.0.0.1 127.0.0.1 ")]
+    ("how", "heard"),
+    [
+        ("id", b' ID ("x-originating-ip" "127.0.0.1"'),
+        ("proxy", b"PROXY TCP4 127.0.0.1 127.0.0.1 "),
+        ("proxy-v2", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x1e\x7f\0\0\1\x7f\0\0\1"),
+    ],
 )
 @on_a_poller
 async def test_the_mail_server_learns_the_phones_address(authority: Authority, how: str, heard: bytes) -> None:
@@ -101,7 +106,7 @@ async def test_the_mail_server_learns_the_phones_address(authority: Authority, h
     bed = Bed(authority)
     bed.client_address = how
     bed.server.greeting = GREETING.replace(b"AUTH", b"ID AUTH")
-    bed.server.wants_proxy_header = how == "proxy"
+    bed.server.reads_first = how
     async with bed:
         client = await bed.greeted()
         assert await client.ask(b'i ID ("x-originating-ip" "10.9.8.7")\r\n') == b"* ID NIL\r\ni OK Done.\r\n"

@@ -39,10 +39,20 @@ def for_server(authority: Authority) -> ssl.SSLContext:
 
 
 async def _ask(
-    listening: socket.socket, protocol: MailProtocol, script: Script, tls: TlsMode, context: ssl.SSLContext | None
+    listening: socket.socket,
+    protocol: MailProtocol,
+    script: Script,
+    tls: TlsMode,
+    context: ssl.SSLContext | None,
+    client_address: str = "none",
 ) -> frozenset[str]:
     upstream = Upstream(
-        host="localhost", address="127.0.0.1", port=listening.getsockname()[1], tls=tls, context=context
+        host="localhost",
+        address="127.0.0.1",
+        port=listening.getsockname()[1],
+        tls=tls,
+        context=context,
+        client_address=client_address,
     )
 
     def serve() -> None:
@@ -157,3 +167,29 @@ async def test_a_wrong_certificate_is_told(listening: socket.socket, authority: 
     with pytest.raises(ExceptionGroup) as raised:
         await _ask(listening, MailProtocol.IMAP, script, TlsMode.IMPLICIT, authority.client_context())
     assert "certificate is not trusted" in str(raised.value.exceptions[0])
+
+
+@pytest.mark.parametrize("how", ["proxy", "proxy-v2"])
+@pytest.mark.parametrize("tls", [TlsMode.OFF, TlsMode.IMPLICIT], ids=str)
+async def test_a_server_that_wants_a_proxy_header_gets_one_about_ourselves(
+    listening: socket.socket, authority: Authority, for_server: ssl.SSLContext, how: str, tls: TlsMode
+) -> None:
+    """Before TLS. Version 1 has no LOCAL that every server takes: the connection's own addresses (§2.1)."""
+    heard: list[bytes] = []
+
+    def script(sock: socket.socket) -> None:
+        expected = 16
+        if how == "proxy":
+            expected = len(f"PROXY TCP4 127.0.0.1 127.0.0.1 {sock.getpeername()[1]} {sock.getsockname()[1]}\r\n")
+        heard.append(sock.recv(expected, socket.MSG_WAITALL))
+        heard.append(f"{sock.getpeername()[1]} {sock.getsockname()[1]}".encode())
+        with tls_server(sock, for_server) if tls is TlsMode.IMPLICIT else sock as spoken:
+            _imap(spoken)
+
+    context = authority.client_context() if tls is TlsMode.IMPLICIT else None
+    assert "AUTH=PLAIN" in await _ask(listening, MailProtocol.IMAP, script, tls, context, how)
+    header, ports = heard
+    if how == "proxy":
+        assert header == b"PROXY TCP4 127.0.0.1 127.0.0.1 " + ports + b"\r\n"
+    else:
+        assert header == b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"

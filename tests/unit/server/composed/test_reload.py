@@ -192,6 +192,18 @@ async def test_who_waits_at_a_removed_listener_is_told_goodbye(house: House) -> 
     assert len(submission.waiting) == 0
 
 
+async def test_load_balancers_can_change_while_the_port_stays_open(house: House) -> None:
+    """Whose PROXY header is believed is asked anew for each connection."""
+    listeners = _listeners(house)
+    front = house.gatekeeper.fronts["imaps"]
+    port = front.port
+    for networks in (["127.0.0.0/8"], []):
+        await _reloaded(house, {"listener": [{**listeners[0], "proxy_protocol_from": networks}, *listeners[1:]]})
+        assert house.gatekeeper.fronts["imaps"] is front
+        assert front.port == port
+        assert [str(network) for network in front.load_balancers] == networks
+
+
 async def test_what_needs_a_restart_is_said(house: House) -> None:
     """It is accepted, and takes effect at the next start."""
     outcome = await _reloaded(house, {"admin": {"bind": "127.0.0.1:1"}, "audit": {"origin": "other.example/1"}})
