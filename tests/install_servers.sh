@@ -15,6 +15,7 @@ need swaks swaks
 need mbsync isync
 need curl curl
 need nginx nginx
+need haproxy haproxy
 [ -e /usr/lib/nginx/modules/ngx_mail_module.so ] || missing="$missing libnginx-mod-mail"
 [ -z "$missing" ] && exit 0
 

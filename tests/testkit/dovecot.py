@@ -51,6 +51,7 @@ auth_failure_delay = 0
 auth_verbose = yes
 # Every log-in comes from one address here.
 login_trusted_networks = 127.0.0.0/8
+haproxy_trusted_networks = 127.0.0.1
 mail_max_userip_connections = 200
 mail_location = maildir:{directory}/mail/%u
 mail_fsync = never
@@ -78,6 +79,15 @@ service imap-login {{
   }}
   inet_listener imaps {{
     port = {imaps_port}
+    ssl = yes
+  }}
+  inet_listener imap_haproxy {{
+    port = {imap_haproxy_port}
+    haproxy = yes
+  }}
+  inet_listener imaps_haproxy {{
+    port = {imaps_haproxy_port}
+    haproxy = yes
     ssl = yes
   }}
 }}
@@ -132,6 +142,9 @@ class Dovecot:
         self._directory.chmod(0o755)  # the log-in users must reach the sockets below it
         self.imap_port = free_port()
         self.imaps_port = free_port()
+        self.imap_haproxy_port = free_port()
+        """Wants a PROXY header, as the next does."""
+        self.imaps_haproxy_port = free_port()
         self.submission_port = free_port()
         self.auth_socket = self._directory / "auth"
         self.mail = self._directory / "mail"
@@ -186,6 +199,8 @@ class Dovecot:
             chroot="login" if as_root else "",
             imap_port=self.imap_port,
             imaps_port=self.imaps_port,
+            imap_haproxy_port=self.imap_haproxy_port,
+            imaps_haproxy_port=self.imaps_haproxy_port,
             submission_port=self.submission_port,
             relay_port=relay_port or 25,
         )

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from testkit.dovecot import DOMAIN, Dovecot, User
-from testkit.ports import LOOPBACK
+from testkit.ports import LOOPBACK, free_port
 from testkit.running import running
 from testkit.tls import KeyPair
 from testkit.waiting import eventually
@@ -26,7 +26,7 @@ maillog_file = {directory}/postfix.log
 maillog_file_prefixes = {directory}
 multi_instance_wrapper =
 inet_interfaces = {loopback}
-inet_protocols = ipv4
+inet_protocols = all
 myhostname = mail.{domain}
 mydestination =
 mynetworks = 127.0.0.0/8
@@ -66,6 +66,13 @@ _MASTER = """
 {clear} inet n - n - 100 smtpd
   -o smtpd_sasl_auth_enable=yes
   -o smtpd_tls_security_level=none
+{xclient} inet n - n - 100 smtpd
+  -o smtpd_sasl_auth_enable=yes
+  -o smtpd_authorized_xclient_hosts=127.0.0.1
+{haproxy} inet n - n - 100 smtpd
+  -o smtpd_sasl_auth_enable=yes
+  -o smtpd_tls_security_level=none
+  -o smtpd_upstream_proxy_protocol=haproxy
 {relay} inet n - n - 10 smtpd
   -o smtpd_relay_restrictions=permit_mynetworks,reject
 pickup unix n - n 60 1 pickup
@@ -98,6 +105,10 @@ class Postfix:
         """
         assert PROGRAM is not None, "Postfix is not installed"
         self.submission_port, self.submissions_port, self.clear_port = ports
+        self.xclient_port = free_port()
+        """STARTTLS; takes XCLIENT from the gate's address."""
+        self.haproxy_port = free_port()
+        """Wants a PROXY header."""
         self._directory = Path(tempfile.mkdtemp(prefix="gk-postfix-"))
         self._directory.chmod(0o755)
         self._configuration = self._directory / "etc"
@@ -124,6 +135,8 @@ class Postfix:
                 submission=self.submission_port,
                 submissions=self.submissions_port,
                 clear=self.clear_port,
+                xclient=self.xclient_port,
+                haproxy=self.haproxy_port,
                 relay=relay_port,
             )
         )

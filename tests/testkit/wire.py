@@ -20,9 +20,21 @@ class Wire:
     open: ClassVar[set["Wire"]] = set()
     """Every connection that was not closed, so that a failed test leaves none behind."""
 
-    def __init__(self, port: int, context: ssl.SSLContext | None = None, *, deadline_s: float = 15) -> None:
-        """Connect; with `context`, at once over TLS. No single wait is longer than `deadline_s`."""
-        self._socket = socket.create_connection((LOOPBACK, port), timeout=deadline_s)
+    def __init__(
+        self,
+        port: int,
+        context: ssl.SSLContext | None = None,
+        *,
+        deadline_s: float = 15,
+        host: str = LOOPBACK,
+        source: str | None = None,
+    ) -> None:
+        """Connect, from the address `source`; with `context`, at once over TLS.
+
+        No single wait is longer than `deadline_s`.
+        """
+        own = None if source is None else (source, 0)
+        self._socket = socket.create_connection((host, port), timeout=deadline_s, source_address=own)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = b""
         Wire.open.add(self)
