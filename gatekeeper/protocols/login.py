@@ -1,8 +1,8 @@
 """Logging in upstream, as every mail protocol does it: octets in, steps out.
 
-A log-in client per protocol (`imap.client`, `smtp.client`) speaks to the mail server and yields these steps; whoever
-owns the connection carries them out. A log-in ends in exactly one of `LoggedIn`, `Rejected` and `Failed`; a client that
-was given no credentials ends in `Learnt` instead, having sent none.
+Each protocol's log-in client (the `client` module of its package) speaks to the mail server and yields these steps;
+whoever owns the connection carries them out. A log-in ends in exactly one of `LoggedIn`, `Rejected` and `Failed`; a
+client that was given no credentials ends in `Learnt` instead, having sent none.
 """
 
 from dataclasses import dataclass
@@ -138,6 +138,63 @@ class LineBuffer:
     def rest(self) -> bytes:
         """Octets not taken as lines."""
         return self._buffer
+
+
+class LineLogin:
+    """What the log-in clients of line protocols share; a protocol adds `_line`, which says what a line amounts to.
+
+    Nothing is read any more after a step that is not `Send`: after `StartTls` until `_ask`, else for good.
+    """
+
+    __slots__ = ("_asks", "_lines", "_rests")
+
+    def __init__(self) -> None:
+        self._lines = LineBuffer()
+        self._asks = b""
+        self._rests = False
+
+    @property
+    def trailing_data(self) -> bytes:
+        """What the server sent behind its last answer."""
+        return self._lines.rest
+
+    def receive_data(self, data: bytes) -> None:
+        """Take octets from the server."""
+        self._lines.receive_data(data)
+
+    def next_step(self) -> Step | NeedData:
+        """The next thing to do; see `LoginClient`."""
+        if self._asks:
+            asks, self._asks = self._asks, b""
+            return Send(asks)
+        while not self._rests:
+            try:
+                line = self._next_line()
+            except OverflowError as error:
+                return self._end(Failed(str(error)))
+            if line is None:
+                return NEED_DATA
+            step = self._line(line)
+            if step is not None:
+                self._rests = not isinstance(step, Send)
+                return step
+        return NEED_DATA
+
+    def _ask(self, command: bytes) -> None:
+        """Go on with this command."""
+        self._asks = command
+        self._rests = False
+
+    def _end(self, step: Step) -> Step:
+        self._rests = True
+        return step
+
+    def _next_line(self) -> bytes | None:
+        return self._lines.next_line()
+
+    def _line(self, line: bytes) -> Step | None:
+        """What to do about a line; None: nothing."""
+        raise NotImplementedError
 
 
 def clean_text(octets: bytes, limit: int = 400) -> str:

@@ -7,10 +7,11 @@ from typing import assert_never
 from gatekeeper.enforcement.flow.dialogue import Farewell, NewDialogue, Peer, UpstreamLogin
 from gatekeeper.enforcement.smtp import replies
 from gatekeeper.enforcement.smtp.front import Dialogued, Given, Submission, Verdict, Want, Wants
+from gatekeeper.protocols.lines import Fatal
 from gatekeeper.protocols.login import LoggedIn, LoginClient, Rejected
 from gatekeeper.protocols.sasl.mechanisms import Credentials
 from gatekeeper.protocols.smtp.client import SmtpLogin, ehlo_name
-from gatekeeper.protocols.smtp.server import Fatal, Receiver
+from gatekeeper.protocols.smtp.server import Receiver
 
 MAX_COMMANDS = 100
 """Before log-in, as many as on IMAP; Postfix's smtpd_junk_command_limit."""

@@ -24,6 +24,7 @@ from aiosmtpd.smtp import SMTP, Session
 
 from gatekeeper.enforcement.flow.dialogue import Farewell, Peer
 from gatekeeper.enforcement.smtp import replies
+from gatekeeper.protocols.lines import MAX_AUTH_OCTETS
 from gatekeeper.protocols.sasl.mechanisms import (
     Credentials,
     Mechanism,
@@ -34,7 +35,6 @@ from gatekeeper.protocols.sasl.mechanisms import (
     parse_plain,
     password_credentials,
 )
-from gatekeeper.protocols.smtp.server import MAX_AUTH_OCTETS
 
 _COMMANDS: Final = (
     *("EHLO", "HELO", "STARTTLS", "AUTH", "NOOP", "RSET", "HELP", "QUIT"),

@@ -14,12 +14,10 @@ from collections.abc import Sequence
 from enum import Enum, auto
 
 from gatekeeper.protocols.login import (
-    NEED_DATA,
     Failed,
     Learnt,
-    LineBuffer,
+    LineLogin,
     LoggedIn,
-    NeedData,
     Rejected,
     Send,
     StartTls,
@@ -48,22 +46,18 @@ class _State(Enum):
     GREETING = auto()
     CAPABILITY = auto()
     STARTTLS = auto()
-    UPGRADING = auto()
     LOGIN = auto()
-    DONE = auto()
 
 
-class ImapLogin:
+class ImapLogin(LineLogin):
     """One log-in; see `protocols.login.LoginClient`."""
 
     __slots__ = (
-        "_asks",
         "_capabilities",
         "_challenge",
         "_credentials",
         "_id_fields",
         "_late",
-        "_lines",
         "_name",
         "_pending",
         "_skip",
@@ -86,57 +80,30 @@ class ImapLogin:
         `tag` prefixes our tags and must be unguessable for the phone; `id_fields` tell the server whose connection
         this is (`x-originating-ip` and its kin), when it offers ID. Without credentials: only learn what is offered.
         """
+        super().__init__()
         self._credentials = credentials
         self._name = name
         self._starttls = starttls
         self._tag = tag.encode()
         self._id_fields = id_fields
-        self._lines = LineBuffer()
         self._state = _State.GREETING
         self._capabilities: frozenset[str] = frozenset()
         self._late: tuple[str, ...] | None = None
         self._pending: list[bytes] = []
         self._challenge = b""
         self._skip = 0
-        self._asks = False
 
     @property
     def offers(self) -> frozenset[str]:
         """Capabilities before log-in; not what was said before TLS, where that is configured."""
         return frozenset() if self._starttls else self._capabilities
 
-    @property
-    def trailing_data(self) -> bytes:
-        """What the server sent after its tagged OK."""
-        return self._lines.rest
-
-    def receive_data(self, data: bytes) -> None:
-        """Take octets from the server."""
-        self._lines.receive_data(data)
-
     def tls_started(self) -> None:
         """Ask for capabilities anew, under TLS."""
         self._starttls = False
         self._capabilities = frozenset()
         self._state = _State.CAPABILITY
-        self._asks = True
-
-    def next_step(self) -> Step | NeedData:
-        """The next thing to do; see `LoginClient`."""
-        if self._asks:
-            self._asks = False
-            return Send(self._tag + b"c CAPABILITY\r\n")
-        while self._state not in (_State.DONE, _State.UPGRADING):
-            try:
-                line = self._next_line()
-            except OverflowError as error:
-                return self._end(Failed(str(error)))
-            if line is None:
-                return NEED_DATA
-            step = self._line(line)
-            if step is not None:
-                return step
-        return NEED_DATA
+        self._ask(self._tag + b"c CAPABILITY\r\n")
 
     def _next_line(self) -> bytes | None:
         while self._skip:
@@ -218,7 +185,6 @@ class ImapLogin:
             return self._end(Failed("STARTTLS was refused"))
         if self._lines.rest:
             return self._end(Failed("octets behind the STARTTLS answer (response injection)"))
-        self._state = _State.UPGRADING
         return StartTls()
 
     def _login_command(self, credentials: Credentials) -> bytes | None:
@@ -294,10 +260,6 @@ class ImapLogin:
         if offered is None:
             return LoggedIn(words or "Logged in")
         return LoggedIn(words or "Logged in", _visible(offered))
-
-    def _end(self, step: Step) -> Step:
-        self._state = _State.DONE
-        return step
 
 
 def _offered(text: bytes) -> tuple[str, ...] | None:

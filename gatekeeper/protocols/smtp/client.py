@@ -14,12 +14,10 @@ from enum import Enum, auto
 from ipaddress import IPv6Address, ip_address
 
 from gatekeeper.protocols.login import (
-    NEED_DATA,
     Failed,
     Learnt,
-    LineBuffer,
+    LineLogin,
     LoggedIn,
-    NeedData,
     Rejected,
     Send,
     StartTls,
@@ -51,21 +49,17 @@ class _State(Enum):
     GREETING = auto()
     EHLO = auto()
     STARTTLS = auto()
-    UPGRADING = auto()
     XCLIENT = auto()
     AUTH = auto()
-    DONE = auto()
 
 
-class SmtpLogin:
+class SmtpLogin(LineLogin):
     """One log-in; see `protocols.login.LoginClient`."""
 
     __slots__ = (
-        "_asks",
         "_challenge",
         "_credentials",
         "_ehlo",
-        "_lines",
         "_name",
         "_offers",
         "_pending",
@@ -93,6 +87,7 @@ class SmtpLogin:
         server fails that would let the phone leave the account it logged in to: by XCLIENT, or by STARTTLS in the
         clear, after which it may send AUTH again, unseen.
         """
+        super().__init__()
         self._credentials = credentials
         self._name = name
         self._starttls = starttls
@@ -100,52 +95,24 @@ class SmtpLogin:
         self._xclient = client
         self._told_address = False
         self._shuts_out = forbids_second_login
-        self._lines = LineBuffer()
         self._state = _State.GREETING
         self._reply: list[bytes] = []
         """The texts of a reply that has more lines to come."""
         self._offers: frozenset[str] = frozenset()
         self._pending: list[bytes] = []
         self._challenge = b""
-        self._asks = False
 
     @property
     def offers(self) -> frozenset[str]:
         """EHLO keywords with parameters, upper case, `AUTH=` before each mechanism; nothing from before STARTTLS."""
         return frozenset() if self._starttls else self._offers
 
-    @property
-    def trailing_data(self) -> bytes:
-        """What the server sent after its 235."""
-        return self._lines.rest
-
-    def receive_data(self, data: bytes) -> None:
-        """Take octets from the server."""
-        self._lines.receive_data(data)
-
     def tls_started(self) -> None:
         """Say EHLO anew, under TLS."""
         self._starttls = False
         self._offers = frozenset()
         self._state = _State.EHLO
-        self._asks = True
-
-    def next_step(self) -> Step | NeedData:
-        """The next thing to do; see `LoginClient`."""
-        if self._asks:
-            self._asks = False
-            return Send(self._ehlo)
-        while self._state not in (_State.DONE, _State.UPGRADING):
-            try:
-                line = self._lines.next_line()
-            except OverflowError as error:
-                return self._end(Failed(str(error)))
-            if line is None:
-                return NEED_DATA
-            step = self._line(line)
-            if step is not None:
-                return step
-        return NEED_DATA
+        self._ask(self._ehlo)
 
     def _line(self, line: bytes) -> Step | None:
         """Collect the lines of one reply (RFC 5321 §4.2.1)."""
@@ -174,7 +141,6 @@ class SmtpLogin:
             case _State.STARTTLS if code == 220:
                 if self._lines.rest or len(texts) > 1:
                     return self._end(Failed("octets behind the STARTTLS answer (response injection)"))
-                self._state = _State.UPGRADING
                 return StartTls()
             case _State.XCLIENT if code == 220:
                 return self._hello()
@@ -280,10 +246,6 @@ class SmtpLogin:
                 challenge=self._challenge,
             )
         )
-
-    def _end(self, step: Step) -> Step:
-        self._state = _State.DONE
-        return step
 
 
 def ehlo_name(claimed: str, address: str) -> str:

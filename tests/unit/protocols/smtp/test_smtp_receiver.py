@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatekeeper.protocols.lines import MAX_AUTH_OCTETS, Fatal
 from gatekeeper.protocols.sasl.mechanisms import MAX_RESPONSE_OCTETS
-from gatekeeper.protocols.smtp.server import MAX_AUTH_OCTETS, MAX_COMMAND_OCTETS, Fatal, Receiver
+from gatekeeper.protocols.smtp.server import MAX_COMMAND_OCTETS, Receiver
 
 
 def commands(pieces: list[bytes]) -> list[bytes | Fatal]:
