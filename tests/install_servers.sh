@@ -10,6 +10,7 @@ need() { # program, package
 }
 need dovecot dovecot-imapd
 [ -x /usr/lib/dovecot/submission-login ] || missing="$missing dovecot-submissiond"
+[ -x /usr/lib/dovecot/pop3-login ] || missing="$missing dovecot-pop3d"
 need postfix postfix
 need swaks swaks
 need mbsync isync

@@ -227,9 +227,13 @@ def _advice(fault: str) -> str:
 
 def _offered(test: str, where: str, protocol: MailProtocol, offers: frozenset[str], took_s: float) -> Finding:
     mechanisms = sorted(name.removeprefix("AUTH=") for name in offers if name.startswith("AUTH="))
-    plain_login = protocol is MailProtocol.IMAP and "LOGINDISABLED" not in offers
-    words = f"{where}: answers in {took_s * 1e3:.0f} ms, takes {', '.join(mechanisms) or 'LOGIN'}"
-    if not mechanisms and not plain_login:
+    commands = {  # that take a password without SASL
+        MailProtocol.IMAP: "" if "LOGINDISABLED" in offers else "LOGIN",
+        MailProtocol.POP3: "USER" if "USER" in offers else "",
+    }
+    ways = ", ".join(mechanisms) or commands.get(protocol, "")
+    words = f"{where}: answers in {took_s * 1e3:.0f} ms, takes {ways}"
+    if not ways:
         advice = "it takes no credentials from here: enable PLAIN, or TLS towards it"
         return Finding(test, State.FAIL, f"{where}: offers no log-in", advice)
     return Finding(test, State.OK, words)

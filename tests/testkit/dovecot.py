@@ -1,4 +1,4 @@
-"""A private Dovecot 2.3: IMAP with and without TLS, submission, an auth socket for Postfix; own directory and ports.
+"""A private Dovecot 2.3: IMAP and POP3 with and without TLS, submission, an auth socket for Postfix; own directory and ports.
 
 As root the mail belongs to `nobody` and the log-in processes run as Dovecot's own users; otherwise everything runs as
 the invoking user. Nothing outside the directory is touched.
@@ -26,6 +26,7 @@ from testkit.tls import KeyPair
 from testkit.waiting import eventually
 
 PROGRAM = shutil.which("dovecot", path=os.environ.get("PATH", "") + ":/usr/sbin")
+SPEAKS_POP3 = Path("/usr/lib/dovecot/pop3-login").exists()
 DOMAIN = "example.com"
 TOKEN_KEY = b"a key that only the test bed knows"
 
@@ -91,6 +92,7 @@ service imap-login {{
     ssl = yes
   }}
 }}
+{pop3}
 service submission-login {{
   chroot = {chroot}
   inet_listener submission {{
@@ -115,6 +117,25 @@ service auth {{
 submission_relay_host = {loopback}
 submission_relay_port = {relay_port}
 submission_max_mail_size = 64 M
+"""
+
+_POP3 = """
+protocols = $protocols pop3
+service pop3-login {{
+  chroot = {chroot}
+  inet_listener pop3 {{
+    port = {pop3_port}
+  }}
+  inet_listener pop3s {{
+    port = {pop3s_port}
+    ssl = yes
+  }}
+  inet_listener pop3_proxied {{
+    port = {pop3_proxied_port}
+    haproxy = yes
+  }}
+}}
+haproxy_trusted_networks = {loopback}
 """
 
 _OAUTH2 = """
@@ -146,6 +167,11 @@ class Dovecot:
         """Wants a PROXY header, as the next does."""
         self.imaps_haproxy_port = free_port()
         self.submission_port = free_port()
+        self.pop3_port = free_port()
+        """Where POP3 is spoken, if `SPEAKS_POP3`; STLS is offered."""
+        self.pop3s_port = free_port()
+        self.pop3_proxied_port = free_port()
+        """As `pop3_port`, behind a PROXY header."""
         self.auth_socket = self._directory / "auth"
         self.mail = self._directory / "mail"
         owner = pwd.getpwnam("nobody" if os.getuid() == 0 else getpass.getuser())
@@ -185,7 +211,16 @@ class Dovecot:
         as_root = os.getuid() == 0
         me = getpass.getuser()
         group = _primary_group(me)
+        chroot = "login" if as_root else ""
+        pop3 = _POP3.format(
+            chroot=chroot,
+            loopback=LOOPBACK,
+            pop3_port=self.pop3_port,
+            pop3s_port=self.pop3s_port,
+            pop3_proxied_port=self.pop3_proxied_port,
+        )
         text = _CONFIGURATION.format(
+            pop3=pop3 if SPEAKS_POP3 else "",
             submission_protocol=" submission" if relay_port else "",
             loopback=LOOPBACK,
             directory=directory,
@@ -196,7 +231,7 @@ class Dovecot:
             mail_gid=self.mail_gid,
             certificate=pair.certificate,
             private_key=pair.private_key,
-            chroot="login" if as_root else "",
+            chroot=chroot,
             imap_port=self.imap_port,
             imaps_port=self.imaps_port,
             imap_haproxy_port=self.imap_haproxy_port,

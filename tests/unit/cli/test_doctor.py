@@ -95,6 +95,15 @@ def smtp(*keywords: str) -> MailServer:
     return MailServer("220 mail.example ESMTP", replies)
 
 
+def pop3(*capabilities: str) -> MailServer:
+    """A server that offers these."""
+
+    def replies(command: str) -> list[str]:
+        return ["+OK", *capabilities, "."] if command == "CAPA" else ["-ERR not scripted"]
+
+    return MailServer("+OK ready", replies)
+
+
 class Bench:
     """A configuration with a right policy; `run` lays changes over it."""
 
@@ -371,6 +380,21 @@ def test_what_an_smtp_server_offers_is_judged(
     if found is not None and advice is not None:
         assert failed[0]["found"].endswith(found)
         assert advice in failed[0]["advice"]
+
+
+@pytest.mark.parametrize(
+    ("offers", "found", "exits"),
+    [
+        (["USER", "TOP"], "takes USER", 0),
+        (["USER", "SASL PLAIN LOGIN", "STLS"], "takes LOGIN, PLAIN", 0),
+        (["TOP"], "offers no log-in", 69),
+    ],
+)
+def test_what_a_pop3_server_offers_is_judged(bench: Bench, offers: list[str], found: str, exits: int) -> None:
+    """USER is a way to log in; STLS, which no server takes after the log-in, leads nobody around the gate."""
+    bench.serve("pop3", pop3(*offers))
+
+    assert bench.findings(exits=exits)["mail server pop3"][0]["found"].endswith(found)
 
 
 def test_a_server_that_speaks_something_else_is_told(bench: Bench) -> None:

@@ -297,7 +297,7 @@ def test_a_fault_is_told_with_its_key(read: Read, changes: dict[str, object], ke
         read(base, changes)
 
 
-@pytest.mark.parametrize("name", ["nntp", "pop3"])
+@pytest.mark.parametrize("name", ["nntp", "http"])
 def test_a_protocol_that_is_not_spoken_is_refused(read: Read, name: str) -> None:
     """Also one that a later version will speak."""
     with pytest.raises(DocumentError, match=rf"listener\[0\].protocol: `{name}` is not"):

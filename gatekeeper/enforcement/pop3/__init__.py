@@ -1,0 +1,16 @@
+"""The POP3 enforcement point: what a phone is told before log-in, and in which words it is refused."""
+
+from gatekeeper.domain.request import MailProtocol
+from gatekeeper.enforcement.flow.dialogue import Farewell
+from gatekeeper.enforcement.flow.point import EnforcementPoint
+from gatekeeper.enforcement.pop3.dialogue import Pop3Dialogue
+from gatekeeper.enforcement.pop3.replies import farewell
+from gatekeeper.protocols.pop3.client import Pop3Login
+
+POINT = EnforcementPoint(
+    protocol=MailProtocol.POP3,
+    new_dialogue=lambda _settings: Pop3Dialogue,
+    probe=lambda starttls: Pop3Login(None, starttls=starttls),
+    tells_address=("xclient", "proxy", "none"),
+    last_words=farewell(Farewell.SHUTTING_DOWN),
+)
