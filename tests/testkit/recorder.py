@@ -1,4 +1,4 @@
-"""A mail server that records every byte it gets and answers as it was told; IMAP or SMTP, each connection a thread.
+"""A mail server that records every byte it gets and answers as it was told; IMAP, SMTP or POP3, each connection a thread.
 
 It understands just enough to let a proxy log in (and no more): capabilities, ID, EHLO, STARTTLS, LOGIN with
 any kind of string, SASL with and without initial response. From the log-in on it answers each line with a fixed OK.
@@ -44,7 +44,7 @@ class Recorded:
 class Script:
     """How the server behaves."""
 
-    protocol: Literal["imap", "smtp"] = "imap"
+    protocol: Literal["imap", "smtp", "pop3"] = "imap"
     passwords: Mapping[str, str] = field(default_factory=dict)
     tokens: tuple[str, ...] = ()
     tls: ssl.SSLContext | None = None
@@ -106,7 +106,7 @@ class Recorder:
     def _serve(self, connection: socket.socket, recorded: Recorded) -> None:
         self._open.add(connection)
         peer = _Peer(connection, recorded)
-        dialogue = _Imap(peer, self._script) if self._script.protocol == "imap" else _Smtp(peer, self._script)
+        dialogue = _DIALOGUES[self._script.protocol](peer, self._script)
         try:
             dialogue.run()
         except (_EndedError, OSError):
@@ -323,6 +323,43 @@ class _Smtp(_Dialogue):
     def ask(self, challenge: bytes) -> bytes:
         self.peer.send(b"334 " + base64.b64encode(challenge) + b"\r\n")
         return base64.b64decode(self.peer.line())
+
+
+class _Pop3(_Dialogue):
+    def talk(self) -> None:
+        self.peer.send(b"+OK recorder ready\r\n")
+        while True:
+            line = self.peer.line()
+            word = line.split(b" ", 1)[0].upper()
+            if word == b"CAPA":
+                self.peer.send(self.capabilities())
+            elif word == b"STLS" and self.script.mode == "starttls":
+                self.peer.send(b"+OK begin TLS\r\n")
+                self.start_tls()
+            elif word == b"AUTH":
+                _, mechanism, *initial = line.split(b" ")
+                if self.sasl(mechanism.decode().upper(), _decoded(initial), self.ask):
+                    self.peer.send(b"+OK logged in\r\n")
+                    self.after_login(lambda line: b"+OK bye\r\n" if _is_quit(line) else b"+OK done\r\n")
+                self.peer.send(b"-ERR [AUTH] recorder says no\r\n")
+            elif word == b"QUIT":
+                self.peer.send(b"+OK bye\r\n")
+                return
+            else:
+                self.peer.send(b"-ERR what\r\n")
+
+    def capabilities(self) -> bytes:
+        capabilities = [b"TOP", b"UIDL", b"PIPELINING", b"UTF8", b"X-AROUND", b"SASL PLAIN XOAUTH2 OAUTHBEARER"]
+        if self.script.mode == "starttls" and not self.secured:
+            capabilities.append(b"STLS")
+        return b"+OK\r\n" + b"".join(one + b"\r\n" for one in capabilities) + b".\r\n"
+
+    def ask(self, challenge: bytes) -> bytes:
+        self.peer.send(b"+ " + base64.b64encode(challenge) + b"\r\n")
+        return base64.b64decode(self.peer.line())
+
+
+_DIALOGUES: Mapping[str, type[_Dialogue]] = {"imap": _Imap, "smtp": _Smtp, "pop3": _Pop3}
 
 
 def _is_quit(line: bytes) -> bool:

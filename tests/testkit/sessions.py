@@ -1,4 +1,4 @@
-"""Log-ins in one call, for tests whose matter is what follows: raw IMAP and SMTP over implicit TLS."""
+"""Log-ins in one call, for tests whose matter is what follows: raw IMAP, SMTP and POP3 over implicit TLS."""
 
 import base64
 import ssl
@@ -64,6 +64,20 @@ def smtp_login_reply(port: int, context: ssl.SSLContext, user: User) -> bytes:
     """Return the last line of the answer to AUTH PLAIN."""
     with closing(smtp_greeted(port, context)) as wire:
         return wire.smtp(b"AUTH PLAIN " + plain(user))[-1]
+
+
+def pop3_greeted(port: int, context: ssl.SSLContext) -> Wire:
+    """Connect and read the greeting."""
+    wire = Wire(port, context)
+    _expect([wire.line()], b"+OK")
+    return wire
+
+
+def pop3_login_reply(port: int, context: ssl.SSLContext, user: User) -> bytes:
+    """Return the answer to PASS."""
+    with closing(pop3_greeted(port, context)) as wire:
+        _expect(wire.pop3(b"USER " + user.login.encode()), b"+OK")
+        return wire.pop3(b"PASS " + user.password.encode())[0]
 
 
 def _expect(reply: list[bytes], beginning: bytes) -> None:

@@ -92,6 +92,14 @@ class Wire:
                 break
         return lines
 
+    def pop3(self, command: bytes, *, lists: bool = False) -> list[bytes]:
+        """Send one POP3 command line and return the reply's lines: one, or with `lists` all up to the dot."""
+        self.send(command + b"\r\n")
+        lines = [self.line()]
+        while lists and lines[0].startswith(b"+OK") and lines[-1] not in (b".", b""):
+            lines.append(self.line())
+        return lines
+
     def start_tls(self, context: ssl.SSLContext) -> None:
         """Begin TLS after the server's go-ahead."""
         assert self._buffer == b"", "the server sent something after its go-ahead"
