@@ -188,15 +188,17 @@ def test_credentials_wait_for_tls(line: bytes, exposed: list[str]) -> None:
 
 
 def test_stls_forgets() -> None:
-    """T08: errors, and half a command."""
+    """T08: errors, the name, and half a command that came before TLS was on."""
     peer = in_the_clear()
-    dialogue = talk(peer, b"X\r\n" * (MAX_ERRORS - 1), b"STLS\r\n")
+    peer.takes_credentials = True
+    dialogue = talk(peer, b"USER mallory\r\n", b"X\r\n" * (MAX_ERRORS - 1), b"STLS\r\n", b"QUIT ")
     assert peer.tls == [(b"+OK Begin TLS now.\r\n", b"")]
     dialogue.tls_started()
     peer.told, peer.is_encrypted, peer.offers_tls, peer.takes_credentials = b"", True, False, True
 
-    peer.feed(dialogue, b"X\r\n" * (MAX_ERRORS - 1) + LOGIN)
-    assert peer.told == UNKNOWN * (MAX_ERRORS - 1) + OK + WELCOME
+    peer.feed(dialogue, b"PASS x\r\n" + b"X\r\n" * (MAX_ERRORS - 2) + LOGIN)
+    assert peer.told == b"-ERR Send USER first.\r\n" + UNKNOWN * (MAX_ERRORS - 2) + OK + WELCOME
+    assert peer.logins == ALICE
 
 
 def test_octets_behind_stls_are_given_to_the_flow() -> None:
@@ -278,6 +280,14 @@ def test_commands_are_counted() -> None:
     peer.feed(dialogue, b"USER alice\r\n")
     assert peer.closed
     assert peer.told.endswith(TOO_MANY)
+
+
+def test_a_name_counts_for_one_password() -> None:
+    """After PASS, and after AUTH, USER comes anew."""
+    peer = ScriptedPeer(outcomes=(reject, reject))
+    talk(peer, LOGIN, b"PASS again\r\n", b"USER alice\r\n", b"AUTH PLAIN " + PLAIN + b"\r\n", b"PASS again\r\n")
+    assert peer.told == (OK + WRONG + b"-ERR Send USER first.\r\n") * 2
+    assert len(peer.logins) == 2
 
 
 def test_wrong_passwords_are_no_errors() -> None:

@@ -290,6 +290,16 @@ def test_credentials_that_were_never_sent_were_not_judged(answer: bytes, end: St
     Script(turns, end, credentials=password(LONG)).play(None)
 
 
+def test_a_bearer_mechanism_has_one_error() -> None:
+    """A second challenge is none of its exchange."""
+    turns: list[Turn] = [
+        *(GREETING, CAPA, offer(b"SASL XOAUTH2"), Send(b"AUTH XOAUTH2 " + base64.b64encode(BEARER) + b"\r\n")),
+        *(b"+ " + ERROR + b"\r\n", Send(b"\r\n"), b"+ " + ERROR + b"\r\n"),
+    ]
+    end = Failed("the mail server asks for more than its mechanism has")
+    Script(turns, end, credentials=bearer(Mechanism.XOAUTH2)).play(None)
+
+
 FAILURES = {
     "-ERR in place of a greeting": [b"-ERR [SYS/TEMP] full\r\n"],
     "not POP3": [b"* OK IMAP4rev1\r\n"],
@@ -335,6 +345,17 @@ def test_stls_happens_or_the_log_in_fails(said: bytes) -> None:
 
     assert isinstance(steps[-1], Failed)
     assert set(steps[:-1]) <= {CAPA, STLS}
+
+
+def test_nothing_is_read_while_tls_starts() -> None:
+    """What comes between the go-ahead and the handshake is not taken for an answer."""
+    client = Script([], Learnt(), starttls=True).client_for()
+    client.receive_data(GREETING + offer(b"STLS"))
+    assert list(taken(client)) == [CAPA, STLS]
+    client.receive_data(b"+OK go\r\n")
+    assert client.next_step() == StartTls()
+    client.receive_data(offer(b"SASL PLAIN"))
+    assert isinstance(client.next_step(), NeedData)
 
 
 def test_xclient_that_is_refused_fails() -> None:
@@ -394,7 +415,8 @@ def test_the_offer_is_what_counts_after_tls() -> None:
     list(taken(client))
     assert client.offers == frozenset()
     client.receive_data(b"+OK go\r\n")
-    list(taken(client))
+    assert list(taken(client)) == [StartTls(), CAPA]
+    assert client.offers == frozenset()
     client.receive_data(offer(b"top", b"Expire 30 user", b"SASL PLAIN login", b"", b"-x", b"a\x07", b"caf\xc3\xa9"))
 
     assert list(taken(client)) == [Learnt()]
