@@ -11,6 +11,6 @@ POINT = EnforcementPoint(
     protocol=MailProtocol.POP3,
     new_dialogue=lambda _settings: Pop3Dialogue,
     probe=lambda starttls: Pop3Login(None, starttls=starttls),
-    tells_address=("xclient", "proxy", "none"),
+    tells_address=("xclient", "proxy", "proxy-v2", "none"),
     last_words=farewell(Farewell.SHUTTING_DOWN),
 )
