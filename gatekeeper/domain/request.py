@@ -71,6 +71,8 @@ class ClientCertificate:
     sha256: str
     """Lower-case hex of the SHA-256 of the DER."""
     san_uris: tuple[str, ...] = ()
+    san_emails: tuple[str, ...] = ()
+    """Subject alternative names of the kind rfc822Name, as they are written."""
     common_name: str | None = None
     serial_number: str | None = None
     """The subject's serialNumber attribute (2.5.4.5), not the certificate's serial."""

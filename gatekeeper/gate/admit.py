@@ -10,7 +10,7 @@ What holds inside:
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from gatekeeper.audit.event import Event, EventCode
@@ -21,7 +21,7 @@ from gatekeeper.domain.decision import Decision, Reason, Verdict
 from gatekeeper.domain.posture import Subject
 from gatekeeper.domain.request import ClientCertificate, Connection, Request
 from gatekeeper.gate.identify import BindingSettings, identify, identify_now
-from gatekeeper.gate.sessions import Admission, LiveSessions
+from gatekeeper.gate.sessions import NO_FACTS, Admission, LiveSessions
 from gatekeeper.ports.audit import AuditLog
 from gatekeeper.ports.clock import Clock
 from gatekeeper.ports.devices import DeviceChange, Devices, Unavailable
@@ -36,6 +36,8 @@ class Claim:
     """Canonical."""
     mechanism: str
     certificate: ClientCertificate | None
+    facts: Mapping[str, str | int] = field(default_factory=lambda: NO_FACTS)
+    """Further facts for the records, which no decision depends on: who acts for whom, what the client says it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,7 @@ class Gate:
             certificate=claim.certificate,
             mechanism=claim.mechanism,
             decision=decision,
+            facts=claim.facts,
         )
         self.sessions.add(admission)
         return admission
@@ -272,7 +275,7 @@ class Gate:
                 mechanism=admission.mechanism,
                 decision=admission.decision if revoked else None,
                 message="Open mail session cut: it no longer stands" if revoked else "Mail session ended",
-                detail=detail,
+                detail={**admission.facts, **detail} if admission.facts else detail,
             )
         )
 
@@ -325,4 +328,5 @@ def _decided(claim: Claim, decision: Decision, clock: Clock) -> Event:
         mechanism=claim.mechanism,
         decision=decision,
         message=_MESSAGES[code],
+        detail=claim.facts,
     )

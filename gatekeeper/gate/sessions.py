@@ -5,13 +5,16 @@ An admission is a recorded, expiring permission. It expires when time alone can 
 session is decided again, like a new one; one that no longer stands is cut, and its terminal record says why.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 
 from gatekeeper.domain.decision import Decision
 from gatekeeper.domain.device import DeviceId
 from gatekeeper.domain.request import ClientCertificate, Connection, Request
+
+NO_FACTS: Mapping[str, str | int] = MappingProxyType({})
 
 
 def _not_begun() -> None:
@@ -28,6 +31,8 @@ class Admission:
     mechanism: str
     decision: Decision
     """The latest; replaced whenever the session is decided again."""
+    facts: Mapping[str, str | int] = field(default_factory=lambda: NO_FACTS)
+    """Of its claim, for its records."""
     cut: Callable[[], None] = _not_begun
     """Ends the session now; set by its owner, which then calls `Gate.ended`."""
     revoked: bool = False

@@ -56,6 +56,8 @@ class Rejected:
     """Cleaned, one line."""
     is_temporary: bool
     """Not about the credentials: the client should try again later."""
+    is_delegation: bool = False
+    """Somebody else's mailbox was asked for, which is refused before the mail server hears of it."""
     challenge: bytes = b""
     """The base64 error that a bearer mechanism sent first (RFC 7628 §3.2.2)."""
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from gatekeeper.audit.event import TERMINAL, Event, EventCode
+from gatekeeper.enforcement.flow.account import offered
 from gatekeeper.enforcement.flow.dialogue import Dialogue
 from gatekeeper.protocols.login import LoggedIn, Rejected
-from gatekeeper.protocols.sasl.mechanisms import Credentials
+from gatekeeper.protocols.sasl.mechanisms import Credentials, Mechanism
 from testkit.reports import NOW
 
 WELCOME = LoggedIn("Logged in")
@@ -103,6 +104,14 @@ def reject(dialogue: Dialogue) -> None:
     dialogue.rejected(Rejected(None, "no", is_temporary=False))
 
 
+NOT_ANOTHER = Rejected(None, "not another's", is_temporary=False, is_delegation=True)
+
+
+def asks_for_another(credentials: Credentials) -> bool:
+    """Whether a flow without delegation rules would not even try them."""
+    return credentials.authzid.lower() not in ("", credentials.name.lower())
+
+
 def fault(dialogue: Dialogue) -> None:
     """We cannot say."""
     dialogue.unavailable()
@@ -116,6 +125,8 @@ class ScriptedPeer:
     offers_tls: bool = False
     takes_credentials: bool = True
     upstream_offers: frozenset[str] = frozenset()
+    takes_certificate: bool = False
+    hints: list[str] = field(default_factory=list)
     outcomes: Sequence[Outcome] = ()
     logged_in: LoggedIn = WELCOME
     told: bytes = b""
@@ -131,6 +142,7 @@ class ScriptedPeer:
     """What goes to the mail server after admission."""
     busy: bool = False
     _dialogue: Dialogue | None = None
+    _is_another: bool = False
 
     def send(self, data: bytes) -> None:
         assert not self.closed, "a dialogue says nothing after its last words"
@@ -144,7 +156,17 @@ class ScriptedPeer:
     def log_in(self, credentials: Credentials) -> None:
         assert not self.busy, "one log-in at a time"
         self.busy = True
+        self._is_another = asks_for_another(credentials)
+        if self._is_another:
+            return
         self.logins.append((credentials.mechanism.value, credentials.name, credentials.secret.declassify()))
+
+    @property
+    def mechanisms(self) -> tuple[Mechanism, ...]:
+        return offered(self.upstream_offers, takes_certificate=self.takes_certificate)
+
+    def client_says(self, hint: str) -> None:
+        self.hints.append(hint)
 
     def credentials_exposed(self, mechanism: str) -> None:
         self.exposed.append(mechanism)
@@ -165,6 +187,9 @@ class ScriptedPeer:
         dialogue.receive(data)
         while self.busy:
             self.busy = False
+            if self._is_another:
+                dialogue.rejected(NOT_ANOTHER)
+                continue
             attempt = len(self.logins) - 1
             if attempt < len(self.outcomes):
                 self.outcomes[attempt](dialogue)

@@ -17,10 +17,12 @@ def presented(tls: SSLSocket | None, now: datetime) -> ClientCertificate | None:
     if cert_time_to_seconds(str(facts.get("notAfter"))) < now.timestamp():
         # A resumed TLS session brings back a certificate that has expired since: it names nobody any more.
         return ClientCertificate(sha256="")
+    alternatives = facts.get("subjectAltName", ())
     subject = {key: value for names in facts.get("subject", ()) for key, value in names}
     return ClientCertificate(
         sha256=sha256(der).hexdigest(),
-        san_uris=tuple(value for kind, value in facts.get("subjectAltName", ()) if kind == "URI"),
+        san_uris=tuple(value for kind, value in alternatives if kind == "URI"),
+        san_emails=tuple(value for kind, value in alternatives if kind == "email"),
         common_name=subject.get("commonName"),
         serial_number=subject.get("serialNumber"),
     )

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from gatekeeper.protocols.login import LoggedIn, LoginClient, Rejected
-from gatekeeper.protocols.sasl.mechanisms import Credentials
+from gatekeeper.protocols.sasl.mechanisms import Credentials, Mechanism
 
 
 class Farewell(StrEnum):
@@ -108,6 +108,15 @@ class Peer(Protocol):
     @property
     def upstream_offers(self) -> frozenset[str]:
         """What the mail server last offered before log-in, upper case."""
+        ...
+
+    @property
+    def mechanisms(self) -> tuple[Mechanism, ...]:
+        """What may be used now besides PLAIN and LOGIN: bearer tokens and EXTERNAL, in the order of the offer."""
+        ...
+
+    def client_says(self, hint: str) -> None:
+        """What the client says of itself, cleaned: a hint for the audit log, which changes nothing. The first stays."""
         ...
 
     def send(self, data: bytes) -> None:

@@ -18,8 +18,8 @@ from socket import socket
 import structlog
 
 from gatekeeper.audit.event import Event, EventCode
-from gatekeeper.domain.identity import canonical_account
-from gatekeeper.domain.request import Connection
+from gatekeeper.domain.request import ClientCertificate, Connection
+from gatekeeper.enforcement.flow.account import NotAllowed, Opening, certified_account, offered, opening
 from gatekeeper.enforcement.flow.certificate import presented
 from gatekeeper.enforcement.flow.dialogue import Dialogue, Farewell, UpstreamLogin
 from gatekeeper.enforcement.flow.front import Front
@@ -34,12 +34,13 @@ from gatekeeper.net.preface import Preface
 from gatekeeper.net.transport import Transport
 from gatekeeper.protocols.login import Failed, LoggedIn, Rejected
 from gatekeeper.protocols.proxy_protocol.header import MalformedHeader, canonical
-from gatekeeper.protocols.sasl.mechanisms import Credentials
+from gatekeeper.protocols.sasl.mechanisms import Credentials, Mechanism
 
 _log = structlog.get_logger("gatekeeper.flow")
 
 _NO_DETAIL: Mapping[str, str | int] = {}
 _NOBODY = Rejected(None, "Authentication failed", is_temporary=False)
+_NOT_ANOTHER = Rejected(None, "Acting as another user is not allowed.", is_temporary=False, is_delegation=True)
 
 
 def accept(front: Front, sock: socket, peer: tuple[str, int]) -> None:
@@ -63,9 +64,11 @@ class Flow(asyncio.Protocol):
     __slots__ = (
         "_account",
         "_attempts",
+        "_authcid",
         "_dialogue",
         "_finished",
         "_front",
+        "_hint",
         "_leg",
         "_mechanism",
         "_transport",
@@ -79,6 +82,10 @@ class Flow(asyncio.Protocol):
         self._finished = False
         self._leg: UpstreamLeg | None = None
         self._account = ""
+        self._authcid = ""
+        """Who logs in to `_account`, when that is somebody else."""
+        self._hint = ""
+        """What the client says of itself."""
         self._mechanism = ""
         self._transport = Transport(
             sock,
@@ -166,6 +173,20 @@ class Flow(asyncio.Protocol):
         """What the mail server last offered before log-in."""
         return self._front.upstream_offers
 
+    @property
+    def mechanisms(self) -> tuple[Mechanism, ...]:
+        """Bearer tokens where the mail server takes them; EXTERNAL where a certificate names an account."""
+        front = self._front
+        named = front.service is not None and certified_account(front.accounts, self._certificate()) is not None
+        return offered(front.upstream_offers, takes_certificate=named)
+
+    def _certificate(self) -> ClientCertificate | None:
+        return presented(self._transport.tls(), self._front.clock.now())
+
+    def client_says(self, hint: str) -> None:
+        """Keep it for the records."""
+        self._hint = self._hint or hint
+
     def send(self, data: bytes) -> None:
         """Write to the client."""
         self._transport.write(data)
@@ -183,6 +204,7 @@ class Flow(asyncio.Protocol):
 
     def _encrypted(self) -> None:
         self._front.handshakes.discard(self)
+        self._hint = ""
         self._dialogue.tls_started()
 
     def close(self, last_words: bytes = b"") -> None:
@@ -202,24 +224,38 @@ class Flow(asyncio.Protocol):
         if self._attempts > front.limits.max_attempts:
             self.say_goodbye(Farewell.TOO_MANY_ATTEMPTS)
             return
-        account = canonical_account(credentials.name)
-        self._account = account or ""
-        if account is None:
-            self._record(EventCode.CREDENTIALS_REFUSED, "The login name has no canonical form", self._mechanism)
-            self._dialogue.rejected(_NOBODY)
-            return
-        if not front.audit.writable:
+        certificate = self._certificate() if credentials.mechanism is Mechanism.EXTERNAL else None
+        found = opening(front.accounts, credentials, certificate, front.service)
+        if isinstance(found, NotAllowed):
+            self._not_tried(found)
+        elif not front.audit.writable:
+            self._opens(found)
             self._unavailable("the audit log cannot be written")
-            return
+        else:
+            self._try(found)
+
+    def _not_tried(self, found: NotAllowed) -> None:
+        self._account, self._authcid = found.authcid, ""
+        detail = {"authzid": found.authzid} if found.authzid else _NO_DETAIL
+        self._record(EventCode.CREDENTIALS_REFUSED, found.reason, self._mechanism, detail)
+        self._dialogue.rejected(_NOT_ANOTHER if found.is_delegation else _NOBODY)
+
+    def _opens(self, found: Opening) -> None:
+        self._account = found.account
+        self._authcid = "" if found.authcid == found.account else found.authcid
+
+    def _try(self, found: Opening) -> None:
+        front = self._front
+        self._opens(found)
         login = UpstreamLogin(
-            name=account,
+            name=found.account,
             starttls=front.upstream.tls is TlsMode.STARTTLS,
             tag=self.connection.conn[:8],
             client_address=self.connection.client_address,
             client_port=self.connection.client_port,
             tells_address=front.upstream.client_address,
         )
-        client = self._dialogue.login(credentials, login)
+        client = self._dialogue.login(found.credentials, login)
         leg = UpstreamLeg(
             front, client, self._logged_in, self.fault, proxy_header(front.upstream, self.connection, self._transport)
         )
@@ -243,9 +279,13 @@ class Flow(asyncio.Protocol):
                     connection=self.connection,
                     account=self._account,
                     mechanism=self._mechanism,
-                    certificate=presented(self._transport.tls(), self._front.clock.now()),
+                    certificate=self._certificate(),
+                    facts=self._facts(),
                 )
                 self._front.gate.admit(claim, lambda answer: self._answered(outcome, answer))
+            case Rejected(text=text, is_temporary=False) if self._mechanism == Mechanism.EXTERNAL:
+                # The phone has proven itself: what was refused is the service account, which is not the phone's fault.
+                self._unavailable(f"the mail server refused the service account: {text}")
             case Rejected():
                 self._leg = None
                 if not outcome.is_temporary:
@@ -370,6 +410,13 @@ class Flow(asyncio.Protocol):
         self._front.waiting.discard(self)
         self._front.handshakes.discard(self)
 
+    def _facts(self, detail: Mapping[str, str | int] = _NO_DETAIL) -> Mapping[str, str | int]:
+        """What the records of this connection's log-ins say besides; never in place of what they say themselves."""
+        if not (self._hint or self._authcid):
+            return detail
+        facts = {"client_id": self._hint, "authcid": self._authcid}
+        return {**{name: fact for name, fact in facts.items() if fact}, **detail}
+
     def _record(
         self, code: EventCode, message: str, mechanism: str, detail: Mapping[str, str | int] = _NO_DETAIL
     ) -> None:
@@ -381,6 +428,6 @@ class Flow(asyncio.Protocol):
                 account=self._account or None,
                 mechanism=mechanism,
                 message=message,
-                detail=detail,
+                detail=self._facts(detail),
             )
         )

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Protocol
 
 from gatekeeper.domain.request import MailProtocol
+from gatekeeper.enforcement.flow.account import AccountSettings, ServiceAccount
 from gatekeeper.enforcement.flow.dialogue import Farewell, NewDialogue
 from gatekeeper.enforcement.flow.introduction import HealthChecks, Network
 from gatekeeper.gate.admit import Gate
@@ -80,6 +81,9 @@ class Front:
     load_balancers: tuple[Network, ...] = ()
     """Whose PROXY header is required and believed."""
     health_checks: HealthChecks = field(init=False)
+    accounts: AccountSettings = field(default_factory=AccountSettings)
+    service: ServiceAccount | None = None
+    """Who logs in at the mail server for phones that have proven themselves by their certificate."""
     upstream_offers: frozenset[str] = frozenset()
     """What the mail server offered last, before log-in."""
     accepted: int = 0
@@ -108,6 +112,8 @@ class Front:
         self.allow_plaintext = other.allow_plaintext
         self.limits = other.limits
         self.load_balancers = other.load_balancers
+        self.accounts = other.accounts
+        self.service = other.service
         self.waiting.after_s = other.waiting.after_s
         self.handshakes.after_s = other.handshakes.after_s
         self.logins.after_s = other.logins.after_s

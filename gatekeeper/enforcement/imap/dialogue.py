@@ -6,6 +6,7 @@ from gatekeeper.enforcement.flow.dialogue import Farewell, NewDialogue, Peer, Up
 from gatekeeper.enforcement.imap import replies
 from gatekeeper.enforcement.imap.replies import RefusalCode
 from gatekeeper.protocols.imap.client import ImapLogin
+from gatekeeper.protocols.imap.client_id import described
 from gatekeeper.protocols.imap.server import (
     NEED_DATA,
     Argument,
@@ -25,8 +26,7 @@ from gatekeeper.protocols.sasl.mechanisms import (
     Problem,
     SaslError,
     decode_base64,
-    parse_bearer,
-    parse_plain,
+    parse_response,
     password_credentials,
 )
 
@@ -157,6 +157,8 @@ class ImapDialogue:
                 self._response(line)
             case Malformed(tag):
                 self._error(tag)
+            case Fatal(is_too_big=True):
+                self._close(replies.TOO_BIG)
             case Fatal():
                 self._bye(Farewell.TOO_MANY_ERRORS)
 
@@ -202,6 +204,8 @@ class ImapDialogue:
         if isinstance(fields, bytes) or (fields is not None and (len(fields) % 2 or None in fields[::2])):
             self._error(self._tag)
             return
+        if fields and self._peer is not None:
+            self._peer.client_says(described(fields))
         self._send(b"* ID NIL\r\n")
         self._answer(b"OK Done.")
 
@@ -256,10 +260,8 @@ class ImapDialogue:
         mechanism, self._mechanism = self._mechanism, None
         if mechanism is None:
             self._error(self._tag)
-        elif mechanism.is_bearer:
-            self._try(lambda: parse_bearer(mechanism, decode_base64(line)))
         else:
-            self._try(lambda: parse_plain(decode_base64(line)))
+            self._try(lambda: parse_response(mechanism, decode_base64(line)))
 
     def _try(self, credentials: Callable[[], Credentials]) -> None:
         """Hand good credentials to the flow, answer bad ones."""
@@ -285,13 +287,12 @@ class ImapDialogue:
         return False
 
     def _mechanisms(self) -> dict[bytes, Mechanism]:
-        offers = frozenset() if self._peer is None else self._peer.upstream_offers
-        bearer = [m for m in (Mechanism.XOAUTH2, Mechanism.OAUTHBEARER) if f"AUTH={m}" in offers]
-        return {mechanism.value.encode(): mechanism for mechanism in (Mechanism.PLAIN, *bearer)}
+        more = () if self._peer is None else self._peer.mechanisms
+        return {mechanism.value.encode(): mechanism for mechanism in (Mechanism.PLAIN, *more)}
 
     def _capabilities(self) -> bytes:
         peer = self._peer
-        names = [b"IMAP4rev1", b"LITERAL+", b"SASL-IR", b"ID", b"ENABLE", b"IDLE"]
+        names = [b"IMAP4rev1", *self._literals(), b"SASL-IR", b"ID", b"ENABLE", b"IDLE"]
         if peer is not None and peer.offers_tls:
             names.append(b"STARTTLS")
         if peer is not None and peer.takes_credentials:
@@ -299,6 +300,13 @@ class ImapDialogue:
         else:
             names.append(b"LOGINDISABLED")
         return b" ".join(names)
+
+    def _literals(self) -> list[bytes]:
+        """Literals without a round trip, as the mail server takes them: clients go on using them after the log-in."""
+        offers = frozenset() if self._peer is None else self._peer.upstream_offers
+        offered = [name for name in ("LITERAL+", "LITERAL-") if name in offers][:1]
+        self._receiver.limits_literals = offered == ["LITERAL-"]
+        return [name.encode() for name in offered]
 
     def _error(self, tag: bytes | None) -> None:
         self._errors += 1

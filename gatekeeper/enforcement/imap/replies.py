@@ -26,6 +26,7 @@ UNKNOWN = b"BAD Not understood, or not allowed before logging in."
 NOT_OFFERED = b"NO [CANNOT] This mechanism is not offered."
 CANCELLED = b"BAD Cancelled."
 BAD_RESPONSE = b"BAD Not a valid response."
+TOO_BIG = b"* BYE [TOOBIG] Literal too large.\r\n"
 
 _FAREWELLS = {
     Farewell.TIMEOUT: b"* BYE Too slow.\r\n",
@@ -48,6 +49,8 @@ def refused(code: RefusalCode, text: str) -> bytes:
 
 def rejected(outcome: Rejected) -> bytes:
     """The mail server's refusal: of credentials always in the same words, of anything else in its own."""
+    if outcome.is_delegation:
+        return NOT_ANOTHER
     if outcome.code is None and not outcome.is_temporary:
         return WRONG_CREDENTIALS
     return f"NO [{outcome.code or 'UNAVAILABLE'}] {outcome.text}".encode("ascii", "replace")

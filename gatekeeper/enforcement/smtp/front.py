@@ -31,8 +31,7 @@ from gatekeeper.protocols.sasl.mechanisms import (
     Problem,
     SaslError,
     decode_base64,
-    parse_bearer,
-    parse_plain,
+    parse_response,
     password_credentials,
 )
 
@@ -271,7 +270,7 @@ class Submission(SMTP):
             name = decode_base64(initial[0]) if initial else await self._response(_USER_NAME_PROMPT)
             return password_credentials(mechanism, name, await self._response(_PASSWORD_PROMPT))
         response = decode_base64(initial[0]) if initial else await self._response(b"")
-        return parse_bearer(mechanism, response) if mechanism.is_bearer else parse_plain(response)
+        return parse_response(mechanism, response)
 
     async def _response(self, challenge: bytes) -> bytes:
         self._ask(challenge)
@@ -284,9 +283,7 @@ class Submission(SMTP):
         self._peer.send(b"334 " + challenge + b"\r\n")  # the space stays when nothing follows
 
     def _mechanisms(self) -> dict[str, Mechanism]:
-        offers = self._peer.upstream_offers
-        bearer = [m for m in (Mechanism.XOAUTH2, Mechanism.OAUTHBEARER) if f"AUTH={m}" in offers]
-        return {mechanism.value: mechanism for mechanism in (Mechanism.PLAIN, Mechanism.LOGIN, *bearer)}
+        return {mechanism.value: mechanism for mechanism in (Mechanism.PLAIN, Mechanism.LOGIN, *self._peer.mechanisms)}
 
     async def _end(self, last_words: bytes) -> None:
         await self.push(last_words)

@@ -72,6 +72,8 @@ def rejected(outcome: Rejected) -> bytes:
 
     421 would announce that we close, and a client gives up on any other 4xx than 454: hence always 454.
     """
+    if outcome.is_delegation:
+        return NOT_ANOTHER
     code, _, enhanced = (outcome.code or "535").partition(" ")
     if outcome.is_temporary:
         return _line(f"454 {enhanced if enhanced.startswith('4.') else '4.7.0'} {outcome.text}")

@@ -5,10 +5,10 @@ What holds inside:
 * Credentials are sent only after the server said that it takes them (no LOGINDISABLED), and only re-encoded.
 * STARTTLS that is configured and not offered, or answered with more than one line, fails; there is no way back to
   plaintext.
-* A server that offers UNAUTHENTICATE is not used: after it a second log-in would travel through the relay unseen.
+* A server that offers UNAUTHENTICATE is not used: after it a second log-in would travel through the relay unseen. What
+  it offers after the log-in counts as well, and is asked for where it is not said.
 """
 
-import base64
 import re
 from collections.abc import Sequence
 from enum import Enum, auto
@@ -24,7 +24,7 @@ from gatekeeper.protocols.login import (
     Step,
     clean_text,
 )
-from gatekeeper.protocols.sasl.mechanisms import Credentials, Mechanism, plain_response
+from gatekeeper.protocols.sasl.mechanisms import Credentials, Mechanism, upstream_response
 
 _HIDDEN = frozenset(
     {"STARTTLS", "LOGINDISABLED", "UNAUTHENTICATE", "LOGIN-REFERRALS", "MAILBOX-REFERRALS", "PROXYAUTH"}
@@ -47,6 +47,7 @@ class _State(Enum):
     CAPABILITY = auto()
     STARTTLS = auto()
     LOGIN = auto()
+    LOGGED_IN = auto()
 
 
 class ImapLogin(LineLogin):
@@ -57,6 +58,7 @@ class ImapLogin(LineLogin):
         "_challenge",
         "_credentials",
         "_id_fields",
+        "_kept",
         "_late",
         "_name",
         "_pending",
@@ -64,6 +66,7 @@ class ImapLogin(LineLogin):
         "_starttls",
         "_state",
         "_tag",
+        "_words",
     )
 
     def __init__(
@@ -75,7 +78,7 @@ class ImapLogin(LineLogin):
         tag: str,
         id_fields: Sequence[tuple[str, str]] = (),
     ) -> None:
-        """Log in as `name` (the canonical form of the credentials' name).
+        """Log in to open the mailbox of `name`, a canonical account (mostly that of the credentials).
 
         `tag` prefixes our tags and must be unguessable for the phone; `id_fields` tell the server whose connection
         this is (`x-originating-ip` and its kin), when it offers ID. Without credentials: only learn what is offered.
@@ -92,11 +95,19 @@ class ImapLogin(LineLogin):
         self._pending: list[bytes] = []
         self._challenge = b""
         self._skip = 0
+        self._kept = b""
+        """What the server says unasked between the log-in and its capabilities, for the phone."""
+        self._words = ""
 
     @property
     def offers(self) -> frozenset[str]:
         """Capabilities before log-in; not what was said before TLS, where that is configured."""
         return frozenset() if self._starttls else self._capabilities
+
+    @property
+    def trailing_data(self) -> bytes:
+        """What the server sent after its tagged OK."""
+        return self._kept + super().trailing_data
 
     def tls_started(self) -> None:
         """Ask for capabilities anew, under TLS."""
@@ -131,6 +142,8 @@ class ImapLogin(LineLogin):
             return self._starttls_answer(rest)
         if self._state is _State.LOGIN and tag == self._tag + b"l":
             return self._result(rest)
+        if self._state is _State.LOGGED_IN and tag == self._tag + b"d":
+            return self._accepted(self._late)
         return None
 
     def _greeting(self, line: bytes) -> Step | None:
@@ -157,10 +170,12 @@ class ImapLogin(LineLogin):
         elif line[:5].upper() == b"* OK ":
             offered = _offered(line[5:])
         if offered is not None:
-            if self._state is _State.LOGIN:
+            if self._state in (_State.LOGIN, _State.LOGGED_IN):
                 self._late = offered
             else:
                 self._capabilities = frozenset(map(str.upper, offered))
+        elif self._state is _State.LOGGED_IN and not self._skip:
+            self._kept += line + b"\r\n"
         return None
 
     def _ready(self) -> Step:
@@ -192,19 +207,15 @@ class ImapLogin(LineLogin):
         offers = self._capabilities
         mechanism = credentials.mechanism
         prefix = self._tag + b"l "
-        if mechanism.is_bearer:
-            response = base64.b64encode(credentials.secret.declassify())
-            name = mechanism.value
-        else:
-            response = plain_response(self._name, credentials.secret.declassify())
-            name = "PLAIN"
+        response = upstream_response(credentials, self._name)
+        name = mechanism.value if mechanism.is_bearer else "PLAIN"
         if f"AUTH={name}" in offers:
             if "SASL-IR" in offers:
                 return prefix + b"AUTHENTICATE " + name.encode() + b" " + response + b"\r\n"
             self._pending = [response + b"\r\n"]
             return prefix + b"AUTHENTICATE " + name.encode() + b"\r\n"
-        if mechanism.is_bearer or "LOGINDISABLED" in offers:
-            return None
+        if mechanism.is_bearer or credentials.authzid or "LOGINDISABLED" in offers:
+            return None  # LOGIN has no room for a token, or for two names
         return self._login(prefix, credentials.secret.declassify())
 
     def _login(self, prefix: bytes, password: bytes) -> bytes:
@@ -241,9 +252,14 @@ class ImapLogin(LineLogin):
         code = _CODE.match(text)
         words = _words(text[code.end() :] if code else text)
         if status.upper() == b"OK":
-            if b"UNAUTHENTICATE" in text.upper() or "UNAUTHENTICATE" in map(str.upper, self._late or ()):
+            if b"UNAUTHENTICATE" in text.upper():
                 return self._end(Failed(_SECOND_LOGIN))
-            return self._end(self._accepted(words, _offered(text) or self._late))
+            self._words = words or "Logged in"
+            self._late = _offered(text) or self._late
+            if self._late is None:
+                self._state = _State.LOGGED_IN
+                return Send(self._tag + b"d CAPABILITY\r\n")
+            return self._accepted(self._late)
         if status.upper() not in (b"NO", b"BAD"):
             return self._end(Failed("the answer to the log-in is not IMAP"))
         name = code[1].decode().upper() if code else None
@@ -256,10 +272,10 @@ class ImapLogin(LineLogin):
             )
         )
 
-    def _accepted(self, words: str, offered: tuple[str, ...] | None) -> LoggedIn:
-        if offered is None:
-            return LoggedIn(words or "Logged in")
-        return LoggedIn(words or "Logged in", _visible(offered))
+    def _accepted(self, offered: tuple[str, ...] | None) -> Step:
+        if "UNAUTHENTICATE" in map(str.upper, offered or ()):
+            return self._end(Failed(_SECOND_LOGIN))
+        return self._end(LoggedIn(self._words, None if offered is None else _visible(offered)))
 
 
 def _offered(text: bytes) -> tuple[str, ...] | None:

@@ -16,6 +16,8 @@ from enum import Enum
 MAX_LINE_OCTETS = 8192
 """Dovecot's limit before log-in (IMAP_LOGIN_MAX_LINE_LENGTH)."""
 MAX_LITERAL_OCTETS = 8192
+MAX_LITERAL_MINUS_OCTETS = 4096
+"""Of a literal that does not wait, where LITERAL- is offered (RFC 7888 §5)."""
 MAX_COMMAND_OCTETS = 16384
 """Of one command with all its literals: limits on each literal alone are no limit (CVE-2024-34055)."""
 MAX_TAG_OCTETS = 126
@@ -88,6 +90,8 @@ class Fatal:
     """Something after which the octets can no longer be told apart: say BYE and close."""
 
     reason: str
+    is_too_big: bool = False
+    """The client broke the bound that LITERAL- sets, and is told so (RFC 7888 §5)."""
 
 
 Event = Command | LiteralExpected | Response | Malformed | Fatal
@@ -100,9 +104,11 @@ class _ParseError(Exception):
 class Receiver:
     """Turns a client's octets into events; `b""` is never fed, the end of a connection is its owner's matter."""
 
-    __slots__ = ("_buffer", "_literal_left", "_pieces", "_response_limit", "_size")
+    __slots__ = ("_buffer", "_literal_left", "_pieces", "_response_limit", "_size", "limits_literals")
 
     def __init__(self) -> None:
+        self.limits_literals = False
+        """Whether LITERAL- was offered, and not LITERAL+."""
         self._buffer = b""
         self._pieces: list[tuple[bytes, bool]] = []
         """The command so far: octets, and whether they are a literal."""
@@ -177,6 +183,8 @@ class Receiver:
     def _announced(self, octets: int, *, synchronising: bool) -> Event | None:
         tag, name = _tag_and_name(self._pieces[0][0])
         self._size += octets
+        if self.limits_literals and not synchronising and octets > MAX_LITERAL_MINUS_OCTETS:
+            return Fatal("literal too large for LITERAL-", is_too_big=True)
         if octets > MAX_LITERAL_OCTETS or self._size > MAX_COMMAND_OCTETS:
             return Fatal("literal too large")
         if len(self._pieces) > 2 * MAX_LITERALS:

@@ -1,4 +1,4 @@
-"""Credentials as SASL carries them: PLAIN, LOGIN, XOAUTH2 and OAUTHBEARER (RFC 4422, 4616, 7628).
+"""Credentials as SASL carries them: PLAIN, LOGIN, XOAUTH2, OAUTHBEARER and EXTERNAL (RFC 4422, 4616, 7628).
 
 Decoded names and passwords are data: they go upstream only re-encoded, never pasted into a line. A name or password
 with control characters is refused here, before policy, log or mail server see it.
@@ -6,7 +6,7 @@ with control characters is refused here, before policy, log or mail server see i
 
 import base64
 import binascii
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from gatekeeper.domain.secret import Secret
@@ -25,6 +25,8 @@ class Mechanism(StrEnum):
     """SASL LOGIN, IMAP's LOGIN command, POP3's USER and PASS: a name and a password."""
     XOAUTH2 = "XOAUTH2"
     OAUTHBEARER = "OAUTHBEARER"
+    EXTERNAL = "EXTERNAL"
+    """Nothing but, perhaps, whose mailbox to open: the proof is the TLS client certificate (RFC 4422 App. A)."""
 
     @property
     def is_bearer(self) -> bool:
@@ -40,7 +42,7 @@ class Problem(StrEnum):
     REFUSED = "refused"
     """Well-formed, but no such credentials can exist: answered like a wrong password."""
     AUTHZID = "authzid"
-    """Asks to act as somebody else."""
+    """Asks to act as somebody who cannot be named."""
 
 
 class SaslError(Exception):
@@ -57,9 +59,11 @@ class Credentials:
 
     mechanism: Mechanism
     name: str
-    """The authentication identity as the client wrote it."""
+    """The authentication identity as the client wrote it; empty with EXTERNAL, where the certificate says it."""
     secret: Secret[bytes]
-    """The password; for a bearer mechanism the client's whole response, passed on as it is."""
+    """The password; for a bearer mechanism the client's whole response; nothing with EXTERNAL."""
+    authzid: str = ""
+    """Whose mailbox to open as the client wrote it; empty: the one of `name`. Whether that is allowed is the flow's."""
 
 
 def decode_base64(line: bytes) -> bytes:
@@ -81,6 +85,13 @@ def password_credentials(mechanism: Mechanism, name: bytes, password: bytes) -> 
     return Credentials(mechanism=mechanism, name=_text(name), secret=Secret(password))
 
 
+def parse_response(mechanism: Mechanism, response: bytes) -> Credentials:
+    """The credentials in a client's decoded response, for every mechanism that has one response (all but LOGIN)."""
+    if mechanism is Mechanism.EXTERNAL:
+        return parse_external(response)
+    return parse_bearer(mechanism, response) if mechanism.is_bearer else parse_plain(response)
+
+
 def parse_plain(response: bytes) -> Credentials:
     """PLAIN: `authzid NUL authcid NUL password` (RFC 4616 §2)."""
     parts = response.split(b"\0")
@@ -88,9 +99,12 @@ def parse_plain(response: bytes) -> Credentials:
         raise SaslError(Problem.REFUSED)
     authzid, name, password = parts
     credentials = password_credentials(Mechanism.PLAIN, name, password)
-    if authzid and _text(authzid).lower() != credentials.name.lower():
-        raise SaslError(Problem.AUTHZID)
-    return credentials
+    return replace(credentials, authzid=_authzid(authzid)) if authzid else credentials
+
+
+def parse_external(response: bytes) -> Credentials:
+    """EXTERNAL: an authorization identity, or nothing (RFC 4422 App. A.1)."""
+    return Credentials(mechanism=Mechanism.EXTERNAL, name="", secret=Secret(b""), authzid=_authzid(response))
 
 
 def parse_bearer(mechanism: Mechanism, response: bytes) -> Credentials:
@@ -111,9 +125,41 @@ def parse_bearer(mechanism: Mechanism, response: bytes) -> Credentials:
     return Credentials(mechanism=mechanism, name=_text(name), secret=Secret(response))
 
 
-def plain_response(name: str, password: bytes) -> bytes:
+def upstream_response(credentials: Credentials, account: str) -> bytes:
+    """The base64 response that opens the mailbox of `account`, a canonical name: what policy saw is what is opened.
+
+    For a bearer mechanism that is the client's own, with `account` in place of the name; else it is PLAIN's, with an
+    authorization identity where `credentials` have one, and are then of somebody else than `account`.
+    """
+    secret = credentials.secret.declassify()
+    if credentials.mechanism.is_bearer:
+        return base64.b64encode(_renamed(credentials.mechanism, secret, credentials.name, account))
+    if credentials.authzid:
+        return plain_response(credentials.name, secret, authzid=account)
+    return plain_response(account, secret)
+
+
+def plain_response(name: str, password: bytes, *, authzid: str = "") -> bytes:
     """The base64 response that logs in upstream with PLAIN."""
-    return base64.b64encode(b"\0" + name.encode() + b"\0" + password)
+    return base64.b64encode(b"\0".join((authzid.encode(), name.encode(), password)))
+
+
+def _renamed(mechanism: Mechanism, response: bytes, name: str, account: str) -> bytes:
+    """A bearer mechanism's response that passed `parse_bearer`, with another name in it."""
+    if name == account:
+        return response
+    if mechanism is Mechanism.OAUTHBEARER:
+        escaped = account.replace("=", "=3D").replace(",", "=2C")
+        header, _, rest = response.partition(b"\x01")
+        return header.partition(b",")[0] + b",a=" + escaped.encode() + b",\x01" + rest
+    pairs = response.split(b"\x01")
+    return b"\x01".join(b"user=" + account.encode() if pair.startswith(b"user=") else pair for pair in pairs)
+
+
+def _authzid(octets: bytes) -> str:
+    if len(octets) > MAX_NAME_OCTETS or any(octet < 0x20 or octet == 0x7F for octet in octets):
+        raise SaslError(Problem.AUTHZID)
+    return _text(octets)
 
 
 def _key_values(response: bytes) -> dict[bytes, bytes]:

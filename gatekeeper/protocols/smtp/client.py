@@ -24,7 +24,7 @@ from gatekeeper.protocols.login import (
     Step,
     clean_text,
 )
-from gatekeeper.protocols.sasl.mechanisms import Credentials, Mechanism, plain_response
+from gatekeeper.protocols.sasl.mechanisms import Credentials, Mechanism, upstream_response
 
 MAX_REPLY_LINES = 128
 """Of one reply; Dovecot's limit for what its submission proxy reads."""
@@ -81,7 +81,7 @@ class SmtpLogin(LineLogin):
         client: tuple[str, int] | None = None,
         forbids_second_login: bool = False,
     ) -> None:
-        """Log in as `name` (the canonical form of the credentials' name); without credentials only learn the offer.
+        """Log in to open the mailbox of `name`, a canonical account; without credentials only learn the offer.
 
         `client` is the phone's address and port, told by XCLIENT where that is offered. With `forbids_second_login` a
         server fails that would let the phone leave the account it logged in to: by XCLIENT, or by STARTTLS in the
@@ -205,10 +205,10 @@ class SmtpLogin(LineLogin):
         if mechanism.is_bearer:
             if f"AUTH={mechanism.value}" not in self._offers:
                 return None
-            return self._with_response(mechanism.value, base64.b64encode(secret))
+            return self._with_response(mechanism.value, upstream_response(credentials, self._name))
         if "AUTH=PLAIN" in self._offers:
-            return self._with_response("PLAIN", plain_response(self._name, secret))
-        if "AUTH=LOGIN" in self._offers:  # all that Exchange offers
+            return self._with_response("PLAIN", upstream_response(credentials, self._name))
+        if "AUTH=LOGIN" in self._offers and not credentials.authzid:  # all that Exchange offers; no room for two names
             self._pending = [base64.b64encode(part) + b"\r\n" for part in (self._name.encode(), secret)]
             return b"AUTH LOGIN\r\n"
         return None

@@ -11,7 +11,7 @@ from gatekeeper.protocols.login import LoggedIn, Rejected, Send
 from gatekeeper.protocols.sasl.mechanisms import Credentials, Mechanism
 from testkit.gate_fakes import ScriptedPeer, fault, refuse, reject
 
-CAPABILITIES = b"IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE"
+CAPABILITIES = b"IMAP4rev1 SASL-IR ID ENABLE IDLE"
 LOGIN = b"a LOGIN alice wonderland\r\n"
 TOO_MANY = b"* BYE Too many errors.\r\n"
 BAD = b"BAD Not understood, or not allowed before logging in.\r\n"

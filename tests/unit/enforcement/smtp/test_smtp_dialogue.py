@@ -13,10 +13,12 @@ from functools import cache
 import pytest
 
 from gatekeeper.domain.secret import Secret
+from gatekeeper.enforcement.flow.account import offered
 from gatekeeper.enforcement.flow.dialogue import Farewell, UpstreamLogin
 from gatekeeper.enforcement.smtp.dialogue import MAX_COMMANDS, MAX_ERRORS, SmtpDialogue, smtp_dialogue
 from gatekeeper.protocols.login import LoggedIn, Rejected, Send
 from gatekeeper.protocols.sasl.mechanisms import Credentials, Mechanism
+from testkit.gate_fakes import NOT_ANOTHER, asks_for_another
 
 GREETING = b"220 gate.example.com ESMTP\r\n"
 AUTHED = b"235 2.7.0 Authentication successful\r\n"
@@ -56,6 +58,7 @@ class FakePeer:
     offers_tls: bool = False
     takes_credentials: bool = True
     upstream_offers: frozenset[str] = UPSTREAM
+    takes_certificate: bool = False
     answer: Answer | None = None
     """Given at once to every log-in, as a flow does that cannot dial."""
     sent: bytes = b""
@@ -84,10 +87,21 @@ class FakePeer:
         self.is_encrypted, self.offers_tls, self.takes_credentials = True, False, True
 
     def log_in(self, credentials: Credentials) -> None:
+        if asks_for_another(credentials):
+            assert self.dialogue is not None
+            self.dialogue.rejected(NOT_ANOTHER)
+            return
         self.credentials.append(credentials)
         if self.answer is not None:
             assert self.dialogue is not None
             self.answer(self.dialogue)
+
+    @property
+    def mechanisms(self) -> tuple[Mechanism, ...]:
+        return offered(self.upstream_offers, takes_certificate=self.takes_certificate)
+
+    def client_says(self, hint: str) -> None:
+        raise AssertionError(hint)  # nothing in SMTP says so
 
     def credentials_exposed(self, mechanism: str) -> None:
         self.exposed.append(mechanism)

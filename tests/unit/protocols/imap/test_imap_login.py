@@ -203,20 +203,38 @@ def answered(id_: str, answer: bytes, step: Step, before: bytes = b"") -> Row:
     return Row(id_, GREETING + before + answer + b"\r\n", [*sends(PLAIN_COMMAND), step])
 
 
+def silent(id_: str, answer: bytes, step: LoggedIn, after: bytes = b"") -> Row:
+    """A row of a server that does not say by itself what it offers after the log-in."""
+    asked = sends(PLAIN_COMMAND, b"Td CAPABILITY\r\n")
+    return Row(id_, GREETING + answer + b"\r\n" + after + b"Td OK\r\n", [*asked, step])
+
+
 ANSWERS = [
     answered("U09", b"Tl OK [CAPABILITY " + U09 + b"] hi", LoggedIn("hi", KEPT)),
     answered("U09-untagged", b"Tl OK hi", LoggedIn("hi", KEPT), b"* CAPABILITY " + U09 + b"\r\n"),
     answered("U09-untagged-ok", b"Tl OK hi", LoggedIn("hi", KEPT), b"* OK [CAPABILITY " + U09 + b"] x\r\n"),
-    answered("U09-none", b"Tl OK hi", LoggedIn("hi")),
-    answered("U09-no-words", b"Tl OK", LoggedIn("Logged in")),
+    silent("U09-none", b"Tl OK hi", LoggedIn("hi")),
+    silent("U09-no-words", b"Tl OK", LoggedIn("Logged in")),
+    silent("U09-asked", b"Tl OK hi", LoggedIn("hi", KEPT), b"* CAPABILITY " + U09 + b"\r\n"),
+    Row(
+        "U09-unauthenticate-asked",
+        GREETING + b"Tl OK hi\r\n* CAPABILITY IMAP4rev1 UNAUTHENTICATE\r\nTd OK\r\n",
+        [*sends(PLAIN_COMMAND, b"Td CAPABILITY\r\n"), SECOND_LOGIN],
+    ),
+    Row(
+        "U09-what-is-said-meanwhile-is-kept",
+        GREETING + b"Tl OK hi\r\n* OK [ALERT] disk\r\nTd OK\r\n* 1 EXISTS\r\n",
+        [*sends(PLAIN_COMMAND, b"Td CAPABILITY\r\n"), LoggedIn("hi")],
+        trailing=b"* OK [ALERT] disk\r\n* 1 EXISTS\r\n",
+    ),
     answered("U09-unauthenticate", b"Tl OK [CAPABILITY IMAP4rev1 UNAUTHENTICATE] hi", SECOND_LOGIN),
     answered("U09-unauthenticate-untagged", b"Tl OK hi", SECOND_LOGIN, b"* CAPABILITY UNAUTHENTICATE\r\n"),
-    answered("U09-second-code", b"Tl OK [X-Y] [CAPABILITY STARTTLS] hi", LoggedIn("CAPABILITY STARTTLS] hi")),
-    answered("U09-unreadable-code", b"Tl OK [CAPABILITY A\rB] hi", LoggedIn("CAPABILITY A?B] hi")),
+    silent("U09-second-code", b"Tl OK [X-Y] [CAPABILITY STARTTLS] hi", LoggedIn("CAPABILITY STARTTLS] hi")),
+    silent("U09-unreadable-code", b"Tl OK [CAPABILITY A\rB] hi", LoggedIn("CAPABILITY A?B] hi")),
     answered("U10-capability", b"Tl OK [CAPABILITY A \x1bB \xc3\xa4 C] hi", LoggedIn("hi", ("A", "C"))),
     answered("U10-bracket", b"Tl OK hi", LoggedIn("hi", ("A", "C")), b"* CAPABILITY A B] C\r\n"),
     answered("U07", b"Tl NO [REFERRAL imap://alice@evil/] x", Rejected(None, "x", is_temporary=False)),
-    answered("U07-ok", b"Tl OK [REFERRAL imap://alice@evil/] x", LoggedIn("x")),
+    silent("U07-ok", b"Tl OK [REFERRAL imap://alice@evil/] x", LoggedIn("x")),
     answered(
         "U10",
         b"Tl NO [ALERT] account \x1b]0;x\x07 expired",

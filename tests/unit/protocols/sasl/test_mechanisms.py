@@ -1,6 +1,11 @@
 """What a SASL response must look like, and which of three faults it has when it does not."""
 
+import base64
+from dataclasses import replace
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gatekeeper.domain.secret import Secret
 from gatekeeper.protocols.sasl.mechanisms import (
@@ -13,8 +18,10 @@ from gatekeeper.protocols.sasl.mechanisms import (
     decode_base64,
     parse_bearer,
     parse_plain,
+    parse_response,
     password_credentials,
     plain_response,
+    upstream_response,
 )
 
 
@@ -81,8 +88,8 @@ def test_plain(response: bytes, name: str, password: bytes) -> None:
 
 
 BAD_PLAIN = {
-    "I57": (b"bob\0alice\0w", Problem.AUTHZID),
-    "I57-master-user": (b"alice\0admin\0w", Problem.AUTHZID),
+    "I57-control": (b"bob\r\0alice\0w", Problem.AUTHZID),
+    "I57-long": (b"n" * (MAX_NAME_OCTETS + 1) + b"\0alice\0w", Problem.AUTHZID),
     "I60": (b"alice", Problem.REFUSED),
     "I60-two-parts": (b"alice\0w", Problem.REFUSED),
     "I60-four-parts": (b"\0alice\0w\0x", Problem.REFUSED),
@@ -106,6 +113,46 @@ def test_bad_plain(response: bytes, problem: Problem) -> None:
     with pytest.raises(SaslError) as caught:
         parse_plain(response)
     assert (caught.value.problem, str(caught.value)) == (problem, problem.value)
+
+
+@pytest.mark.parametrize(
+    ("response", "authzid"),
+    [
+        (b"bob\0alice\0w", "bob"),
+        (b"alice\0admin\0w", "alice"),
+        (b"Alice\0alice\0w", "Alice"),
+        (b"\0alice\0w", ""),
+    ],
+    ids=["I57", "I57-master-user", "I58", "none"],
+)
+def test_whose_mailbox_is_asked_for_is_never_dropped(response: bytes, authzid: str) -> None:
+    """The authorization identity is handed on as it was written: who may have it is not decided here."""
+    assert parse_plain(response).authzid == authzid
+
+
+@pytest.mark.parametrize(
+    ("response", "authzid"), [(b"", ""), (b"alice@example.com", "alice@example.com"), ("j\xfc".encode(), "j\xfc")]
+)
+def test_external_is_nothing_but_a_wish(response: bytes, authzid: str) -> None:
+    """E01: no name and no secret, whatever the client writes."""
+    found = parse_response(Mechanism.EXTERNAL, response)
+    assert opened(found) == (Mechanism.EXTERNAL, "", b"")
+    assert found.authzid == authzid
+    assert not Mechanism.EXTERNAL.is_bearer
+
+
+@pytest.mark.parametrize("response", [b"alice\0", b"a\r\nb", b"\x7f", b"n" * (MAX_NAME_OCTETS + 1), b"\xff"])
+def test_bad_external(response: bytes) -> None:
+    """What cannot be a name is refused."""
+    with pytest.raises(SaslError):
+        parse_response(Mechanism.EXTERNAL, response)
+
+
+def test_a_response_is_read_as_its_mechanism_says() -> None:
+    """One dispatch for every front."""
+    for mechanism, response in BEARER.values():
+        assert parse_response(mechanism, response).mechanism is mechanism
+    assert opened(parse_response(Mechanism.PLAIN, b"\0alice\0w")) == (Mechanism.PLAIN, "alice", b"w")
 
 
 def test_the_password_of_a_login_may_not_have_a_nul() -> None:
@@ -172,8 +219,34 @@ def test_bad_bearer(mechanism: Mechanism, response: bytes, problem: Problem) -> 
     assert caught.value.problem is problem
 
 
+NAMES = st.text("abcXYZ019=,@.+-_\\/%*'", min_size=1, max_size=80)
+
+
+@given(account=NAMES, name=NAMES, password=st.binary(min_size=1, max_size=50))
+def test_the_mail_server_hears_the_account_that_policy_saw(account: str, name: str, password: bytes) -> None:
+    """Whatever the client wrote, and by whatever mechanism: what goes upstream parses to the account and its proof."""
+    secret = bytes(octet for octet in password if octet not in b"\0\r\n") or b"w"
+    plain = parse_plain(decode_base64(upstream_response(credentials(Mechanism.PLAIN, name, secret), account)))
+    assert opened(plain) == (Mechanism.PLAIN, account, secret)
+
+    acting = replace(credentials(Mechanism.PLAIN, name, secret), authzid="x")
+    both = parse_plain(decode_base64(upstream_response(acting, account)))
+    assert (both.authzid, both.name, both.secret.declassify()) == (account, name, secret)
+
+    escaped = name.replace("=", "=3D").replace(",", "=2C").encode()
+    for written in (
+        parse_bearer(XO, b"x=y\x01user=" + name.encode() + b"\x01auth=Bearer t\x01\x01"),
+        parse_bearer(OB, b"n,a=" + escaped + b",\x01host=h\x01auth=Bearer t\x01\x01"),
+    ):
+        heard = parse_bearer(written.mechanism, decode_base64(upstream_response(written, account)))
+        assert heard.name == account
+        assert b"auth=Bearer t" in heard.secret.declassify()
+        assert decode_base64(upstream_response(written, name)) == written.secret.declassify()
+
+
 def test_what_we_send_upstream_is_plain_without_authzid() -> None:
     """RFC 4616 §2."""
+    assert plain_response("alice", b"w", authzid="bob") == base64.b64encode(b"bob\0alice\0w")
     assert plain_response("alice", b"wonderland") == b"AGFsaWNlAHdvbmRlcmxhbmQ="
     assert opened(parse_plain(decode_base64(plain_response("alice", b"w")))) == (Mechanism.PLAIN, "alice", b"w")
 
