@@ -12,6 +12,7 @@ from datetime import datetime
 from gatekeeper.attestation.record import read_report
 from gatekeeper.attestation.strict_json import Json, NotStrictJson, loads, shown
 from gatekeeper.domain.document import DocumentError, Fault
+from gatekeeper.domain.identity import DEFAULT, IdentitySettings
 from gatekeeper.domain.posture import Report
 
 MAX_FILE_OCTETS = 256 * 1024 * 1024
@@ -27,25 +28,26 @@ _CSV_COLUMNS = (*_CSV_DEVICE_COLUMNS, *_CSV_APP_COLUMNS)
 _CSV_OPTIONAL_COLUMNS = frozenset({"app_name", "version"})
 
 
-def parse(data: bytes, *, source: str, now: datetime) -> tuple[Report, ...]:
+def parse(data: bytes, *, source: str, now: datetime, names: IdentitySettings = DEFAULT) -> tuple[Report, ...]:
     """Read an inventory in the form that its name says, or else its first character. Raises `DocumentError`.
 
     Args:
         data: The file.
         source: Its name as the user gave it, for the faults.
         now: Reports from the future are refused.
+        names: How their accounts are made canonical.
     """
     name = source.lower()
     if name.endswith(".csv"):
-        return parse_csv(data, source=source, now=now)
+        return parse_csv(data, source=source, now=now, names=names)
     if name.endswith((".jsonl", ".ndjson", ".json")) or data.removeprefix(_BOM).lstrip()[:1] in (b"{", b"[", b""):
-        return parse_jsonl(data, source=source, now=now)
-    return parse_csv(data, source=source, now=now)
+        return parse_jsonl(data, source=source, now=now, names=names)
+    return parse_csv(data, source=source, now=now, names=names)
 
 
-def parse_jsonl(data: bytes, *, source: str, now: datetime) -> tuple[Report, ...]:
+def parse_jsonl(data: bytes, *, source: str, now: datetime, names: IdentitySettings = DEFAULT) -> tuple[Report, ...]:
     """Read JSON lines. Raises `DocumentError`."""
-    inventory = _Inventory(source, now)
+    inventory = _Inventory(source, now, names)
     inventory.check_size(data)
     for number, raw in enumerate(io.BytesIO(data.removeprefix(_BOM)), start=1):
         line = raw.strip()
@@ -66,13 +68,13 @@ def parse_jsonl(data: bytes, *, source: str, now: datetime) -> tuple[Report, ...
     return inventory.reports()
 
 
-def parse_csv(data: bytes, *, source: str, now: datetime) -> tuple[Report, ...]:
+def parse_csv(data: bytes, *, source: str, now: datetime, names: IdentitySettings = DEFAULT) -> tuple[Report, ...]:
     """Read CSV with the columns `device_id,user,platform,collected_at,app_id,app_name,version`.
 
     The lines of a device need not stand together but must agree. A device without apps has one line with an empty
     `app_id`. Raises `DocumentError`.
     """
-    inventory = _Inventory(source, now)
+    inventory = _Inventory(source, now, names)
     inventory.check_size(data)
     groups: dict[str, _CsvDevice] = {}
     for number, row in _csv_rows(data, inventory):
@@ -88,9 +90,10 @@ def parse_csv(data: bytes, *, source: str, now: datetime) -> tuple[Report, ...]:
 class _Inventory:
     """The devices of one file, and what is wrong with it."""
 
-    def __init__(self, source: str, now: datetime) -> None:
+    def __init__(self, source: str, now: datetime, names: IdentitySettings) -> None:
         self._source = source
         self._now = now
+        self._names = names
         self._faults: list[Fault] = []
         self._unlisted = 0
         self._reports: dict[str, Report] = {}
@@ -111,7 +114,10 @@ class _Inventory:
     def add(self, members: dict[str, Json], places: "_JsonPlaces | _CsvDevice") -> None:
         self._is_empty = False
         report = read_report(
-            members, now=self._now, fault=lambda path, reason: self.fault(places.place_of(path), reason)
+            members,
+            now=self._now,
+            names=self._names,
+            fault=lambda path, reason: self.fault(places.place_of(path), reason),
         )
         if report is None:
             return

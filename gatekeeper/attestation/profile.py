@@ -23,7 +23,7 @@ from gatekeeper.attestation.measurements import read_apps
 from gatekeeper.attestation.rejection import EvidenceRejected, RejectionCode
 from gatekeeper.attestation.strict_json import Json, NotStrictJson, loads
 from gatekeeper.domain.device import APPLE_MOBILE, Device, DeviceId, Platform
-from gatekeeper.domain.identity import canonical_account
+from gatekeeper.domain.identity import DEFAULT, IdentitySettings, canonical_account
 from gatekeeper.domain.posture import AttestationResult, Scope
 
 PROFILE = "tag:gatekeeper.example,2026:app-inventory/1"
@@ -64,8 +64,10 @@ class Appraised:
         return self.exp + CLOCK_SKEW
 
 
-def appraise(token: bytes, *, issuers: Sequence[Issuer], audience: str, now: datetime) -> Appraised:
-    """Verify and read a token. Raises `EvidenceRejected`."""
+def appraise(
+    token: bytes, *, issuers: Sequence[Issuer], audience: str, now: datetime, names: IdentitySettings = DEFAULT
+) -> Appraised:
+    """Verify and read a token; `names` say how its account is made canonical. Raises `EvidenceRejected`."""
     envelope = jws.parse(token)
     issuer, leaf = _trusted(envelope, issuers, now)
     claims = _claims(jws.open_payload(envelope, leaf.key))
@@ -88,7 +90,7 @@ def appraise(token: bytes, *, issuers: Sequence[Issuer], audience: str, now: dat
     )
     return Appraised(
         device_id=leaf.device_id,
-        account=_account(claims),
+        account=_account(claims, names),
         platform=_platform(claims),
         result=result,
         jti=_jti(claims),
@@ -198,11 +200,11 @@ def _platform(claims: dict[str, Json]) -> Platform:
     return Platform(value)
 
 
-def _account(claims: dict[str, Json]) -> str | None:
+def _account(claims: dict[str, Json], names: IdentitySettings) -> str | None:
     if "sub" not in claims:
         return None
     value = claims["sub"]
-    account = canonical_account(value) if isinstance(value, str) else None
+    account = canonical_account(value, names) if isinstance(value, str) else None
     if account is None:
         _reject(RejectionCode.MALFORMED, "sub is not a mail login")
     return account

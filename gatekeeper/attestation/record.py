@@ -16,7 +16,7 @@ from gatekeeper.attestation.bounds import CLOCK_SKEW, MAX_APPS, MAX_NAME_LENGTH,
 from gatekeeper.attestation.strict_json import Json, shown
 from gatekeeper.domain.app import App, AppList
 from gatekeeper.domain.device import Device, DeviceClass, DeviceId, Ownership, Platform, default_device_class
-from gatekeeper.domain.identity import canonical_account
+from gatekeeper.domain.identity import DEFAULT, IdentitySettings, canonical_account
 from gatekeeper.domain.posture import AttestationResult, Report, Scope
 
 FaultSink: TypeAlias = Callable[[str, str], None]
@@ -38,7 +38,9 @@ _IDENTIFIER_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?P<zone>[Zz]|[+-]\d\d:\d\d)?", re.ASCII)
 
 
-def read_report(members: dict[str, Json], *, now: datetime, fault: FaultSink) -> Report | None:
+def read_report(
+    members: dict[str, Json], *, now: datetime, fault: FaultSink, names: IdentitySettings = DEFAULT
+) -> Report | None:
     """The report that the members of one record make; None after the last fault was reported."""
     faulty = False
 
@@ -48,7 +50,7 @@ def read_report(members: dict[str, Json], *, now: datetime, fault: FaultSink) ->
         fault(path, reason)
 
     record = _Record(members, "", note)
-    report = _report(record, now, digest(members))
+    report = _report(record, now, digest(members), names)
     record.refuse_unknown(_MEMBERS)
     return None if faulty else report
 
@@ -59,10 +61,10 @@ def digest(members: dict[str, Json]) -> str:
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 
-def _report(record: "_Record", now: datetime, evidence_sha256: str) -> Report | None:
+def _report(record: "_Record", now: datetime, evidence_sha256: str, names: IdentitySettings) -> Report | None:
     platform = record.choice("platform", Platform, required=True)
     device_id = record.name("device_id")
-    account = _account(record)
+    account = _account(record, names)
     collected_at = _collected_at(record, now)
     device_class = record.choice("device_class", DeviceClass)
     ownership = record.choice("ownership", Ownership)
@@ -93,9 +95,9 @@ def _report(record: "_Record", now: datetime, evidence_sha256: str) -> Report | 
     )
 
 
-def _account(record: "_Record") -> str:
+def _account(record: "_Record", names: IdentitySettings) -> str:
     login = record.name("user")
-    account = canonical_account(login)
+    account = canonical_account(login, names)
     if login and account is None:
         record.fault("user", "is not a mail login that can be compared safely (ASCII letters, digits and . _ - + @)")
     return account or ""

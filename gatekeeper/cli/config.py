@@ -11,6 +11,7 @@ import click
 from gatekeeper.cli.words import EXIT_CONFIG, fail, load_settings, say_json
 from gatekeeper.config.load import load, policy_file
 from gatekeeper.domain.document import DocumentError
+from gatekeeper.domain.identity import DEFAULT
 from gatekeeper.server.compose import load_policy, upstreams
 
 
@@ -27,9 +28,10 @@ def check(config_path: Path, *, as_json: bool) -> None:
     faults: list[dict[str, str]] = []
     notes: tuple[str, ...] = ()
     policy: Path | None = None
+    names = DEFAULT
     try:
         settings = load(config_path, os.environ)
-        notes = settings.notes
+        notes, names = settings.notes, settings.accounts.names
         policy = settings.policy_file
         upstreams(settings)
     except DocumentError as error:
@@ -39,7 +41,7 @@ def check(config_path: Path, *, as_json: bool) -> None:
         faults.append({"source": str(config_path), "key": "upstream", "reason": str(error)})
     if policy is not None:
         try:
-            load_policy(policy)
+            load_policy(policy, names)
         except DocumentError as error:
             faults += [dataclasses.asdict(fault) for fault in error.faults]
     if as_json:

@@ -13,7 +13,7 @@ import click
 
 from gatekeeper.adapters.stores.registry import SqlRegistry
 from gatekeeper.cli.store import duration_words, in_registry, store_option
-from gatekeeper.cli.words import EXIT_CONFIG, EXIT_FAILED, fail, load_settings, say_json, say_table
+from gatekeeper.cli.words import EXIT_CONFIG, EXIT_FAILED, fail, identity_settings, load_settings, say_json, say_table
 from gatekeeper.decision.decide import decide
 from gatekeeper.decision.explain import explain
 from gatekeeper.domain.device import DeviceId
@@ -30,10 +30,10 @@ PAGE = 500
 Command = TypeVar("Command", bound=Callable[..., None])
 
 
-def _account(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+def _account(context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     if value is None:
         return None
-    account = canonical_account(value)
+    account = canonical_account(value, identity_settings(context.find_object(Path) or Path()))
     if account is None:
         raise click.BadParameter(f"`{value}` is no mail login that the gate would accept")
     return account
@@ -193,7 +193,7 @@ def answer_why(  # noqa: PLR0913  one for each option of the command
     """Print why a session of `user` is let through or blocked, and end the command accordingly."""
     now = at or SystemClock().now()
     try:
-        policy = load_policy(policy_file or load_settings(config_path).policy_file)
+        policy = load_policy(policy_file or load_settings(config_path).policy_file, identity_settings(config_path))
     except DocumentError as error:
         fail(*map(str, error.faults), code=EXIT_CONFIG)
 

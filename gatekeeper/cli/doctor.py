@@ -154,7 +154,7 @@ def _certificates(settings: Settings) -> list[Finding]:
 
 def _policy(settings: Settings) -> list[Finding]:
     try:
-        policy = load_policy(settings.policy_file)
+        policy = load_policy(settings.policy_file, settings.accounts.names)
     except DocumentError as error:
         advice = "see `gatekeeper policy check`"
         return [Finding("policy", State.FAIL, f"{len(error.faults)} faults, first: {error.faults[0]}", advice)]

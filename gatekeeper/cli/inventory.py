@@ -18,7 +18,7 @@ from gatekeeper.attestation.inventory import MAX_FILE_OCTETS, parse
 from gatekeeper.audit.event import EventCode
 from gatekeeper.cli.recording import record_inventory
 from gatekeeper.cli.store import duration_words, in_registry, store_option
-from gatekeeper.cli.words import EXIT_FAILED, fail, say_json, say_table
+from gatekeeper.cli.words import EXIT_FAILED, fail, identity_settings, say_json, say_table
 from gatekeeper.domain.document import DocumentError, Fault
 from gatekeeper.domain.posture import Report
 from gatekeeper.ports.registry import Applied, IdentifierTaken, OlderEvidence
@@ -48,7 +48,7 @@ def import_(config_path: Path, file: Path, source: str | None, store: str | None
     data = _read(file, name)
     digest = hashlib.sha256(data).hexdigest()
     try:
-        reports = parse(data, source=name, now=now)
+        reports = parse(data, source=name, now=now, names=identity_settings(config_path))
     except DocumentError as error:
         _refuse(config_path, digest, error.faults, as_json=as_json)
     if source:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from gatekeeper.cli.device import why
-from gatekeeper.cli.words import EXIT_FAILED, fail, load_settings, say_json
+from gatekeeper.cli.words import EXIT_FAILED, fail, identity_settings, load_settings, say_json
 from gatekeeper.decision.lint import warnings
 from gatekeeper.domain.document import DocumentError
 from gatekeeper.server.clock import SystemClock
@@ -26,7 +26,7 @@ def check(config_path: Path, file: Path | None, *, as_json: bool) -> None:
     """Read a policy (default: the configured one); say everything that is wrong, at once."""
     path = file or load_settings(config_path).policy_file
     try:
-        found = load_policy(path)
+        found = load_policy(path, identity_settings(config_path))
     except DocumentError as error:
         if as_json:
             say_json({"ok": False, "faults": [dataclasses.asdict(fault) for fault in error.faults]})

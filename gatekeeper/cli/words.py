@@ -8,9 +8,10 @@ from typing import NoReturn
 
 import click
 
-from gatekeeper.config.load import load
+from gatekeeper.config.load import load, names
 from gatekeeper.config.settings import Settings
 from gatekeeper.domain.document import DocumentError
+from gatekeeper.domain.identity import IdentitySettings
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -32,6 +33,14 @@ def load_settings(path: Path) -> Settings:
     """The configuration, or the end of the command with every fault on stderr."""
     try:
         return load(path, os.environ)
+    except DocumentError as error:
+        fail(*map(str, error.faults), code=EXIT_CONFIG)
+
+
+def identity_settings(path: Path) -> IdentitySettings:
+    """How names are made canonical; works without the rest of the configuration, as commands with `--store` do."""
+    try:
+        return names(path, os.environ)
     except DocumentError as error:
         fail(*map(str, error.faults), code=EXIT_CONFIG)
 

@@ -1,7 +1,8 @@
 """Reading `gatekeeper.toml`: environment over file over default, and every fault at once.
 
-Any key can be set as `GATEKEEPER_SECTION__KEY`; the value is read as TOML where it can be, else as a text. The secret
-`store.url` can stand in a file of its own, named by `store.url_file`.
+Any key can be set as `GATEKEEPER_SECTION__KEY`; the value is read as TOML where it can be, else as a text. A secret can
+stand in a file of its own, named by `<key>_file`: `store.url`, and `service_password` of an upstream, which must not
+stand in the document itself.
 """
 
 import tomllib
@@ -9,12 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gatekeeper.config.sections import DEFAULT_POLICY_FILE, DEFAULT_STATE_DIRECTORY, read_settings
+from gatekeeper.config.sections.identity import read_names
 from gatekeeper.config.settings import Settings
 from gatekeeper.domain.document import DocumentError, Fault, Table
+from gatekeeper.domain.identity import IdentitySettings
 
 ENVIRONMENT_PREFIX = "GATEKEEPER_"
 CONFIG_VARIABLE = "GATEKEEPER_CONFIG"
 MAX_OCTETS = 1_048_576
+_PASSWORD = "service_password"  # noqa: S105  the name of a key
 
 
 def load(path: Path, environment: Mapping[str, str]) -> Settings:
@@ -22,8 +26,9 @@ def load(path: Path, environment: Mapping[str, str]) -> Settings:
     source = str(path)
     document = _document(path, source)
     faults: list[Fault] = []
+    _refuse_passwords(document, source, faults)
     _override(document, environment, faults)
-    _secret_from_file(document, source, faults)
+    _secrets_from_files(document, source, faults)
     settings = read_settings(Table(document, source=source, faults=faults), source)
     if faults:
         raise DocumentError(faults)
@@ -38,6 +43,20 @@ def state_directory(path: Path, environment: Mapping[str, str]) -> Path:
 def policy_file(path: Path, environment: Mapping[str, str]) -> Path:
     """Where the policy is, told even when the rest of the configuration is broken."""
     return _path(path, environment, "policy", "file", DEFAULT_POLICY_FILE)
+
+
+def names(path: Path, environment: Mapping[str, str]) -> IdentitySettings:
+    """How names are made canonical, told even when the rest of the configuration is broken, or is not there.
+
+    Raises `DocumentError` when it is just that part which is broken: names must not be guessed at.
+    """
+    document = _document(path, str(path)) if path.is_file() else {}
+    faults: list[Fault] = []
+    _override(document, environment, [])
+    found = read_names(Table(document, source=str(path), faults=faults).table("identity"))
+    if faults:
+        raise DocumentError(faults)
+    return found
 
 
 def _path(path: Path, environment: Mapping[str, str], section: str, key: str, default: str) -> Path:
@@ -78,7 +97,7 @@ def _override(document: dict[str, object], environment: Mapping[str, str], fault
                 break
             table = below
         else:
-            table[key] = _value(environment[variable])
+            table[key] = environment[variable] if key == _PASSWORD else _value(environment[variable])
             table.pop(f"{key}_file", None)  # the environment's value also beats a file that the document names
 
 
@@ -89,12 +108,37 @@ def _value(text: str) -> object:
         return text
 
 
-def _secret_from_file(document: dict[str, object], source: str, faults: list[Fault]) -> None:
+def _refuse_passwords(document: dict[str, object], source: str, faults: list[Fault]) -> None:
+    """What everybody may read who may read the configuration is no secret."""
+    for name, table in _upstreams(document):
+        if table.pop(_PASSWORD, None) is not None:
+            reason = f"must not stand here: name a file in {_PASSWORD}_file, or set it in the environment"
+            faults.append(Fault(source, f"{name}.{_PASSWORD}", reason))
+
+
+def _secrets_from_files(document: dict[str, object], source: str, faults: list[Fault]) -> None:
     store = document.get("store")
-    if not isinstance(store, dict) or not isinstance(store.get("url_file"), str):
+    if isinstance(store, dict):
+        _from_file(store, "store", "url", (source, faults))
+    for name, table in _upstreams(document):
+        _from_file(table, name, _PASSWORD, (source, faults))
+
+
+def _upstreams(document: dict[str, object]) -> list[tuple[str, dict[str, object]]]:
+    upstreams = document.get("upstream")
+    tables = upstreams.items() if isinstance(upstreams, dict) else ()
+    return [(f"upstream.{name}", table) for name, table in tables if isinstance(table, dict)]
+
+
+def _from_file(table: dict[str, object], place: str, key: str, found: tuple[str, list[Fault]]) -> None:
+    """Put a secret in its place; `found`: the document's name, and the faults found in it."""
+    path = table.get(f"{key}_file")
+    if not isinstance(path, str):
         return
-    path = store.pop("url_file")
+    del table[f"{key}_file"]
     try:
-        store["url"] = Path(path).read_text(encoding="utf-8").strip()
+        text = Path(path).read_text(encoding="utf-8")
+        table[key] = text.rstrip("\r\n") if key == _PASSWORD else text.strip()
     except (OSError, UnicodeDecodeError) as error:
-        faults.append(Fault(source, "store.url_file", f"`{path}` cannot be read: {error}"))
+        source, faults = found
+        faults.append(Fault(source, f"{place}.{key}_file", f"`{path}` cannot be read: {error}"))

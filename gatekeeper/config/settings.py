@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gatekeeper.attestation.issuer import Issuer
 from gatekeeper.domain.request import MailProtocol
+from gatekeeper.enforcement.flow.account import AccountSettings, ServiceAccount
 from gatekeeper.enforcement.flow.front import Limits
 from gatekeeper.enforcement.flow.introduction import Network
 from gatekeeper.enforcement.imap.replies import RefusalCode
@@ -37,6 +38,8 @@ class UpstreamSettings:
     tls: TlsMode
     ca: Path | None
     client_address: str
+    service: ServiceAccount | None = None
+    """Logs in for phones that have proven themselves by their certificate (EXTERNAL)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +83,7 @@ class Settings:
     tls: ServerTls | None
     listeners: tuple[ListenerSettings, ...]
     upstreams: dict[MailProtocol, UpstreamSettings]
+    accounts: AccountSettings
     binding: BindingSettings
     policy_file: Path
     store_url: str

@@ -16,7 +16,7 @@ from gatekeeper.decision.schema_rules import accounts, end_of_day_or_instant, id
 from gatekeeper.domain.decision import Verdict
 from gatekeeper.domain.device import DeviceClass, Ownership
 from gatekeeper.domain.document import DocumentError, Fault, Table, parse_duration
-from gatekeeper.domain.identity import canonical_account
+from gatekeeper.domain.identity import DEFAULT, IdentitySettings, canonical_account
 from gatekeeper.domain.request import MailProtocol
 
 __all__ = ["MAX_POLICY_OCTETS", "parse_policy", "warnings"]
@@ -37,16 +37,19 @@ class _Action(StrEnum):
     BLOCK = "block"
 
 
-def parse_policy(data: bytes, *, source: str) -> Policy:
-    """The policy in `data`; `source` names the file in faults. Raises `DocumentError` with every fault."""
+def parse_policy(data: bytes, *, source: str, names: IdentitySettings = DEFAULT) -> Policy:
+    """The policy in `data`; `source` names the file in faults, `names` say what its accounts are.
+
+    Raises `DocumentError` with every fault.
+    """
     faults: list[Fault] = []
     root = Table(_toml(data, source), source=source, faults=faults)
     if root.integer("schema", high=2**31) != _SCHEMA and not faults:
         root.fault("schema", f"must be {_SCHEMA}, the only version of the language there is")
     defaults = _defaults(root.table("defaults"))
-    groups = _groups(root.table("groups"))
-    rules = _rules(root, frozenset(groups))
-    exemptions = _exemptions(root, frozenset(groups), frozenset(rule.id for rule in rules))
+    groups = _groups(root.table("groups"), names)
+    rules = _rules(root, frozenset(groups), names)
+    exemptions = _exemptions(root, names, frozenset(groups), frozenset(rule.id for rule in rules))
     root.done()
     if faults:
         raise DocumentError(faults)
@@ -149,50 +152,52 @@ def _stale(table: Table) -> Stale:
     return found
 
 
-def _groups(table: Table) -> dict[str, frozenset[str]]:
+def _groups(table: Table, names: IdentitySettings) -> dict[str, frozenset[str]]:
     found: dict[str, frozenset[str]] = {}
     for name in list(table.names()):
         if _GROUP_NAME.fullmatch(name) is None:
             table.fault(name, "a group's name is made of letters, digits, `.`, `_`, `@`, `-` (at most 64)")
-        found[name] = frozenset(accounts(table, name, may_be_empty=True))
+        found[name] = frozenset(accounts(table, name, names, may_be_empty=True))
     return found
 
 
-def _rules(root: Table, groups: frozenset[str]) -> tuple[Rule, ...]:
+def _rules(root: Table, groups: frozenset[str], names: IdentitySettings) -> tuple[Rule, ...]:
     rules: list[Rule] = []
     places: dict[str, str] = {}
     for index, table in enumerate(root.tables("rule")):
-        rule = read_rule(table, groups)
+        rule = read_rule(table, groups, names)
         if rule.id and places.setdefault(rule.id, f"rule[{index}]") != f"rule[{index}]":
             table.fault("id", f"`{rule.id}` is already the id of {places[rule.id]}")
         rules.append(rule)
     return tuple(rules)
 
 
-def _exemptions(root: Table, groups: frozenset[str], rule_ids: frozenset[str]) -> tuple[Exemption, ...]:
+def _exemptions(
+    root: Table, names: IdentitySettings, groups: frozenset[str], rule_ids: frozenset[str]
+) -> tuple[Exemption, ...]:
     exemptions: list[Exemption] = []
     places: dict[str, str] = {}
     for index, table in enumerate(root.tables("exemption")):
-        exemption = _exemption(table, groups, rule_ids)
+        exemption = _exemption(table, names, groups, rule_ids)
         if exemption.id and places.setdefault(exemption.id, f"exemption[{index}]") != f"exemption[{index}]":
             table.fault("id", f"`{exemption.id}` is already the id of {places[exemption.id]}")
         exemptions.append(exemption)
     return tuple(exemptions)
 
 
-def _exemption(table: Table, groups: frozenset[str], rule_ids: frozenset[str]) -> Exemption:
+def _exemption(table: Table, names: IdentitySettings, groups: frozenset[str], rule_ids: frozenset[str]) -> Exemption:
     rule = table.text("rule", max_length=64)
     if rule and rule not in rule_ids:
         table.fault("rule", f"there is no rule `{rule}`")
     exemption = Exemption(
         id=identifier(table, "id"),
         rule=rule,
-        users=frozenset(accounts(table, "users")),
+        users=frozenset(accounts(table, "users", names)),
         groups=known_groups(table, "groups", groups),
         devices=frozenset(_devices(table)),
         expires=end_of_day_or_instant(table, "expires"),
         reason=_said(table, "reason"),
-        approved_by=_approvers(table),
+        approved_by=_approvers(table, names),
     )
     if not any(table.has(name) for name in ("users", "groups", "devices")):
         table.fault("", "names nobody: give users, groups or devices")
@@ -214,7 +219,7 @@ def _said(table: Table, name: str) -> str:
     return text
 
 
-def _approvers(table: Table) -> tuple[str, ...]:
+def _approvers(table: Table, names: IdentitySettings) -> tuple[str, ...]:
     if not table.has("approved_by"):
         table.fault("approved_by", "is required")
         return ()
@@ -222,6 +227,6 @@ def _approvers(table: Table) -> tuple[str, ...]:
     if not approvers or not all(approver.strip() for approver in approvers):
         table.fault("approved_by", "must name at least one person, none of them empty")
     for index, approver in enumerate(approvers):
-        if "@" in approver and canonical_account(approver) is None:
+        if "@" in approver and canonical_account(approver, names) is None:
             table.fault(f"approved_by[{index}]", f"`{approver}` is not an account")
     return approvers

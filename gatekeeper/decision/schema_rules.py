@@ -20,7 +20,7 @@ from gatekeeper.decision.versions import VersionRange
 from gatekeeper.domain.decision import Message
 from gatekeeper.domain.device import DeviceClass, Ownership, Platform
 from gatekeeper.domain.document import Table
-from gatekeeper.domain.identity import canonical_account
+from gatekeeper.domain.identity import DEFAULT, IdentitySettings, canonical_account
 from gatekeeper.domain.request import MailProtocol
 
 E = TypeVar("E", bound=StrEnum)
@@ -34,7 +34,7 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
-def read_rule(table: Table, groups: frozenset[str]) -> Rule:
+def read_rule(table: Table, groups: frozenset[str], names: IdentitySettings = DEFAULT) -> Rule:
     """One rule."""
     rule_id = identifier(table, "id")
     rule = Rule(
@@ -42,7 +42,7 @@ def read_rule(table: Table, groups: frozenset[str]) -> Rule:
         title=_plain(table, "title") or rule_id,
         reason=_plain(table, "reason"),
         apps=_apps(table),
-        scope=_scope(table.table("scope"), groups),
+        scope=_scope(table.table("scope"), groups, names),
         phases=_phases(table),
         messages=MappingProxyType(_messages(table.table("message"))),
     )
@@ -60,11 +60,13 @@ def identifier(table: Table, name: str) -> str:
     return text
 
 
-def accounts(table: Table, name: str, *, may_be_empty: bool = False) -> tuple[str, ...]:
+def accounts(
+    table: Table, name: str, names: IdentitySettings = DEFAULT, *, may_be_empty: bool = False
+) -> tuple[str, ...]:
     """A list of mail log-ins in canonical form."""
     found = []
     for index, text in enumerate(_listed(table, name, may_be_empty=may_be_empty)):
-        account = canonical_account(text)
+        account = canonical_account(text, names)
         if account is None:
             table.fault(f"{name}[{index}]", f"`{text}` is not an account that a mail log-in can have")
         else:
@@ -181,14 +183,14 @@ def _signers(table: Table) -> frozenset[str]:
     return frozenset(found)
 
 
-def _scope(table: Table, groups: frozenset[str]) -> RuleScope:
+def _scope(table: Table, groups: frozenset[str], names: IdentitySettings) -> RuleScope:
     scope = RuleScope(
         device_class=_choices(table, "device_class", DeviceClass),
         ownership=_choices(table, "ownership", Ownership),
         protocols=_choices(table, "protocols", MailProtocol),
-        users=frozenset(accounts(table, "users")),
+        users=frozenset(accounts(table, "users", names)),
         groups=known_groups(table, "groups", groups),
-        not_users=frozenset(accounts(table, "not_users")),
+        not_users=frozenset(accounts(table, "not_users", names)),
         not_groups=known_groups(table, "not_groups", groups),
     )
     table.done()

@@ -149,7 +149,7 @@ class _Desk:
 
     async def decision(self, request: web.Request) -> web.Response:
         """What would be decided for a user, or for one device, and why."""
-        account = canonical_account(request.query.get("user", ""))
+        account = canonical_account(request.query.get("user", ""), self._gatekeeper.settings.accounts.names)
         if account is None:
             raise web.HTTPBadRequest(reason="user is required")
         gatekeeper = self._gatekeeper

@@ -15,6 +15,7 @@ from gatekeeper.config.settings import ListenerSettings, Settings
 from gatekeeper.decision.policy import Policy
 from gatekeeper.decision.schema import parse_policy
 from gatekeeper.domain.document import DocumentError, Fault
+from gatekeeper.domain.identity import IdentitySettings
 from gatekeeper.domain.request import MailProtocol
 from gatekeeper.enforcement import points
 from gatekeeper.enforcement.flow.flow import accept
@@ -60,8 +61,8 @@ class Gatekeeper:
     """The older of two reloads must not end last."""
 
 
-def load_policy(path: Path) -> Policy:
-    """Read and compile a policy; raises `DocumentError` with all of its faults."""
+def load_policy(path: Path, names: IdentitySettings) -> Policy:
+    """Read and compile a policy, its accounts canonical by `names`; raises `DocumentError` with all of its faults."""
     try:
         data = path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
@@ -69,7 +70,7 @@ def load_policy(path: Path) -> Policy:
         raise DocumentError([Fault(str(path), "", f"cannot be read: {reason}")]) from error
     if len(data) > MAX_POLICY_OCTETS:
         raise DocumentError([Fault(str(path), "", f"larger than {MAX_POLICY_OCTETS} octets")])
-    return parse_policy(data, source=str(path))
+    return parse_policy(data, source=str(path), names=names)
 
 
 @asynccontextmanager
@@ -79,7 +80,7 @@ async def compose(settings: Settings, config_path: Path, poller: Poller) -> Asyn
     Raises DocumentError, and what the adapters raise when they cannot be opened.
     """
     clock = SystemClock()
-    policy = load_policy(settings.policy_file)
+    policy = load_policy(settings.policy_file, settings.accounts.names)
     settings.state_directory.mkdir(mode=0o750, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(open_store(settings.store_url))
@@ -114,6 +115,7 @@ async def compose(settings: Settings, config_path: Path, poller: Poller) -> Asyn
                 registry=registry, directory=directory, audit=audit, clock=clock, gate=gate, settings=settings.evidence
             ),
         )
+        gatekeeper.evidence.names = settings.accounts.names
         gate.decided = gatekeeper.metrics.decided
         gatekeeper.metrics.watch(
             sessions=gate.sessions,
@@ -175,6 +177,8 @@ def front(gatekeeper: Gatekeeper, settings: Settings, listener: ListenerSettings
         loop=gatekeeper.loop,
         limits=settings.limits,
         load_balancers=listener.proxy_protocol_from,
+        accounts=settings.accounts,
+        service=settings.upstreams[listener.protocol].service,
     )
 
 

@@ -19,6 +19,7 @@ from gatekeeper.config.settings import EvidenceSettings
 from gatekeeper.decision.decide import decide
 from gatekeeper.domain.decision import Decision
 from gatekeeper.domain.device import DeviceId
+from gatekeeper.domain.identity import DEFAULT
 from gatekeeper.domain.posture import Assurance, Binding, Posture, PostureState, Report, Subject
 from gatekeeper.domain.request import MailProtocol, Request
 from gatekeeper.gate.admit import Gate
@@ -52,6 +53,8 @@ class EvidenceDesk:
         settings: EvidenceSettings | None,
     ) -> None:
         self.settings = settings
+        self.names = DEFAULT
+        """How the account in a token is made canonical."""
         self._registry = registry
         self._directory = directory
         self._audit = audit
@@ -86,7 +89,7 @@ class EvidenceDesk:
         issuers = self.settings.issuers if self.settings else ()
         audience = self.settings.audience if self.settings else ""
         try:
-            appraised = appraise(token, issuers=issuers, audience=audience, now=now)
+            appraised = appraise(token, issuers=issuers, audience=audience, now=now, names=self.names)
             device_id = appraised.device_id
             before, report = await self._put_on_record(appraised, now)
         except EvidenceRejected as rejection:

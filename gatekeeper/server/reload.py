@@ -85,9 +85,9 @@ def _read(gatekeeper: "Gatekeeper") -> tuple[Settings, "Policy", dict[MailProtoc
         settings = load(gatekeeper.config_path, os.environ)
     except DocumentError as error:
         faults += error.faults
-    path = gatekeeper.settings.policy_file if settings is None else settings.policy_file
+    used = gatekeeper.settings if settings is None else settings
     try:
-        policy = compose.load_policy(path)
+        policy = compose.load_policy(used.policy_file, used.accounts.names)
     except DocumentError as error:
         faults += error.faults
     if settings is None or policy is None:
@@ -135,6 +135,7 @@ def _swap(gatekeeper: "Gatekeeper", prepared: _Prepared) -> None:
     gatekeeper.settings = settings
     gatekeeper.gate.settings = compose.gate_settings(settings)
     gatekeeper.evidence.settings = settings.evidence
+    gatekeeper.evidence.names = settings.accounts.names
     _record(gatekeeper, EventCode.CONFIGURATION_LOADED, "Configuration loaded", {})
     if policy_changed:
         detail: dict[str, str | int] = {"policy_sha256": prepared.policy.sha256, "rules_n": len(prepared.policy.rules)}

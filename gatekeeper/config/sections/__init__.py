@@ -7,6 +7,7 @@ from pathlib import Path
 from gatekeeper.config.sections.audit import read_audit
 from gatekeeper.config.sections.binding import read_binding
 from gatekeeper.config.sections.evidence import read_evidence
+from gatekeeper.config.sections.identity import read_accounts
 from gatekeeper.config.sections.limits import read_limits
 from gatekeeper.config.sections.listeners import read_listeners
 from gatekeeper.config.sections.tls import read_tls
@@ -41,6 +42,7 @@ def read_settings(root: Table, source: str) -> Settings:
         tls=read_tls(root, listeners),
         listeners=listeners,
         upstreams=read_upstreams(root, listeners),
+        accounts=read_accounts(root),
         binding=read_binding(root.table("binding"), notes),
         policy_file=Path(policy.text("file", DEFAULT_POLICY_FILE)),
         store_url=_store_url(store),

@@ -1,8 +1,10 @@
 """Which mail logins have a canonical form."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gatekeeper.domain.identity import canonical_account
+from gatekeeper.domain.identity import SEPARATORS, Case, IdentitySettings, Plus, canonical_account, is_domain
 
 
 @pytest.mark.parametrize(
@@ -59,3 +61,60 @@ def test_logins_that_people_have(login: str, account: str) -> None:
 def test_logins_that_are_refused(login: str) -> None:
     """Rather than guessed at: they could open another mailbox than the one that policy saw."""
     assert canonical_account(login) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "login", "account"),
+    [
+        (IdentitySettings(default_domain="example.com"), "Bob", "bob@example.com"),
+        (IdentitySettings(default_domain="example.com"), "bob@example.com", "bob@example.com"),
+        (IdentitySettings(default_domain="example.com"), "bob@other.example", "bob@other.example"),
+        (IdentitySettings(default_domain="example.com"), "bob@", None),
+        (IdentitySettings(case=Case.PRESERVE), "Bob@EXAMPLE.com", "Bob@example.com"),
+        (IdentitySettings(case=Case.PRESERVE), "\u212aevin", None),
+        (IdentitySettings(plus=Plus.KEEP), "bob+news@example.com", "bob+news@example.com"),
+        (IdentitySettings(plus=Plus.REFUSE), "bob+news@example.com", None),
+        (IdentitySettings(plus=Plus.REFUSE), "bob@example.com", "bob@example.com"),
+        (IdentitySettings(plus=Plus.STRIP), "bob+news+x@example.com", "bob@example.com"),
+        (IdentitySettings(plus=Plus.STRIP, default_domain="example.com"), "bob+x", "bob@example.com"),
+        (IdentitySettings(plus=Plus.STRIP), "+news@example.com", None),
+        (IdentitySettings(refused_separators="*%/"), "CORP\\Bob", "corp\\bob"),
+        (IdentitySettings(refused_separators="*%/"), "bob*admin", None),
+        (IdentitySettings(refused_separators=""), "a*b%c/d", "a*b%c/d"),
+        (IdentitySettings(refused_separators=""), "bob@exa/mple", None),
+    ],
+)
+def test_names_as_configured(settings: IdentitySettings, login: str, account: str | None) -> None:
+    """Case, domain, separators and subaddresses."""
+    assert canonical_account(login, settings) == account
+
+
+SETTINGS = st.builds(
+    IdentitySettings,
+    case=st.sampled_from(Case),
+    default_domain=st.sampled_from(["", "example.com"]),
+    refused_separators=st.sets(st.sampled_from(SEPARATORS)).map("".join),
+    plus=st.sampled_from(Plus),
+)
+
+
+@given(login=st.one_of(st.text(max_size=30), st.text("aB1.+*%/\\@-", max_size=12)), settings=SETTINGS)
+def test_a_canonical_form_is_its_own(login: str, settings: IdentitySettings) -> None:
+    """Whatever is written: it has no canonical form, or one that is stable, in ASCII, and without what is refused."""
+    account = canonical_account(login, settings)
+    if account is None:
+        return
+    assert canonical_account(account, settings) == account
+    assert account.isascii()
+    assert account.isprintable()
+    assert account.count("@") <= 1
+    assert not set(account) & set(settings.refused_separators)
+    assert not (settings.default_domain and "@" not in account)
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"), [("example.com", True), ("a", True), ("", False), ("-a", False), ("a@b", False)]
+)
+def test_what_a_domain_is(text: str, fits: bool) -> None:
+    """Letters, digits, dots and hyphens."""
+    assert is_domain(text) is fits

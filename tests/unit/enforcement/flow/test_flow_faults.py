@@ -44,7 +44,7 @@ async def test_a_log_that_breaks_during_the_log_in_admits_nobody(authority: Auth
 
         async def breaks(conversation: Conversation, line: bytes) -> bool:
             bed.audit.writable = False
-            conversation.say(line.split(b" ")[0] + b" OK\r\n")
+            conversation.say(line.split(b" ")[0] + b" OK [CAPABILITY IMAP4rev1] hi\r\n")
             return True
 
         bed.server.script = breaks
