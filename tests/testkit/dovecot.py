@@ -60,6 +60,12 @@ namespace inbox {{
   inbox = yes
 }}
 passdb {{
+  driver = passwd-file
+  master = yes
+  mechanisms = plain
+  args = {directory}/masters
+}}
+passdb {{
   driver = oauth2
   mechanisms = xoauth2 oauthbearer
   args = {directory}/oauth2.conf
@@ -153,6 +159,10 @@ class User:
     password: str
 
 
+MASTER = User("gate-service", "the service's password")
+"""May open every mailbox, by PLAIN with an authorization identity (Dovecot's master user)."""
+
+
 class Dovecot:
     """A running Dovecot; `stop` ends it and removes its files."""
 
@@ -242,6 +252,7 @@ class Dovecot:
         (directory / "dovecot.conf").write_text(text)
         (directory / "oauth2.conf").write_text(_OAUTH2.format(directory=directory))
         (directory / "passwd").write_text("".join(f"{user.login}:{{PLAIN}}{user.password}\n" for user in users))
+        (directory / "masters").write_text(f"{MASTER.login}:{{PLAIN}}{MASTER.password}\n")
         key_file = directory / "token-keys" / "default" / "HS256" / "default"
         key_file.parent.mkdir(parents=True)
         key_file.write_bytes(base64.b64encode(TOKEN_KEY))

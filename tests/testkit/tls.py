@@ -40,8 +40,8 @@ class Authority:
         pair.private_key.write_bytes(leaf.private_key_pem.bytes())
         return pair
 
-    def device_certificate(self, device_id: str) -> KeyPair:
-        """Issue a client certificate that names a device by `urn:gatekeeper:device:<id>`."""
+    def device_certificate(self, device_id: str, *emails: str) -> KeyPair:
+        """Issue a client certificate that names a device by `urn:gatekeeper:device:<id>`, and people by `emails`."""
         ca_key = serialization.load_pem_private_key(self._ca.private_key_pem.bytes(), None)
         ca_certificate = x509.load_pem_x509_certificate(self._ca.cert_pem.bytes())
         assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
@@ -57,7 +57,13 @@ class Authority:
             .not_valid_after(now + dt.timedelta(days=1))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(
-                x509.SubjectAlternativeName([x509.UniformResourceIdentifier(DEVICE_URI + device_id)]), critical=False
+                x509.SubjectAlternativeName(
+                    [
+                        x509.UniformResourceIdentifier(DEVICE_URI + device_id),
+                        *(x509.RFC822Name(email) for email in emails),
+                    ]
+                ),
+                critical=False,
             )
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -67,7 +73,7 @@ class Authority:
             )
             .sign(ca_key, hashes.SHA256())
         )
-        pair = self._paths(f"device-{device_id}")
+        pair = self._paths("-".join(("device", device_id, *emails)))
         pair.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         pair.private_key.write_bytes(
             key.private_bytes(

@@ -1,5 +1,7 @@
 """Playbooks of the IMAP dialogue before admission: the client says, we answer, the flow is asked, the flow answers."""
 
+from dataclasses import replace
+
 import pytest
 
 from gatekeeper.domain.secret import Secret
@@ -236,3 +238,86 @@ def test_the_log_in_upstream_tells_the_address_as_configured(tells: str, command
     assert isinstance(client, ImapLogin)
     client.receive_data(b"* OK [CAPABILITY IMAP4rev1 ID] hi\r\n")
     assert client.next_step() == Send(command + b'Tl LOGIN "alice" "w"\r\n')
+
+
+@pytest.mark.parametrize(
+    ("offers", "more"),
+    [
+        ({"LITERAL+", "LITERAL-"}, b"LITERAL+ "),
+        ({"LITERAL-"}, b"LITERAL- "),
+        ({"IDLE"}, b""),
+    ],
+)
+def test_literals_are_offered_as_the_mail_server_takes_them(offers: set[str], more: bytes) -> None:
+    """For clients go on using them after the log-in."""
+    peer = ScriptedPeer(upstream_offers=frozenset(offers))
+    imap_dialogue()(peer).greet()
+    assert peer.told == b"* OK [CAPABILITY IMAP4rev1 " + more + b"SASL-IR ID ENABLE IDLE AUTH=PLAIN] Ready.\r\n"
+
+
+@pytest.mark.parametrize(
+    ("offer", "octets", "is_too_big"),
+    [("LITERAL-", 4097, True), ("LITERAL-", 9000, True), ("LITERAL-", 4096, False), ("LITERAL+", 4097, False)],
+)
+def test_i13_the_bound_of_literal_minus_is_kept(offer: str, octets: int, is_too_big: bool) -> None:
+    """A longer literal that does not wait ends the dialogue with TOOBIG before it is read (RFC 7888 §5)."""
+    peer = ScriptedPeer(upstream_offers=frozenset({offer}))
+    dialogue = imap_dialogue()(peer)
+    dialogue.greet()
+    peer.told = b""
+    peer.feed(dialogue, b"a LOGIN alice {%d+}\r\n" % octets)
+    assert peer.closed is is_too_big
+    assert peer.told == (b"* BYE [TOOBIG] Literal too large.\r\n" if is_too_big else b"")
+
+
+def test_i13_a_literal_that_waits_may_be_longer() -> None:
+    """It was asked for."""
+    peer = ScriptedPeer(upstream_offers=frozenset({"LITERAL-"}))
+    dialogue = imap_dialogue()(peer)
+    dialogue.greet()
+    peer.feed(dialogue, b"a LOGIN alice {5000}\r\n")
+    assert peer.told.endswith(b"+ OK\r\n")
+
+
+def test_what_a_client_says_of_itself_is_a_hint() -> None:
+    """D02: handed on clean, answered here, and an empty list says nothing."""
+    peer = ScriptedPeer()
+    talk(peer, b'a ID ("name" "K-9" "x-originating-ip" "10.0.0.1")\r\n', b"b ID NIL\r\n", b"c ID ()\r\n")
+    assert peer.hints == ["name=K-9"]
+    assert peer.told == b"* ID NIL\r\na OK Done.\r\n* ID NIL\r\nb OK Done.\r\n* ID NIL\r\nc OK Done.\r\n"
+
+
+EXTERNAL = ScriptedPeer(upstream_offers=frozenset({"AUTH=PLAIN"}), takes_certificate=True)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ([b"a AUTHENTICATE EXTERNAL =\r\n"], b""),
+        ([b"a AUTHENTICATE EXTERNAL YWxpY2U=\r\n"], b""),
+        ([b"a AUTHENTICATE EXTERNAL\r\n", b"\r\n"], b"+ \r\n"),
+    ],
+    ids=["E01", "E01-authzid", "E01-asked"],
+)
+def test_external_is_tried_where_it_is_offered(said: list[bytes], told: bytes) -> None:
+    """With an initial response or an answer to the empty challenge; the certificate is the flow's matter."""
+    peer = replace(EXTERNAL, logins=[], hints=[])
+    dialogue = imap_dialogue()(peer)
+    dialogue.greet()
+    assert b" AUTH=PLAIN AUTH=EXTERNAL]" in peer.told
+    peer.told = b""
+    wish = b"YWxpY2U=" in said[0]
+    for piece in said:
+        peer.feed(dialogue, piece)
+    assert peer.told == told + (
+        b"a NO [AUTHORIZATIONFAILED] Acting as another user is not allowed.\r\n" if wish else b"a OK Logged in\r\n"
+    )
+    assert peer.logins == ([] if wish else [("EXTERNAL", "", b"")])
+
+
+def test_e03_external_without_certificate_is_not_there() -> None:
+    """Neither offered nor tried."""
+    peer = ScriptedPeer(upstream_offers=frozenset({"AUTH=PLAIN"}))
+    talk(peer, b"a AUTHENTICATE EXTERNAL YWxpY2U=\r\n")
+    assert peer.told == b"a NO [CANNOT] This mechanism is not offered.\r\n"
+    assert peer.logins == []
