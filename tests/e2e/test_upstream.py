@@ -1,9 +1,11 @@
 """What reaches the mail server, byte by byte, seen by a recorded upstream."""
 
 import base64
+import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 import pytest
@@ -331,3 +333,93 @@ def test_a_strange_greeting_is_a_temporary_failure(
 
     assert imap_login_reply(gate.ports.imaps, context, ALICE).startswith(b"NO [UNAVAILABLE]")
     assert all(not one.received for one in imap.connections)
+
+
+SMUGGLED = b"MAIL FROM:<admin@example.com>\r\nRCPT TO:<victim@example.com>\r\nDATA\r\nx\r\n.\r\n"
+ENDS = (
+    b"\n.\n",
+    b"\n.\r\n",
+    b"\r.\r",
+    b"\r\n.\n",
+    b"\r\n.\r",
+    b"\r\n\x00.\r\n",
+    b"\r\n..\r\n",
+    b"\r.\r\n",
+    b"\n.\r",
+    b"\r\n.\r\r\n",
+)
+"""What servers have taken for the end of a message (CVE-2023-51764 and its kin)."""
+BINARY = bytes(range(256)) * 5 + b"\r\n.\r\nQUIT\r\n\n.\n\xff\r"
+
+
+def test_mail_is_relayed_byte_by_byte(bed: Bed, context: ssl.SSLContext) -> None:
+    """BDAT with any octets, parameters of extensions, and every disputed end of DATA arrive exactly as they were sent."""
+    gate, _, recorder = bed
+    envelope = (
+        b"MAIL FROM:<alice@example.com> SIZE=5000 BODY=BINARYMIME SMTPUTF8 RET=HDRS ENVID=QQ314159 REQUIRETLS\r\n"
+        b"RCPT TO:<b\xc3\xb6b@example.com> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;bob@example.com\r\n"
+    )
+    chunks = b"BDAT %d\r\n%b" % (len(BINARY), BINARY) + b"BDAT 3 LAST\r\nend"
+    mails = [b"DATA\r\nSubject: x\r\n\r\none" + end + SMUGGLED + b"\r\n.\r\n" for end in ENDS]
+    for sent in (envelope + chunks, *(SMTP_PIPELINE + mail for mail in mails)):
+        before = len(recorder.connections)
+        with smtp_greeted(gate.ports.submissions, context) as wire:
+            assert wire.smtp(b"AUTH PLAIN " + plain(ALICE))[0].startswith(b"235")
+            for start in range(0, len(sent), 700):
+                wire.send(sent[start : start + 700])
+            eventually(
+                lambda recorder=recorder, before=before, sent=sent: (
+                    len(recorder.connections[before].after_login) >= len(sent)
+                ),  # type: ignore[misc]
+                within=5,
+                what="the mail",
+            )
+        assert _newest(recorder, before).after_login == sent
+
+
+@pytest.mark.parametrize("said", [b"[CAPABILITY IMAP4rev1 UNAUTHENTICATE] hi", b"hi"], ids=["said", "asked-for"])
+def test_a_server_that_takes_a_second_log_in_is_refused_and_the_operator_told(
+    make_gate: Callable[..., GateProcess], context: ssl.SSLContext, said: bytes
+) -> None:
+    """I72: also one that offers UNAUTHENTICATE only after the log-in, or only when it is asked."""
+
+    def serve(connection: socket.socket) -> None:
+        with connection, connection.makefile("rwb") as stream:
+            stream.write(b"* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] hi\r\n")
+            stream.flush()
+            for line in stream:
+                tag, command = line.split()[:2]
+                if command == b"CAPABILITY":
+                    stream.write(b"* CAPABILITY IMAP4rev1 UNAUTHENTICATE\r\n" + tag + b" OK done\r\n")
+                else:
+                    stream.write(tag + b" OK " + said + b"\r\n")
+                stream.flush()
+
+    with _serving(serve) as port:
+        gate = make_gate({"upstream": {"imap": upstream(port), "smtp": upstream(25)}})
+        assert imap_login_reply(gate.ports.imaps, context, ALICE).startswith(b"NO [UNAVAILABLE] Mail is temporarily")
+        assert "the mail server offers UNAUTHENTICATE, which would allow a second, unseen log-in" in gate.log()
+
+
+@contextmanager
+def _serving(serve: Callable[[socket.socket], None]) -> Iterator[int]:
+    """Run a server of a few lines: a thread for each connection."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def accept() -> None:
+        with suppress(OSError):  # closed below
+            while True:
+                connection, _ = listener.accept()
+                threading.Thread(target=_quietly, args=(serve, connection), daemon=True).start()
+
+    acceptor = threading.Thread(target=accept, daemon=True)
+    acceptor.start()
+    yield listener.getsockname()[1]
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    acceptor.join(5)
+
+
+def _quietly(serve: Callable[[socket.socket], None], connection: socket.socket) -> None:
+    with suppress(OSError, ValueError):  # the gate hung up, as it should
+        serve(connection)

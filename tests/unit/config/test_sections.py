@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from gatekeeper.config.load import load
+from gatekeeper.config.load import load, names
+from gatekeeper.domain.delegation import Delegation
 from gatekeeper.domain.document import DocumentError
+from gatekeeper.domain.identity import IdentitySettings, Plus
+from gatekeeper.domain.request import MailProtocol
+from gatekeeper.enforcement.flow.account import AccountSettings, CertificateAccount
 from gatekeeper.gate.identify import Method
 from gatekeeper.net.tls import ClientCertificates
 from testkit.configuration import Configuration
@@ -81,6 +85,21 @@ FAULTS: list[tuple[str, dict[str, object], str]] = [
     ("no audience", {"evidence": {"audience": None}}, "evidence.audience: is required"),
     ("audit address", {"audit": {"client_address": "none"}}, "audit.client_address: `none` is not one of network, full"),
     ("refusal", {"refusal": {"imap_code": "ALRT"}}, "refusal.imap_code: `ALRT` is not one of UNAVAILABLE, ALERT, CONTACTADMIN (did you mean `ALERT`?)"),
+    ("domain", {"identity": {"default_domain": "@example.com"}}, "identity.default_domain: `@example.com` is not a domain such as example.com"),
+    ("separator", {"identity": {"refused_separators": ["+"]}}, "identity.refused_separators: `+` is not one of * % / \\ (`+` has `plus`)"),
+    ("case", {"identity": {"case": "upper"}}, "identity.case: `upper` is not one of lower, preserve"),
+    ("plus", {"identity": {"plus": "drop"}}, "identity.plus: `drop` is not one of keep, refuse, strip"),
+    ("certificate account", {"identity": {"certificate_account": "serial"}}, "identity.certificate_account: `serial` is not one of san_email, common_name"),
+    ("unknown identity key", {"identity": {"domain": "x"}}, "identity.domain: unknown key (did you mean `default_domain`?)"),
+    ("delegation without reason", {"delegation": [{"authcid": "a", "authzid": "b"}]}, "delegation[0].reason: is required"),
+    ("delegation with empty reason", {"delegation": [{"authcid": "a", "authzid": "b", "reason": " "}]}, "delegation[0].reason: must not be empty"),
+    ("delegation without authzid", {"delegation": [{"authcid": "a", "reason": "r"}]}, "delegation[0].authzid: is required"),
+    ("delegation to everybody", {"delegation": [{"authcid": "a", "authzid": "*", "reason": "r"}]}, "delegation[0].authzid: `*` would match everybody"),
+    ("delegation of no account", {"delegation": [{"authcid": "a b", "authzid": "b", "reason": "r"}]}, "delegation[0].authcid: `a b` is not a pattern of accounts such as *@example.com"),
+    ("service without password", {"upstream": {"imap": {"service_user": "gate"}}}, "upstream.imap.service_password_file: service_user and service_password_file are required together"),
+    ("service without user", {"upstream": {"imap": {"service_password_file": "/dev/null"}}}, "upstream.imap.service_user: service_user and service_password_file are required together"),
+    ("service with an empty password", {"upstream": {"imap": {"service_user": "g", "service_password_file": "/dev/null"}}}, "upstream.imap.service_user: service_user and its password must be one line each, without control characters"),
+    ("password in the document", {"upstream": {"imap": {"service_user": "gate", "service_password": "hush"}}}, "upstream.imap.service_password: must not stand here: name a file in service_password_file, or set it in the environment"),
     ("admin", {"admin": {"bind": "9080"}}, "admin.bind: `9080` is not an address and port such as 0.0.0.0:993 or [::1]:993"),
 ]  # fmt: skip
 
@@ -208,3 +227,62 @@ def test_load_balancers_are_networks_and_addresses(configuration: Configuration)
     behind, direct = load(configuration.write(changes), {}).listeners
     assert [str(network) for network in behind.proxy_protocol_from] == ["10.0.0.0/8", "192.0.2.7/32", "fd00::/8"]
     assert direct.proxy_protocol_from == ()
+
+
+def test_names_and_delegations_are_read(configuration: Configuration) -> None:
+    """Patterns come in the canonical form of the names they are about."""
+    settings = load(
+        configuration.write(
+            {
+                "identity": {
+                    "case": "lower",
+                    "default_domain": "Example.COM",
+                    "refused_separators": ["*", "%", "/"],
+                    "plus": "strip",
+                    "certificate_account": "common_name",
+                },
+                "delegation": [{"authcid": "Assistant", "authzid": "Team-*@Example.com", "reason": "mail of the team"}],
+            }
+        ),
+        {},
+    ).accounts
+
+    assert settings == AccountSettings(
+        names=IdentitySettings(default_domain="example.com", refused_separators="*%/", plus=Plus.STRIP),
+        delegations=(
+            Delegation(authcid="assistant@example.com", authzid="team-*@example.com", reason="mail of the team"),
+        ),
+        certificate_account=CertificateAccount.COMMON_NAME,
+    )
+
+
+def test_without_the_section_names_are_as_ever(configuration: Configuration) -> None:
+    """Lower case, no domain, nobody acts for another, and no service account."""
+    settings = load(configuration.write({}), {})
+    assert settings.accounts == AccountSettings()
+    assert all(upstream.service is None for upstream in settings.upstreams.values())
+
+
+def test_a_service_account_comes_from_a_file_or_the_environment(configuration: Configuration, tmp_path: Path) -> None:
+    """Spaces belong to a password, its line end does not, and digits stay a text; it is never shown."""
+    file = tmp_path / "service-password"
+    file.write_text(" hush hush \n")
+    path = configuration.write({"upstream": {"imap": {"service_user": "gate", "service_password_file": str(file)}}})
+    from_file = load(path, {}).upstreams[MailProtocol.IMAP].service
+    environment = {"GATEKEEPER_UPSTREAM__IMAP__SERVICE_PASSWORD": "0123"}
+    from_environment = load(path, environment).upstreams[MailProtocol.IMAP].service
+    assert from_file is not None
+    assert from_environment is not None
+    assert (from_file.user, from_file.password.declassify()) == ("gate", b" hush hush ")
+    assert from_environment.password.declassify() == b"0123"
+    assert "hush" not in repr(load(path, {}))
+
+
+def test_names_are_known_without_the_rest(configuration: Configuration, tmp_path: Path) -> None:
+    """Commands on the registry need no listeners; but they do not guess at names."""
+    broken = configuration.write({"listener": None, "identity": {"default_domain": "example.com"}})
+    assert names(broken, {}).default_domain == "example.com"
+    assert names(broken, {"GATEKEEPER_IDENTITY__PLUS": "refuse"}).plus is Plus.REFUSE
+    assert names(tmp_path / "absent.toml", {}) == IdentitySettings()
+    with pytest.raises(DocumentError, match=r"identity\.case"):
+        names(configuration.write({"identity": {"case": "upper"}}), {})

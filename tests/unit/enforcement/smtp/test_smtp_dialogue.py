@@ -579,3 +579,31 @@ def test_nothing_that_a_client_sends_is_logged(caplog: pytest.LogCaptureFixture)
     dialogue.receive(b"EHLO x\r\nd29uZGVybGFuZA==\r\nAUTH LOGIN\r\nYQ\r\nAUTH PLAIN " + PLAIN + b"\r\n")
 
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("said", "told", "authzid"),
+    [
+        (b"AUTH EXTERNAL =\r\n", b"", ""),
+        (b"AUTH EXTERNAL\r\n\r\n", b"334 \r\n", ""),
+        (b"AUTH external " + b64(b"alice") + b"\r\n", b"", "alice"),
+    ],
+    ids=["initial", "asked", "authzid"],
+)
+def test_external_is_tried_where_it_is_offered(said: bytes, told: bytes, authzid: str, feed: Feed) -> None:
+    """E01: the response is a wish; who it is that wishes, the flow knows by the certificate."""
+    peer, dialogue = greeted(FakePeer(takes_certificate=True, upstream_offers=frozenset({"AUTH=PLAIN"})))
+    dialogue.receive(b"EHLO x\r\n")
+    assert peer.told().endswith(b"250 AUTH PLAIN LOGIN EXTERNAL\r\n")
+    taken: list[Credentials] = []
+    peer.log_in = taken.append  # type: ignore[method-assign]
+    feed(dialogue, said)
+    assert peer.told() == told
+    assert [(one.mechanism, one.name, one.authzid) for one in taken] == [(Mechanism.EXTERNAL, "", authzid)]
+
+
+def test_e03_external_without_certificate_is_not_there() -> None:
+    """Neither offered nor tried."""
+    peer, dialogue = greeted()
+    dialogue.receive(b"EHLO x\r\nAUTH EXTERNAL =\r\n")
+    assert peer.told() == OFFER + b"504 5.5.4 This mechanism is not offered\r\n"
