@@ -111,14 +111,12 @@ def opening(
     if account is None or not allowed(settings.delegations, authcid, account):
         return NotAllowed("No delegation allows to open another's mailbox", authcid, account or "", is_delegation=True)
     if not is_external:
-        authzid = "" if account == authcid else account
-        return Opening(account, authcid, replace(credentials, name=_name(credentials, authcid), authzid=authzid))
+        if account != authcid:
+            credentials = replace(credentials, name=authcid, authzid=account)
+        elif credentials.authzid:
+            credentials = replace(credentials, authzid="")
+        return Opening(account, authcid, credentials)
     if service is None:
         return NotAllowed("No service account is configured for certificates", authcid)
     upstream = Credentials(mechanism=Mechanism.PLAIN, name=service.user, secret=service.password, authzid=account)
     return Opening(account, authcid, upstream)
-
-
-def _name(credentials: Credentials, authcid: str) -> str:
-    """A bearer mechanism's response still has the name as it was written: its client replaces it."""
-    return credentials.name if credentials.mechanism.is_bearer else authcid

@@ -1,9 +1,14 @@
 """A log-in that succeeds: nothing goes upstream before its record, everything after it, once and in order."""
 
+import base64
+
 import pytest
 
 from gatekeeper.audit.event import EventCode
 from gatekeeper.domain.decision import Reason
+from gatekeeper.domain.delegation import Delegation
+from gatekeeper.domain.identity import IdentitySettings
+from gatekeeper.enforcement.flow.account import AccountSettings
 from gatekeeper.net.dial import TlsMode
 from gatekeeper.net.relay import Ended
 from testkit.flow_bed import GREETING, PASSWORD, Bed, Conversation, on_a_poller
@@ -215,3 +220,66 @@ async def test_a_client_that_vanishes_from_a_session_ends_it(authority: Authorit
         await bed.all_ended()
         await bed.server.until(lambda: bed.conversation.ended)
     assert bed.audit.events[-1].detail["ended"] == Ended.CLIENT_ABORTED
+
+
+@on_a_poller
+async def test_the_name_that_policy_sees_is_in_the_token_s_response(authority: Authority) -> None:
+    """I64: a bearer response names its user too, and the mail server gets the canonical name there."""
+    heard: list[bytes] = []
+
+    async def takes_tokens(conversation: Conversation, line: bytes) -> bool:
+        tag, *_, response = line.split(b" ")
+        heard.append(base64.b64decode(response))
+        conversation.say(tag + b" OK [CAPABILITY IMAP4rev1 IDLE] Logged in\r\n")
+        return True
+
+    async with Bed(authority) as bed:
+        bed.server.greeting = b"* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN AUTH=XOAUTH2] ready\r\n"
+        bed.server.script = takes_tokens
+        bed.front.upstream_offers = frozenset({"AUTH=XOAUTH2"})
+        bed.front.accounts = AccountSettings(names=IdentitySettings(default_domain="example.com"))
+        client = await bed.greeted()
+        response = base64.b64encode(b"user=Alice\x01auth=Bearer t\x01\x01")
+        assert await client.ask(b"a AUTHENTICATE XOAUTH2 " + response + b"\r\n") == OK
+    assert heard == [b"user=alice@example.com\x01auth=Bearer t\x01\x01"]
+    assert {event.account for event in bed.audit.events} == {ALICE}
+
+
+DELEGATED = base64.b64encode(b"Alice@example.com\0helper@example.com\0wonderland")
+
+
+@pytest.mark.parametrize("is_allowed", [True, False])
+@on_a_poller
+async def test_i57_a_delegate_opens_anothers_mailbox_by_a_rule_only(authority: Authority, is_allowed: bool) -> None:
+    """Both names go upstream, policy sees the mailbox's, and the records have the other's; without a rule nobody does."""
+    rule = Delegation(authcid="helper@example.com", authzid="*@example.com", reason="helps")
+    async with Bed(authority) as bed:
+        bed.front.accounts = AccountSettings(delegations=(rule,) if is_allowed else ())
+        client = await bed.greeted()
+        reply = await client.ask(b"a AUTHENTICATE PLAIN " + DELEGATED + b"\r\n")
+        if is_allowed:
+            assert reply == OK
+            assert bed.conversation.logins == [b"alice@example.com\0helper@example.com\0wonderland"]
+        else:
+            assert reply == b"a NO [AUTHORIZATIONFAILED] Acting as another user is not allowed.\r\n"
+            assert bed.server.conversations == []
+    facts = [(event.account, event.detail.get("authcid"), event.detail.get("authzid")) for event in bed.audit.events]
+    if is_allowed:
+        assert facts == [(ALICE, "helper@example.com", None)] * 2
+    else:
+        assert facts == [("helper@example.com", None, ALICE), ("helper@example.com", None, None)]
+
+
+@on_a_poller
+async def test_a_hint_from_before_tls_is_forgotten(authority: Authority) -> None:
+    """Anybody between may have said it; the first under TLS counts, and changes nothing."""
+    async with Bed(authority, tls=TlsMode.STARTTLS) as bed:
+        client = await bed.connect()
+        await client.line()
+        await client.ask(b'h ID ("name" "between")\r\n')
+        assert await client.ask(b"s STARTTLS\r\n") == b"s OK Begin TLS now.\r\n"
+        await client.start_tls(bed.authority.client_context())
+        await client.ask(b'i ID ("name" "K-9")\r\n')
+        await client.ask(b'j ID ("name" "other")\r\n')
+        assert await client.ask(LOGIN) == OK
+    assert [event.detail.get("client_id") for event in bed.audit.events] == ["name=K-9", "name=K-9"]

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+from pathlib import Path
 
 import pytest
 
@@ -237,3 +238,25 @@ async def test_names_are_resolved_beside_the_loop(house: House, monkeypatch: pyt
     monkeypatch.setattr(compose, "upstreams", seen)
     await _reloaded(house)
     assert threads == [True]
+
+
+async def test_names_and_service_accounts_are_taken_over(house: House, tmp_path: Path) -> None:
+    """Listeners, evidence and policy get the same canonical form, from the next log-in on."""
+    gatekeeper = house.gatekeeper
+    (tmp_path / "service").write_text("hush\n")
+    assert all(front.service is None for front in gatekeeper.fronts.values())
+    service = {"service_user": "gate", "service_password_file": str(tmp_path / "service")}
+    await _reloaded(
+        house,
+        {
+            "identity": {"default_domain": "example.com"},
+            "delegation": [{"authcid": "helper", "authzid": "*", "reason": "helps"}],
+            "upstream": {"imap": service},
+        },
+    )
+
+    assert gatekeeper.evidence.names.default_domain == "example.com"
+    for front in gatekeeper.fronts.values():
+        assert front.accounts.names.default_domain == "example.com"
+        assert front.accounts.delegations[0].authzid == "*@example.com"
+        assert (front.service is not None) is (front.protocol is MailProtocol.IMAP)
