@@ -16,7 +16,12 @@ from gatekeeper.protocols.login import Failed, Send
 from gatekeeper.protocols.sasl.mechanisms import Credentials, Mechanism, decode_base64, parse_plain
 from gatekeeper.protocols.smtp.client import SmtpLogin
 
-WRITTEN = st.one_of(st.text(max_size=20), st.text("aBob1.+*%/\\@'=~", min_size=1, max_size=16))
+ANYBODY = tuple(Delegation(authcid=anybody, authzid=anybody, reason="any") for anybody in ("*", "*@example.com"))
+WRITTEN = st.one_of(
+    st.text("abB1.+", min_size=1, max_size=6),
+    st.text(max_size=20),
+    st.text("aBob1.+*%/\\@'=~", min_size=1, max_size=16),
+)
 SETTINGS = st.builds(
     AccountSettings,
     names=st.builds(
@@ -26,7 +31,7 @@ SETTINGS = st.builds(
         refused_separators=st.sets(st.sampled_from(SEPARATORS)).map("".join),
         plus=st.sampled_from(Plus),
     ),
-    delegations=st.sampled_from([(), (Delegation(authcid="*", authzid="*", reason="any"),)]),
+    delegations=st.sampled_from([(), ANYBODY]),
 )
 PASSWORDS = st.binary(min_size=1, max_size=20).map(
     lambda octets: bytes(one for one in octets if one not in b"\0\r\n") or b"w"
@@ -118,6 +123,7 @@ def test_smtp_opens_the_account_that_policy_sees(
             password,
         )
         return
+    assert found.account == found.authcid
     parts = []
     for _ in range(2):
         client.receive_data(b"334 x\r\n")

@@ -329,3 +329,17 @@ def test_the_end_is_the_end() -> None:
     client = login(password())
     assert run(client, [GREETING, OK])[-1] == WELCOME
     assert run(client, [OK, b"* BYE\r\n"]) == []
+
+
+@pytest.mark.parametrize(
+    ("greeting", "steps"),
+    [
+        (GREETING, sends(b"Tl AUTHENTICATE PLAIN " + base64.b64encode(b"alice\0helper\0w") + b"\r\n")),
+        (LITERAL_GREETING, [Failed("the mail server takes no log-in of this kind")]),
+    ],
+    ids=["PLAIN", "LOGIN-only"],
+)
+def test_two_names_need_plain(greeting: bytes, steps: list[Step]) -> None:
+    """LOGIN has room for one: the delegate's password never goes out under the other's name."""
+    acting = Credentials(mechanism=Mechanism.PLAIN, name="helper", secret=Secret(b"w"), authzid="alice")
+    assert run(login(acting), [greeting]) == steps

@@ -410,3 +410,20 @@ def test_a_name_with_control_octets_stays_inside_base64() -> None:
 def test_the_name_said_upstream(claimed: str, address: str, name: str) -> None:
     """The phone's own name is used when it can be one, else its address."""
     assert ehlo_name(claimed, address) == name
+
+
+@pytest.mark.parametrize(
+    ("offer", "step"),
+    [
+        (b"PLAIN LOGIN", Send(b"AUTH PLAIN " + base64.b64encode(b"alice\0helper\0w") + b"\r\n")),
+        (b"LOGIN", Failed("the mail server takes no log-in of this kind")),
+    ],
+)
+def test_two_names_need_plain(offer: bytes, step: Step) -> None:
+    """LOGIN has room for one: the delegate's password never goes out under the other's name."""
+    acting = Credentials(mechanism=Mechanism.PLAIN, name="helper", secret=Secret(b"w"), authzid="alice")
+    client = SmtpLogin(acting, name="alice", starttls=False, ehlo_name="x")
+    client.receive_data(b"220 hi\r\n")
+    client.next_step()
+    client.receive_data(b"250-hi\r\n250 AUTH " + offer + b"\r\n")
+    assert client.next_step() == step
