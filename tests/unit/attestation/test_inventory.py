@@ -12,6 +12,7 @@ from gatekeeper.attestation.inventory import parse, parse_csv, parse_jsonl
 from gatekeeper.domain.app import App
 from gatekeeper.domain.device import DeviceClass, Ownership, Platform
 from gatekeeper.domain.document import DocumentError
+from gatekeeper.domain.identity import IdentitySettings
 from gatekeeper.domain.posture import Report, Scope
 
 NOW = datetime(2026, 7, 10, 17, 0, tzinfo=UTC)
@@ -353,3 +354,17 @@ def test_age_is_no_fault() -> None:
     old = (NOW - timedelta(days=4000)).isoformat()
 
     assert read(line(collected_at=old))
+
+
+@pytest.mark.parametrize("name", ["mdm.jsonl", "mdm.csv"])
+def test_owners_are_named_as_configured(name: str) -> None:
+    """The registry has the accounts that the listeners look up."""
+    text = line(user="Kim") if name.endswith("jsonl") else "\n".join(CSV_KIM)
+    (report,) = parse(text.encode(), source=name, now=NOW, names=IdentitySettings(default_domain="example.com"))
+    assert report.device.account == "kim@example.com"
+
+
+CSV_KIM = (
+    "device_id,user,platform,collected_at,app_id,app_name,version",
+    "ph-1,Kim,android,2026-07-10T16:20:00Z,,,",
+)

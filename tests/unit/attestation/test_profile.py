@@ -18,6 +18,7 @@ from gatekeeper.attestation.rejection import EvidenceRejected, RejectionCode
 from gatekeeper.cli.demo.phone_agent import CertificateAuthority, Identity, jose_header, to_base64url
 from gatekeeper.domain.app import App
 from gatekeeper.domain.device import Device, DeviceClass, DeviceId, Platform
+from gatekeeper.domain.identity import IdentitySettings
 from gatekeeper.domain.posture import Scope
 from testkit.evidence import (
     OMIT,
@@ -419,3 +420,11 @@ def test_claims_of_any_type_raise_nothing_else(authority: AttestationAuthority, 
 def test_instants_are_utc(authority: AttestationAuthority) -> None:
     """Whatever zone the machine is in."""
     assert appraised(authority, good(authority)).exp.tzinfo is UTC
+
+
+def test_the_account_is_named_as_configured(authority: AttestationAuthority) -> None:
+    """A short name is the owner's where a domain is configured."""
+    token = good(authority, sub="Kim").encode()
+    names = IdentitySettings(default_domain="example.com")
+    found = appraise(token, issuers=[authority.issuer()], audience=AUDIENCE, now=NOW, names=names)
+    assert found.account == "kim@example.com"

@@ -11,6 +11,7 @@ from gatekeeper.decision.schema import MAX_POLICY_OCTETS, parse_policy, warnings
 from gatekeeper.domain.decision import Verdict
 from gatekeeper.domain.device import DeviceClass
 from gatekeeper.domain.document import DocumentError
+from gatekeeper.domain.identity import IdentitySettings, Plus
 from gatekeeper.domain.request import MailProtocol
 
 from .samples import NOON, RULE, at, faults, policy
@@ -263,3 +264,28 @@ def test_what_is_no_toml_is_one_fault_of_the_file(data: bytes, reason: str) -> N
     assert fault.source == "policy.toml"
     assert fault.key == ""
     assert reason in fault.reason
+
+
+def test_accounts_are_named_as_configured() -> None:
+    """Groups, scopes and exemptions mean the accounts that log in."""
+    text = (
+        RULE
+        + """
+scope = { users = ["Bob"], not_users = ["Kim+x"] }
+[groups]
+press = ["Ann"]
+[[exemption]]
+id = "e"
+rule = "no-tiktok"
+users = ["Bob"]
+expires = "2099-01-01"
+reason = "r"
+approved_by = ["boss@example.com"]
+"""
+    )
+    names = IdentitySettings(default_domain="example.com", plus=Plus.STRIP)
+    found = parse_policy(f"schema = 1\n{text}".encode(), source="p", names=names)
+    assert found.groups["press"] == {"ann@example.com"}
+    assert found.exemptions[0].users == {"bob@example.com"}
+    assert found.rules[0].scope.users == {"bob@example.com"}
+    assert found.rules[0].scope.not_users == {"kim@example.com"}
