@@ -1,7 +1,6 @@
 """A phone's POP3 dialogue before admission: a closed set of six commands (RFC 1939 §4, RFC 2449, 2595 and 5034)."""
 
 from collections.abc import Callable
-from functools import partial
 
 from gatekeeper.enforcement.flow.dialogue import Farewell, Peer, UpstreamLogin
 from gatekeeper.enforcement.pop3 import replies
@@ -15,8 +14,7 @@ from gatekeeper.protocols.sasl.mechanisms import (
     Problem,
     SaslError,
     decode_base64,
-    parse_bearer,
-    parse_plain,
+    parse_response,
     password_credentials,
 )
 
@@ -25,12 +23,6 @@ MAX_COMMANDS = 100
 MAX_ERRORS = 3
 """Dovecot's CLIENT_MAX_BAD_COMMANDS."""
 
-_PARSERS: dict[Mechanism, Callable[[bytes], Credentials]] = {
-    Mechanism.PLAIN: parse_plain,
-    Mechanism.XOAUTH2: partial(parse_bearer, Mechanism.XOAUTH2),
-    Mechanism.OAUTHBEARER: partial(parse_bearer, Mechanism.OAUTHBEARER),
-}
-"""Mechanisms of one response. LOGIN has two."""
 _ASKS_NAME = b"VXNlcm5hbWU6"
 _ASKS_PASSWORD = b"UGFzc3dvcmQ6"
 """`Username:` and `Password:`, as every server of AUTH LOGIN asks."""
@@ -211,7 +203,7 @@ class Pop3Dialogue:
         if mechanism is Mechanism.LOGIN:
             self._challenge(_ASKS_PASSWORD, lambda password: self._try(lambda: _login_credentials(line, password)))
         else:
-            self._try(lambda: _PARSERS[mechanism](decode_base64(line)))
+            self._try(lambda: parse_response(mechanism, decode_base64(line)))
 
     def _challenge(self, challenge: bytes, then: Callable[[bytes], None]) -> None:
         self._awaits = then
@@ -246,10 +238,9 @@ class Pop3Dialogue:
         return False
 
     def _mechanisms(self) -> dict[str, Mechanism]:
-        """What is offered now: passwords always, a bearer mechanism where the mail server has it."""
-        offers = frozenset() if self._peer is None else self._peer.upstream_offers
-        known = (Mechanism.PLAIN, Mechanism.LOGIN, Mechanism.XOAUTH2, Mechanism.OAUTHBEARER)
-        return {found.value: found for found in known if not found.is_bearer or f"AUTH={found.value}" in offers}
+        """What is offered now: passwords always, tokens and certificates where they are taken."""
+        more = () if self._peer is None else self._peer.mechanisms
+        return {found.value: found for found in (Mechanism.PLAIN, Mechanism.LOGIN, *more)}
 
     def _error(self, reply: bytes) -> None:
         self._errors += 1

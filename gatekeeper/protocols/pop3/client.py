@@ -9,7 +9,6 @@ What holds inside:
 * A refusal that is not about the credentials is told as what it is, in the server's cleaned words.
 """
 
-import base64
 import re
 from enum import Enum, auto
 from ipaddress import ip_address
@@ -25,7 +24,7 @@ from gatekeeper.protocols.login import (
     Step,
     clean_text,
 )
-from gatekeeper.protocols.sasl.mechanisms import Credentials, Mechanism, plain_response
+from gatekeeper.protocols.sasl.mechanisms import Credentials, Mechanism, upstream_response
 
 MAX_COMMAND_OCTETS = 255
 """RFC 2449 §4, with CRLF; an initial response that would not fit waits for `+` (RFC 5034 §4)."""
@@ -181,10 +180,12 @@ class Pop3Login(LineLogin):
         if mechanism.is_bearer:
             if f"AUTH={mechanism.value}" not in self._offers:
                 return None
-            return self._with_response(mechanism.value, base64.b64encode(secret))
+            return self._with_response(mechanism.value, upstream_response(credentials, self._name))
         if "AUTH=PLAIN" in self._offers:
-            return self._with_response("PLAIN", plain_response(self._name, secret))
-        return self._user_and_pass(secret) if "USER" in self._offers else None
+            return self._with_response("PLAIN", upstream_response(credentials, self._name))
+        if credentials.authzid or "USER" not in self._offers:
+            return None  # USER has no room for two names
+        return self._user_and_pass(secret)
 
     def _with_response(self, mechanism: str, response: bytes) -> bytes:
         command = b"AUTH " + mechanism.encode("ascii")
