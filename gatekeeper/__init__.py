@@ -10,7 +10,7 @@ The map, from the top floor down (imports go down only; `make check` holds the c
 * `gate`         the one way in: identify the device, decide, record, admit; the sessions that are open
 * `ports`        what the gate needs from adapters, as protocols
 * `decision`     policy, and the pure function `decide`;     `attestation`  evidence -> attestation result
-  `audit`        the record, its chain, its verification;    `protocols`    IMAP, SMTP, SASL without I/O
+  `audit`        the record, its chain, its verification;    `protocols`    IMAP, SMTP, Sieve, SASL, no I/O
   `net`          TLS, dialling, listening, relaying on one epoll
 * `domain`       frozen values, standard library only
 """

@@ -58,7 +58,7 @@ FAULTS: list[tuple[str, dict[str, object], str]] = [
         "listener[1].bind: port 993 is bound twice",
     ),
     ("protocol", listeners({"protocol": "imp"}), "listener[0].protocol: `imp` is not one of imap, smtp, pop3, sieve, http (did you mean `imap`?)"),
-    ("future protocol", listeners({"protocol": "http"}), "listener[0].protocol: `http` is not spoken in this version (imap, pop3, smtp)"),
+    ("future protocol", listeners({"protocol": "http"}), "listener[0].protocol: `http` is not spoken in this version (imap, pop3, sieve, smtp)"),
     ("no port", listeners({"bind": "127.0.0.1"}), "listener[0].bind: `127.0.0.1` is not an address and port such as 0.0.0.0:993 or [::1]:993"),
     ("port too high", listeners({"bind": "127.0.0.1:65536"}), "listener[0].bind: `127.0.0.1:65536` is not an address and port such as 0.0.0.0:993 or [::1]:993"),
     ("plaintext", listeners({"bind": "0.0.0.0:143", "tls": "off"}), "listener[0].tls: off is for loopback only, unless allow_plaintext = true"),
@@ -119,7 +119,7 @@ def test_all_faults_are_told_at_once(configuration: Configuration) -> None:
                 "tls": {"private_key": "absent.key"},
                 "policy": {"file": 7},
                 "store": {"url": 7},
-                **listeners({"protocol": "sieve"}, {"tls": "maybe"}),
+                **listeners({"protocol": "http"}, {"tls": "maybe"}),
             }
         )
     )
