@@ -11,10 +11,12 @@ need() { # program, package
 need dovecot dovecot-imapd
 [ -x /usr/lib/dovecot/submission-login ] || missing="$missing dovecot-submissiond"
 [ -x /usr/lib/dovecot/pop3-login ] || missing="$missing dovecot-pop3d"
+[ -x /usr/lib/dovecot/managesieve-login ] || missing="$missing dovecot-managesieved dovecot-sieve"
 need postfix postfix
 need swaks swaks
 need mbsync isync
 need curl curl
+need sieve-connect sieve-connect
 need nginx nginx
 need haproxy haproxy
 [ -e /usr/lib/nginx/modules/ngx_mail_module.so ] || missing="$missing libnginx-mod-mail"

@@ -1,4 +1,4 @@
-"""A private Dovecot 2.3: IMAP and POP3 with and without TLS, submission, an auth socket for Postfix; own directory and ports.
+"""A private Dovecot 2.3: IMAP, POP3, submission, ManageSieve, an auth socket for Postfix; own directory and ports.
 
 As root the mail belongs to `nobody` and the log-in processes run as Dovecot's own users; otherwise everything runs as
 the invoking user. Nothing outside the directory is touched.
@@ -27,6 +27,7 @@ from testkit.waiting import eventually
 
 PROGRAM = shutil.which("dovecot", path=os.environ.get("PATH", "") + ":/usr/sbin")
 SPEAKS_POP3 = Path("/usr/lib/dovecot/pop3-login").exists()
+SPEAKS_SIEVE = Path("/usr/lib/dovecot/managesieve-login").exists()
 DOMAIN = "example.com"
 TOKEN_KEY = b"a key that only the test bed knows"
 
@@ -98,7 +99,7 @@ service imap-login {{
     ssl = yes
   }}
 }}
-{pop3}
+{pop3}{sieve}
 service submission-login {{
   chroot = {chroot}
   inet_listener submission {{
@@ -144,6 +145,23 @@ service pop3-login {{
 haproxy_trusted_networks = {loopback}
 """
 
+_SIEVE = """
+protocols = $protocols sieve
+service managesieve-login {{
+  chroot = {chroot}
+  inet_listener sieve {{
+    port = {sieve_port}
+  }}
+  inet_listener sieve_proxied {{
+    port = {sieve_proxied_port}
+    haproxy = yes
+  }}
+}}
+plugin {{
+  sieve = file:~/sieve;active=~/active.sieve
+}}
+"""
+
 _OAUTH2 = """
 introspection_mode = local
 local_validation_key_dict = fs:posix:prefix={directory}/token-keys/
@@ -182,6 +200,10 @@ class Dovecot:
         self.pop3s_port = free_port()
         self.pop3_proxied_port = free_port()
         """As `pop3_port`, behind a PROXY header."""
+        self.sieve_port = free_port()
+        """Where ManageSieve is spoken, if `SPEAKS_SIEVE`; STARTTLS is offered."""
+        self.sieve_proxied_port = free_port()
+        """The same, behind a PROXY header."""
         self.auth_socket = self._directory / "auth"
         self.mail = self._directory / "mail"
         owner = pwd.getpwnam("nobody" if os.getuid() == 0 else getpass.getuser())
@@ -229,7 +251,9 @@ class Dovecot:
             pop3s_port=self.pop3s_port,
             pop3_proxied_port=self.pop3_proxied_port,
         )
+        sieve = _SIEVE.format(chroot=chroot, sieve_port=self.sieve_port, sieve_proxied_port=self.sieve_proxied_port)
         text = _CONFIGURATION.format(
+            sieve=sieve if SPEAKS_SIEVE else "",
             pop3=pop3 if SPEAKS_POP3 else "",
             submission_protocol=" submission" if relay_port else "",
             loopback=LOOPBACK,
