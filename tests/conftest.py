@@ -8,6 +8,7 @@ import pytest
 from testkit.running import running
 
 _LOG_TAIL = 40
+_MATRIX = "test_client_matrix.py::"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -24,7 +25,8 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """List what could not run, grouped by the reason."""
+    """Show the matrix of clients, and list what could not run, grouped by the reason."""
+    _show_matrix(terminalreporter)
     left_out: dict[str, list[str]] = defaultdict(list)
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
@@ -37,3 +39,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"{len(tests):4} tests: {reason}")
         for test in sorted({one.split("::")[0] for one in tests}):
             terminalreporter.write_line(f"       {test}")
+
+
+def _show_matrix(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line for each client and server: what was seen to work, and what was not."""
+    rows: dict[str, list[str]] = defaultdict(list)
+    for outcome, mark in (("passed", ""), ("failed", "!"), ("error", "!"), ("skipped", "?")):
+        for report in terminalreporter.stats.get(outcome, []):
+            if _MATRIX in report.nodeid and (report.when == "call" or mark):
+                client, server, action = report.nodeid.partition("[")[2].rstrip("]").split("-")
+                rows[f"{client:12} {server:8}"].append(mark + action)
+    if rows:
+        terminalreporter.write_sep("=", "clients through the gate (! fails, ? left out)")
+    for row, actions in rows.items():
+        terminalreporter.write_line(f"{row} {' '.join(actions)}")

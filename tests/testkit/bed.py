@@ -14,7 +14,13 @@ CAROL = User(f"carol@{DOMAIN}", "carol-password")
 """Has no registered device."""
 SPARE = tuple(User(f"user{number:02}@{DOMAIN}", f"password {number:02}") for number in range(60))
 """Users with clean phones, for tests that need a mailbox of their own."""
-EVERYBODY = (ALICE, BOB, CAROL, *SPARE)
+MATRIX = {
+    (client, action): User(f"{client}-{action}@{DOMAIN}", f"secret of {client}")
+    for client in ("curl", "mbsync", "offlineimap", "neomutt", "fetchmail", "getmail", "msmtp", "swaks")
+    for action in ("list", "fetch", "append", "idle", "send", "refuse")
+}
+"""A user with a mailbox of its own for each client's each action."""
+EVERYBODY = (ALICE, BOB, CAROL, *SPARE, *MATRIX.values())
 
 ALICE_PHONE, BOB_PHONE = "ph-alice", "ph-bob"
 

@@ -184,8 +184,13 @@ MASTER = User("gate-service", "the service's password")
 class Dovecot:
     """A running Dovecot; `stop` ends it and removes its files."""
 
-    def __init__(self, pair: KeyPair, users: tuple[User, ...], *, relay_port: int | None = None) -> None:
-        """Start with `users`; `relay_port` is where submitted mail goes (None: no submission)."""
+    def __init__(
+        self, pair: KeyPair, users: tuple[User, ...], *, relay_port: int | None = None, more: str = ""
+    ) -> None:
+        """Start with `users`; `relay_port` is where submitted mail goes (None: no submission).
+
+        `more` is added to its dovecot.conf.
+        """
         assert PROGRAM is not None, "Dovecot is not installed"
         self._directory = Path(tempfile.mkdtemp(prefix="gk-dovecot-"))
         self._directory.chmod(0o755)  # the log-in users must reach the sockets below it
@@ -208,7 +213,7 @@ class Dovecot:
         self.mail = self._directory / "mail"
         owner = pwd.getpwnam("nobody" if os.getuid() == 0 else getpass.getuser())
         self.mail_uid, self.mail_gid = owner.pw_uid, owner.pw_gid
-        self._write_files(pair, users, relay_port)
+        self._write_files(pair, users, relay_port, more)
         running["Dovecot"] = self
         self._process = subprocess.Popen(
             [PROGRAM, "-F", "-c", str(self._directory / "dovecot.conf")],
@@ -238,7 +243,7 @@ class Dovecot:
             self._process.wait(10)
         shutil.rmtree(self._directory, ignore_errors=True)
 
-    def _write_files(self, pair: KeyPair, users: tuple[User, ...], relay_port: int | None) -> None:
+    def _write_files(self, pair: KeyPair, users: tuple[User, ...], relay_port: int | None, more: str) -> None:
         directory = self._directory
         as_root = os.getuid() == 0
         me = getpass.getuser()
@@ -273,7 +278,7 @@ class Dovecot:
             submission_port=self.submission_port,
             relay_port=relay_port or 25,
         )
-        (directory / "dovecot.conf").write_text(text)
+        (directory / "dovecot.conf").write_text(text + more)
         (directory / "oauth2.conf").write_text(_OAUTH2.format(directory=directory))
         (directory / "passwd").write_text("".join(f"{user.login}:{{PLAIN}}{user.password}\n" for user in users))
         (directory / "masters").write_text(f"{MASTER.login}:{{PLAIN}}{MASTER.password}\n")

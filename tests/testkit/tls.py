@@ -34,7 +34,9 @@ class Authority:
 
     def server_certificate(self, file_name: str, *identities: str) -> KeyPair:
         """Issue a certificate for host names or addresses, `localhost` and `127.0.0.1` unless told."""
-        leaf = self._ca.issue_cert(*(identities or ("localhost", "127.0.0.1")), key_type=trustme.KeyType.ECDSA)
+        names = identities or ("localhost", "127.0.0.1")
+        # fetchmail takes no certificate without a common name.
+        leaf = self._ca.issue_cert(*names, common_name=names[0], key_type=trustme.KeyType.ECDSA)
         pair = self._paths(file_name)
         pair.certificate.write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
         pair.private_key.write_bytes(leaf.private_key_pem.bytes())

@@ -64,6 +64,11 @@ class Wire:
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line.removesuffix(b"\r")
 
+    def piece(self) -> bytes:
+        """Return what comes next, whatever it is; b"" when the connection ended."""
+        found, self._buffer = self._buffer, b""
+        return found or self._receive()
+
     def imap(self, command: bytes) -> list[bytes]:
         """Send one IMAP command line (with its tag) and return the reply's lines, the tagged one last."""
         self.send(command + b"\r\n")
