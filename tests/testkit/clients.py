@@ -18,7 +18,7 @@ from pathlib import Path
 from testkit.bed import Target
 from testkit.dovecot import User
 
-DEADLINE_S = 30
+DEADLINE_S = 60
 
 
 @dataclass(frozen=True, slots=True)
