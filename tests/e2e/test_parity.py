@@ -75,7 +75,9 @@ ALLOWED = (
 """Everywhere: the greeting, and how the capabilities are ordered."""
 ALLOWED_BEFORE = (
     *ALLOWED,
-    Allowed("nor does it in its ID, which RFC 2971 leaves to it", re.compile(rb"^\* ID .*", re.MULTILINE), b"* ID text"),
+    Allowed(
+        "nor does it in its ID, which RFC 2971 leaves to it", re.compile(rb"^\* ID .*", re.MULTILINE), b"* ID text"
+    ),
     Allowed(
         "words for people are its own where it answers itself",
         re.compile(rb"^(TAG|\*) (OK|NO|BAD|BYE)( \[(?!CAPABILITY)[A-Z]+\])? (?!\[).*", re.MULTILINE),

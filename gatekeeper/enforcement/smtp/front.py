@@ -168,6 +168,8 @@ class Submission(SMTP):
             self.errors += 1
             if isinstance(status, str):
                 reply = replies.BAD_ARGUMENTS if reply.startswith(b"501") else replies.UNKNOWN
+        elif status == "250 OK":
+            reply = replies.OK  # to NOOP and RSET; with ENHANCEDSTATUSCODES every reply has one (RFC 2034 §4)
         self._peer.send(reply + b"\r\n")
 
     async def handle_exception(self, error: Exception) -> str:

@@ -29,6 +29,7 @@ TLS_ALREADY = b"503 5.5.1 TLS is on already"
 UNKNOWN = b"500 5.5.2 Not understood, or not allowed before authentication"
 LINE_TOO_LONG = b"500 5.5.6 Line too long"
 BAD_OCTETS = b"500 5.5.2 Lines must end in CRLF, without bare CR, LF or NUL"
+OK = b"250 2.0.0 OK"
 HELP = b"214 2.0.0 See RFC 6409"
 GOODBYE = b"221 2.0.0 Goodbye"
 

@@ -163,7 +163,7 @@ TALKS: dict[str, list[tuple[bytes, bytes]]] = {
         EHLO,
         (b"AUTH PLAIN\r\n", b"334 \r\n"),
         (b"*\r\n", b"501 5.7.0 Authentication cancelled\r\n"),
-        (b"NOOP\r\n", b"250 OK\r\n"),
+        (b"NOOP\r\n", b"250 2.0.0 OK\r\n"),
     ],
     "S03 empty response": [EHLO, (b"AUTH PLAIN =\r\n", WRONG), (b"AUTH PLAIN\r\n", b"334 \r\n"), (b"\r\n", WRONG)],
     "S04 not base64": [EHLO, (b"AUTH PLAIN !!!!\r\n", BAD_RESPONSE), (b"AUTH PLAIN \xfc\r\n", BAD_RESPONSE)],
@@ -185,11 +185,11 @@ TALKS: dict[str, list[tuple[bytes, bytes]]] = {
     ],
     "mail before EHLO": [(b"MAIL FROM:<a@b>\r\n", EHLO_FIRST)],
     "pleasantries": [
-        (b"NOOP\r\nRSET\r\n", b"250 OK\r\n250 OK\r\n"),
+        (b"NOOP\r\nRSET\r\n", b"250 2.0.0 OK\r\n250 2.0.0 OK\r\n"),
         (b"HELP AUTH\r\n", b"214 2.0.0 See RFC 6409\r\n"),
         (b"EHLO\r\n", BAD_ARGUMENTS),
         (b"HELO\r\n", BAD_ARGUMENTS),
-        (b"NOOP x\r\n", b"250 OK\r\n"),
+        (b"NOOP x\r\n", b"250 2.0.0 OK\r\n"),
         (b"RSET x\r\n", BAD_ARGUMENTS),
     ],
     "nonsense is not echoed": [
@@ -228,7 +228,7 @@ ENDINGS = {
     "errors": (b"FOO\r\n" * MAX_ERRORS + b"NOOP\r\n", UNKNOWN * MAX_ERRORS + b"421 4.7.0 Too many errors\r\n"),
     "commands": (
         b"NOOP\r\n" * (MAX_COMMANDS + 2),
-        b"250 OK\r\n" * MAX_COMMANDS + b"421 4.7.0 Too many errors\r\n",
+        b"250 2.0.0 OK\r\n" * MAX_COMMANDS + b"421 4.7.0 Too many errors\r\n",
     ),
 }
 
@@ -348,7 +348,7 @@ def test_o13_a_token_s_error_comes_before_the_refusal(feed: Feed) -> None:
     assert peer.told() == b"334 eyJzdGF0dXMiOiI0MDAifQ==\r\n"
     feed(dialogue, b"\r\nNOOP\r\n")
 
-    assert peer.told() == WRONG + b"250 OK\r\n"
+    assert peer.told() == WRONG + b"250 2.0.0 OK\r\n"
 
 
 OUTCOMES: dict[str, tuple[Answer, bytes]] = {
