@@ -31,7 +31,9 @@ def check(config_path: Path, *, as_json: bool) -> None:
         settings = load(config_path, os.environ)
         notes = settings.notes
         policy = settings.policy_file
-        upstreams(settings)
+        for protocol, pool in upstreams(settings).items():
+            key = f"upstream.{protocol.value}.address"
+            faults += [{"source": str(config_path), "key": key, "reason": fault} for fault in pool.unresolved]
     except DocumentError as error:
         faults += [dataclasses.asdict(fault) for fault in error.faults]
         policy = policy_file(config_path, os.environ) if config_path.is_file() else None

@@ -202,20 +202,28 @@ async def _mail_servers(settings: Settings, poller: Poller) -> list[Finding]:
     except (OSError, ssl.SSLError) as error:
         return [Finding("mail server", State.FAIL, str(error), "check `upstream.*.address` and `ca`")]
     findings = []
-    for protocol, upstream in servers.items():
+    for protocol, pool in servers.items():
         test = f"mail server {protocol}"
-        where = f"{upstream.host}:{upstream.port}"
-        started = time.perf_counter()
-        try:
-            offers = await probe(upstream, protocol, poller)
-        except ProbeFailed as error:
-            findings.append(Finding(test, State.FAIL, f"{where}: {error}", _advice(str(error))))
-            continue
-        took_s = time.perf_counter() - started
-        findings.append(_offered(test, where, protocol, offers, took_s))
-        findings += _ways_around(test, where, protocol, upstream, offers)
-        if upstream.tls is TlsMode.OFF:
-            findings.append(Finding(test, State.OK, f"{where}: plain, on loopback"))
+        findings += [Finding(test, State.FAIL, fault, "check `address`, or DNS") for fault in pool.unresolved]
+        for upstream in pool.health():
+            findings += await _mail_server(test, protocol, upstream, poller)
+    return findings
+
+
+async def _mail_server(test: str, protocol: MailProtocol, upstream: Upstream, poller: Poller) -> list[Finding]:
+    """One address, asked as the gate would."""
+    named = f"{upstream.host}:{upstream.port}"
+    where = upstream.place if upstream.host in upstream.place else f"{named} ({upstream.address})"
+    started = time.perf_counter()
+    try:
+        offers = await probe(upstream, protocol, poller)
+    except ProbeFailed as error:
+        return [Finding(test, State.FAIL, f"{where}: {error}", _advice(str(error)))]
+    took_s = time.perf_counter() - started
+    findings = [_offered(test, where, protocol, offers, took_s)]
+    findings += _ways_around(test, where, protocol, upstream, offers)
+    if upstream.tls is TlsMode.OFF:
+        findings.append(Finding(test, State.OK, f"{where}: plain, on loopback"))
     return findings
 
 

@@ -49,10 +49,16 @@ def _no_passphrase() -> str:
     raise OSError("the private key is encrypted; a server needs one that opens without a passphrase")
 
 
-def client_context(ca: Path | None) -> ssl.SSLContext:
-    """Build the context for dialling the mail server: TLS 1.2 or newer, chain and name verified."""
+def client_context(ca: Path | None, certificate: Path | None = None, private_key: Path | None = None) -> ssl.SSLContext:
+    """Build the context for dialling the mail server: TLS 1.2 or newer, chain and name verified.
+
+    An address literal as the server's name is looked for among the certificate's addresses, and goes without SNI
+    (RFC 6066 §3), which is OpenSSL's and Python's doing. `certificate` is what we show when we are asked.
+    """
     context = ssl.create_default_context(cafile=None if ca is None else str(ca))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if certificate is not None:
+        context.load_cert_chain(certificate, private_key, password=_no_passphrase)
     return context
 
 

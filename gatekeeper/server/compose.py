@@ -24,6 +24,7 @@ from gatekeeper.gate.admit import Gate, GateSettings
 from gatekeeper.net import listen, tls
 from gatekeeper.net.dial import TlsMode, Upstream
 from gatekeeper.net.poller import Poller
+from gatekeeper.net.pool import UpstreamPool
 from gatekeeper.net.relay import Relay
 from gatekeeper.server.admin_listener import AdminListener
 from gatekeeper.server.changes import record_changes
@@ -32,6 +33,8 @@ from gatekeeper.server.evidence import EvidenceDesk
 from gatekeeper.server.metrics import Metrics
 
 MAX_POLICY_OCTETS = 8 * 1024 * 1024
+MAX_ADDRESSES = 32
+"""Of one mail server, names resolved: a log-in may try each, and each is probed."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,6 +53,7 @@ class Gatekeeper:
     relay: Relay
     metrics: Metrics
     evidence: EvidenceDesk
+    upstreams: dict[MailProtocol, UpstreamPool] = field(default_factory=dict)
     fronts: dict[str, Front] = field(default_factory=dict)
     listeners: dict[str, listen.Listener] = field(default_factory=dict)
     admin: AdminListener | None = None
@@ -118,6 +122,7 @@ async def compose(settings: Settings, config_path: Path, poller: Poller) -> Asyn
         gatekeeper.metrics.watch(
             sessions=gate.sessions,
             fronts=gatekeeper.fronts,
+            upstreams=lambda: gatekeeper.upstreams,
             audit=audit,
             directory=directory,
             policy=lambda: gate.policy,
@@ -130,26 +135,42 @@ def gate_settings(settings: Settings) -> GateSettings:
     return GateSettings(binding=settings.binding, check_url=settings.check_url)
 
 
-def upstreams(settings: Settings) -> dict[MailProtocol, Upstream]:
-    """Resolve and prepare the mail servers; blocks on DNS. Raises OSError or ssl.SSLError."""
+def upstreams(settings: Settings) -> dict[MailProtocol, UpstreamPool]:
+    """Resolve and prepare the mail servers; blocks on DNS. Raises OSError or ssl.SSLError.
+
+    A name that cannot be looked up is left out, and noted, as long as another address of its server remains.
+    """
     found = {}
     for protocol, upstream in settings.upstreams.items():
-        try:
-            resolved = socket.getaddrinfo(upstream.host, upstream.port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            raise OSError(f"`{upstream.host}` cannot be resolved: {error}") from error
-        found[protocol] = Upstream(
-            host=upstream.host,
-            address=str(resolved[0][4][0]),
-            port=upstream.port,
-            tls=upstream.tls,
-            context=None if upstream.tls is TlsMode.OFF else tls.client_context(upstream.ca),
-            client_address=upstream.client_address,
-        )
+        context = None
+        if upstream.tls is not TlsMode.OFF:
+            context = tls.client_context(upstream.ca, upstream.client_certificate, upstream.client_key)
+        addresses: list[Upstream] = []
+        unresolved: list[str] = []
+        for host, port in upstream.addresses:
+            try:
+                resolved = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            except (OSError, UnicodeError) as error:
+                unresolved.append(f"`{host}` cannot be resolved: {error}")
+                continue
+            addresses += (
+                Upstream(
+                    host=host,
+                    address=str(facts[4][0]),
+                    port=port,
+                    tls=upstream.tls,
+                    context=context,
+                    client_address=upstream.client_address,
+                )
+                for facts in resolved
+            )
+        if not addresses:
+            raise OSError("; ".join(unresolved))
+        found[protocol] = UpstreamPool(addresses[:MAX_ADDRESSES], unresolved)
     return found
 
 
-def front(gatekeeper: Gatekeeper, settings: Settings, listener: ListenerSettings, upstream: Upstream) -> Front:
+def front(gatekeeper: Gatekeeper, settings: Settings, listener: ListenerSettings, upstream: UpstreamPool) -> Front:
     """One listener's shared state; raises OSError or ssl.SSLError for its certificates."""
     point = points()[listener.protocol]
     context = None

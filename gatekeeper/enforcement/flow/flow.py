@@ -29,7 +29,7 @@ from gatekeeper.enforcement.flow.preamble import proxy_header
 from gatekeeper.enforcement.flow.upstream import Outcome, UpstreamLeg
 from gatekeeper.gate.admit import Admitted, Answer, Claim, Faulted, Refused
 from gatekeeper.gate.sessions import Admission
-from gatekeeper.net.dial import TlsMode
+from gatekeeper.net.dial import TlsMode, Upstream
 from gatekeeper.net.preface import Preface
 from gatekeeper.net.transport import Transport
 from gatekeeper.protocols.login import Failed, LoggedIn, Rejected
@@ -219,12 +219,14 @@ class Flow(asyncio.Protocol):
             client_port=self.connection.client_port,
             tells_address=front.upstream.client_address,
         )
-        client = self._dialogue.login(credentials, login)
         leg = UpstreamLeg(
-            front, client, self._logged_in, self.fault, proxy_header(front.upstream, self.connection, self._transport)
+            front, lambda: self._dialogue.login(credentials, login), self._logged_in, self.fault, self._preamble
         )
         self._leg = leg
         leg.start()
+
+    def _preamble(self, upstream: Upstream) -> bytes:
+        return proxy_header(upstream, self.connection, self._transport)
 
     # What comes of a log-in.
 

@@ -12,8 +12,9 @@ from gatekeeper.enforcement.flow.dialogue import Farewell, NewDialogue
 from gatekeeper.enforcement.flow.introduction import HealthChecks, Network
 from gatekeeper.gate.admit import Gate
 from gatekeeper.net.deadlines import Deadlines
-from gatekeeper.net.dial import TlsMode, Upstream
+from gatekeeper.net.dial import TlsMode
 from gatekeeper.net.poller import Poller
+from gatekeeper.net.pool import UpstreamPool
 from gatekeeper.net.relay import Relay
 from gatekeeper.ports.audit import AuditLog
 from gatekeeper.ports.clock import Clock
@@ -34,6 +35,10 @@ class Waiting(Protocol):
 class LoggingIn(Protocol):
     """A log-in at the mail server that is under way."""
 
+    def not_greeted(self) -> None:
+        """The address that is being tried has not said a word in time."""
+        ...
+
     def too_slow(self) -> None:
         """Its deadline passed."""
         ...
@@ -48,7 +53,9 @@ class Limits:
     login_timeout_s: float = 60.0
     """From accepting to admission, whatever the client sends meanwhile; Dovecot gives 180 s, nginx 60 s."""
     upstream_timeout_s: float = 30.0
-    """Connecting and logging in at the mail server; Dovecot's login_proxy_timeout."""
+    """Connecting and logging in at the mail server, over all of its addresses; Dovecot's login_proxy_timeout."""
+    connect_timeout_s: float = 5.0
+    """Until one address of several greets; haproxy's documentation has `timeout connect 5s`, nginx waits 60 s."""
     max_attempts: int = 5
     """Log-ins on one connection; nginx's max_errors."""
     max_waiting: int = 4096
@@ -65,7 +72,7 @@ class Front:
     tls: TlsMode
     allow_plaintext: bool
     context: ssl.SSLContext | None
-    upstream: Upstream
+    upstream: UpstreamPool
     new_dialogue: NewDialogue
     gate: Gate
     audit: AuditLog
@@ -86,17 +93,19 @@ class Front:
     waiting: Deadlines[Waiting] = field(init=False)
     handshakes: Deadlines[Waiting] = field(init=False)
     logins: Deadlines[LoggingIn] = field(init=False)
+    dials: Deadlines[LoggingIn] = field(init=False)
 
     def __post_init__(self) -> None:
         self.health_checks = HealthChecks(self.audit, self.clock)
         self.waiting = Deadlines(self.limits.login_timeout_s, _too_slow)
         self.handshakes = Deadlines(self.limits.handshake_timeout_s, lambda flow: flow.handshake_too_slow())
         self.logins = Deadlines(self.limits.upstream_timeout_s, lambda leg: leg.too_slow())
+        self.dials = Deadlines(self.limits.connect_timeout_s, lambda leg: leg.not_greeted())
 
     def tick(self) -> None:
         """Called about every quarter of a second."""
         now = self.monotonic()
-        for deadlines in (self.handshakes, self.waiting, self.logins):
+        for deadlines in (self.handshakes, self.waiting, self.logins, self.dials):
             deadlines.sweep(now)
         self.health_checks.tick(now)
 
@@ -111,6 +120,7 @@ class Front:
         self.waiting.after_s = other.waiting.after_s
         self.handshakes.after_s = other.handshakes.after_s
         self.logins.after_s = other.logins.after_s
+        self.dials.after_s = other.dials.after_s
 
     def say_goodbye(self) -> None:
         """Shutting down: end what is not admitted yet."""

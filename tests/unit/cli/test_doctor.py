@@ -207,6 +207,21 @@ def test_a_dead_mail_server_is_69(bench: Bench) -> None:
     assert finding["advice"] == "is it running, and do `address`, `tls` and `ca` fit it?"
 
 
+def test_every_address_of_a_mail_server_is_tested(bench: Bench) -> None:
+    """A spare one that is dead would be noticed only when it is needed."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        dead = f"127.0.0.1:{closed.getsockname()[1]}"
+    alive = bench.serve("imap", imap("AUTH=PLAIN")).address
+    bench.change(upstream={"imap": {"address": [alive, dead]}})
+    findings = bench.findings(exits=69)["mail server imap"]
+
+    assert [(one["state"], one["found"].partition(": ")[0]) for one in findings] == [
+        ("ok", alive),
+        ("ok", alive),
+        ("fail", dead),
+    ]
+
+
 def test_something_else_beside_it_is_1(bench: Bench) -> None:
     """Then the mail server is not the only trouble."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
@@ -225,6 +240,16 @@ def test_a_name_that_does_not_resolve_is_told(bench: Bench) -> None:
     (finding,) = bench.findings(exits=69)["mail server"]
 
     assert finding["advice"] == "check `upstream.*.address` and `ca`"
+
+
+def test_a_spare_name_that_does_not_resolve_is_told(bench: Bench) -> None:
+    """The gate would run, on the other address alone."""
+    alive = bench.serve("imap", imap("AUTH=PLAIN")).address
+    name = f"localhost:{alive.rpartition(':')[2]}"
+    bench.change(upstream={"imap": {"address": [name, "nobody.invalid:143"], "tls": "starttls"}})
+    first = bench.findings(exits=69)["mail server imap"][0]
+
+    assert first["found"].startswith("`nobody.invalid` cannot be resolved")
 
 
 def test_a_port_in_use_is_told(bench: Bench) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from gatekeeper.config.load import load
 from gatekeeper.domain.document import DocumentError
+from gatekeeper.domain.request import MailProtocol
 from gatekeeper.gate.identify import Method
 from gatekeeper.net.tls import ClientCertificates
 from testkit.configuration import Configuration
@@ -70,6 +71,15 @@ FAULTS: list[tuple[str, dict[str, object], str]] = [
     ("unknown upstream", {"upstream": {"http": {}}}, "upstream.http: unknown key"),
     ("plain upstream", {"upstream": {"imap": {"address": "192.0.2.1:143"}}}, "upstream.imap.tls: off is for loopback only: passwords would cross the network in the clear"),
     ("upstream ca", {"upstream": {"imap": {"ca": "absent.pem"}}}, "upstream.imap.ca: `absent.pem` does not exist"),
+    ("no address", {"upstream": {"imap": {"address": []}}}, "upstream.imap.address: must name 1 to 16 addresses"),
+    ("empty address", {"upstream": {"imap": {"address": ""}}}, "upstream.imap.address: `` is not an address and port such as 0.0.0.0:993 or [::1]:993"),
+    ("bad address of several", {"upstream": {"imap": {"address": ["127.0.0.1:143", "mail"]}}}, "upstream.imap.address: `mail` is not an address and port such as 0.0.0.0:993 or [::1]:993"),
+    ("address twice", {"upstream": {"imap": {"address": ["127.0.0.1:143", "127.0.0.1:143"]}}}, "upstream.imap.address: names an address twice"),
+    ("one plain address elsewhere", {"upstream": {"imap": {"address": ["127.0.0.1:143", "192.0.2.1:143"]}}}, "upstream.imap.tls: off is for loopback only: passwords would cross the network in the clear"),
+    ("upstream certificate", {"upstream": {"smtp": {"client_certificate": "absent.pem", "client_key": "gone.pem"}}}, "upstream.smtp.client_key: `gone.pem` does not exist"),
+    ("upstream certificate without key", {"upstream": {"smtp": {"client_certificate": "absent.pem"}}}, "upstream.smtp.client_key: is required: client_certificate and client_key go together"),
+    ("upstream certificate without TLS", {"upstream": {"imap": {"client_key": "absent.pem"}}}, 'upstream.imap.client_key: is of no use with tls = "off"'),
+    ("connect_timeout", {"limits": {"connect_timeout": "10ms"}}, "limits.connect_timeout: must be at least 1s"),
     ("client address", {"upstream": {"imap": {"client_address": "xclient"}}}, "upstream.imap.client_address: `xclient` is not one of id, proxy, proxy-v2, none for imap"),
     ("certificate", {"tls": {"certificate": "absent.pem"}}, "tls.certificate: `absent.pem` does not exist"),
     ("no certificate", {"tls": {"certificate": None}}, "tls.certificate: is required"),
@@ -147,6 +157,25 @@ def test_an_upstream_ca_without_a_certificate_is_told(configuration: Configurati
     key = str(configuration.server.private_key)
     (fault,) = faults(configuration.write({"upstream": {"smtp": {"ca": key}}}))
     assert fault.startswith(f"upstream.smtp.ca: `{key}` holds no usable CA certificate")
+
+
+def test_a_certificate_for_the_mail_server_that_does_not_fit_is_told(configuration: Configuration) -> None:
+    """Its key is another's."""
+    pair, other = (configuration.authority.server_certificate(name) for name in ("gate", "other"))
+    shown = {"client_certificate": str(pair.certificate), "client_key": str(other.private_key)}
+    (fault,) = faults(configuration.write({"upstream": {"smtp": shown}}))
+    assert fault.startswith("upstream.smtp.client_certificate: cannot be used with client_key: ")
+    configuration.write({"upstream": {"smtp": {"client_key": str(pair.private_key)}}})
+    settings = load(configuration.path, {}).upstreams[MailProtocol.SMTP]
+    assert (settings.client_certificate, settings.client_key) == (pair.certificate, pair.private_key)
+
+
+def test_addresses_keep_their_order(configuration: Configuration) -> None:
+    """It is the order of preference; one alone is a text."""
+    configuration.write({"upstream": {"imap": {"address": ["[::1]:1143", "127.0.0.1:143"]}}})
+    settings = load(configuration.path, {})
+    assert settings.upstreams[MailProtocol.IMAP].addresses == (("::1", 1143), ("127.0.0.1", 143))
+    assert settings.upstreams[MailProtocol.SMTP].addresses == (("127.0.0.1", 9),)
 
 
 def test_what_has_no_effect_yet_is_noted(configuration: Configuration) -> None:

@@ -66,6 +66,20 @@ def test_a_server_with_another_name_or_ca_is_refused(pair: KeyPair, authority: A
         _meet(server, client_context(None))
 
 
+def test_the_mail_server_is_shown_our_certificate_when_it_asks(
+    pair: KeyPair, authority: Authority, devices: Authority
+) -> None:
+    """One that may be told who we are; without it there is no connection where it is required."""
+    required = _settings(pair, client_ca=devices.ca_file, client_certificates=ClientCertificates.REQUIRE)
+    own = devices.device_certificate("gate")
+    shown = _meet(
+        server_context(required), _tls12(client_context(authority.ca_file, own.certificate, own.private_key))
+    )[1]
+    assert shown == ssl.PEM_cert_to_DER_cert(own.certificate.read_text())
+    with pytest.raises(ssl.SSLError, match="peer did not return a certificate"):
+        _meet(server_context(required), _tls12(client_context(authority.ca_file)))
+
+
 def test_a_devices_certificate_is_asked_for_and_verified(
     pair: KeyPair, authority: Authority, devices: Authority
 ) -> None:
