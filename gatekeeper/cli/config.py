@@ -10,7 +10,10 @@ import click
 
 from gatekeeper.cli.words import EXIT_CONFIG, fail, load_settings, say_json
 from gatekeeper.config.load import load, policy_file
+from gatekeeper.config.settings import Settings
 from gatekeeper.domain.document import DocumentError
+from gatekeeper.net.revocation import valid_until
+from gatekeeper.server.clock import SystemClock
 from gatekeeper.server.compose import load_policy, upstreams
 
 
@@ -29,7 +32,7 @@ def check(config_path: Path, *, as_json: bool) -> None:
     policy: Path | None = None
     try:
         settings = load(config_path, os.environ)
-        notes = settings.notes
+        notes = settings.notes + _expired(settings)
         policy = settings.policy_file
         for protocol, pool in upstreams(settings).items():
             key = f"upstream.{protocol.value}.address"
@@ -52,6 +55,14 @@ def check(config_path: Path, *, as_json: bool) -> None:
     if faults:
         fail(*(": ".join(filter(None, fault.values())) for fault in faults), code=EXIT_CONFIG)
     click.echo(f"{config_path}: fine")
+
+
+def _expired(settings: Settings) -> tuple[str, ...]:
+    """No fault: the gate must be able to start again, though it turns every client certificate down."""
+    until = None if settings.tls is None else valid_until(settings.tls.client_crl)
+    if until is None or until > SystemClock().now():
+        return ()
+    return ("tls.client_crl: expired: every client certificate is refused until there is a new one",)
 
 
 @config.command()

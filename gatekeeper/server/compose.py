@@ -21,7 +21,7 @@ from gatekeeper.enforcement.flow.flow import accept
 from gatekeeper.enforcement.flow.front import Front
 from gatekeeper.enforcement.flow.point import PointSettings
 from gatekeeper.gate.admit import Gate, GateSettings
-from gatekeeper.net import listen, tls
+from gatekeeper.net import listen, revocation, tls
 from gatekeeper.net.dial import TlsMode, Upstream
 from gatekeeper.net.poller import Poller
 from gatekeeper.net.pool import UpstreamPool
@@ -29,6 +29,7 @@ from gatekeeper.net.relay import Relay
 from gatekeeper.server.admin_listener import AdminListener
 from gatekeeper.server.changes import record_changes
 from gatekeeper.server.clock import SystemClock
+from gatekeeper.server.contexts import ServerContexts
 from gatekeeper.server.evidence import EvidenceDesk
 from gatekeeper.server.metrics import Metrics
 
@@ -53,6 +54,7 @@ class Gatekeeper:
     relay: Relay
     metrics: Metrics
     evidence: EvidenceDesk
+    contexts: ServerContexts = field(default_factory=ServerContexts)
     upstreams: dict[MailProtocol, UpstreamPool] = field(default_factory=dict)
     fronts: dict[str, Front] = field(default_factory=dict)
     listeners: dict[str, listen.Listener] = field(default_factory=dict)
@@ -171,11 +173,13 @@ def upstreams(settings: Settings) -> dict[MailProtocol, UpstreamPool]:
 
 
 def front(gatekeeper: Gatekeeper, settings: Settings, listener: ListenerSettings, upstream: UpstreamPool) -> Front:
-    """One listener's shared state; raises OSError or ssl.SSLError for its certificates."""
+    """One listener's shared state; raises OSError, ValueError or ssl.SSLError for its certificates."""
     point = points()[listener.protocol]
-    context = None
+    alpn = point.alpn or listener.protocol.value
+    context, revocations_until = None, None
     if settings.tls is not None and listener.tls is not TlsMode.OFF:
-        context = tls.server_context(settings.tls)
+        context = gatekeeper.contexts.get(settings.tls, alpn)
+        revocations_until = revocation.valid_until(settings.tls.client_crl)
     return Front(
         name=listener.name,
         protocol=listener.protocol,
@@ -183,6 +187,8 @@ def front(gatekeeper: Gatekeeper, settings: Settings, listener: ListenerSettings
         tls=listener.tls,
         allow_plaintext=listener.allow_plaintext,
         context=context,
+        alpn=alpn,
+        revocations_until=revocations_until,
         upstream=upstream,
         new_dialogue=point.new_dialogue(
             PointSettings(hostname=settings.hostname, refusal_code=settings.refusal_code, loop=gatekeeper.loop)

@@ -139,6 +139,7 @@ def _swap(gatekeeper: "Gatekeeper", prepared: _Prepared) -> None:
             old.take_over(front)
     for name in set(gatekeeper.fronts) - set(prepared.fronts):
         _close(gatekeeper, name)
+    gatekeeper.contexts.keep(front.context for front in gatekeeper.fronts.values())
     policy_changed = prepared.policy.sha256 != gatekeeper.gate.policy.sha256
     gatekeeper.settings = settings
     gatekeeper.gate.settings = compose.gate_settings(settings)

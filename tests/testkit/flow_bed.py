@@ -350,12 +350,12 @@ class Bed:
         if not isinstance(context.get("exception"), ssl.SSLError):
             self._problems.append(context)
 
-    async def connect(self, *, encrypted: bool | None = None) -> Phone:
+    async def connect(self, *, encrypted: bool | None = None, context: ssl.SSLContext | None = None) -> Phone:
         """A phone's connection; over TLS at once when that is how the listener is."""
         implicit = self._tls is TlsMode.IMPLICIT if encrypted is None else encrypted
-        context = self.authority.client_context() if implicit else None
+        own = (context or self.authority.client_context()) if implicit else None
         reader, writer = await asyncio.open_connection(
-            LOOPBACK, self.front.port, ssl=context, server_hostname="localhost" if implicit else None
+            LOOPBACK, self.front.port, ssl=own, server_hostname="localhost" if implicit else None
         )
         self._phones.append(Phone(reader, writer))
         return self._phones[-1]

@@ -29,6 +29,7 @@ from gatekeeper.enforcement.flow.preamble import proxy_header
 from gatekeeper.enforcement.flow.upstream import Outcome, UpstreamLeg
 from gatekeeper.gate.admit import Admitted, Answer, Claim, Faulted, Refused
 from gatekeeper.gate.sessions import Admission
+from gatekeeper.net.alpn import is_foreign
 from gatekeeper.net.dial import TlsMode, Upstream
 from gatekeeper.net.preface import Preface
 from gatekeeper.net.transport import Transport
@@ -123,7 +124,16 @@ class Flow(asyncio.Protocol):
 
     def _ready(self) -> None:
         self._front.handshakes.discard(self)
-        self._dialogue.greet()
+        if self._is_ours():
+            self._dialogue.greet()
+
+    def _is_ours(self) -> bool:
+        """Whether the client wants our protocol, if it said what it wants; the connection is ended otherwise."""
+        tls = self._transport.tls()
+        if tls is None or not is_foreign(tls.selected_alpn_protocol(), self._front.alpn):
+            return True
+        self.finish("foreign_protocol")
+        return False
 
     # The client's transport.
 
@@ -183,7 +193,8 @@ class Flow(asyncio.Protocol):
 
     def _encrypted(self) -> None:
         self._front.handshakes.discard(self)
-        self._dialogue.tls_started()
+        if self._is_ours():
+            self._dialogue.tls_started()
 
     def close(self, last_words: bytes = b"") -> None:
         """End the connection after these words."""
@@ -245,7 +256,9 @@ class Flow(asyncio.Protocol):
                     connection=self.connection,
                     account=self._account,
                     mechanism=self._mechanism,
-                    certificate=presented(self._transport.tls(), self._front.clock.now()),
+                    certificate=presented(
+                        self._transport.tls(), self._front.clock.now(), self._front.revocations_until
+                    ),
                 )
                 self._front.gate.admit(claim, lambda answer: self._answered(outcome, answer))
             case Rejected():

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from time import monotonic
 from typing import Protocol
 
@@ -81,6 +82,10 @@ class Front:
     poller: Poller
     loop: asyncio.AbstractEventLoop
     monotonic: Callable[[], float] = monotonic
+    alpn: str = ""
+    """What a client may ask for by ALPN; nothing else, if it asks."""
+    revocations_until: datetime | None = None
+    """When the list of revoked client certificates expires; None: never, or there is none."""
     last_words: bytes = b""
     """For live sessions that end because we shut down."""
     limits: Limits = field(default_factory=Limits)
@@ -112,6 +117,7 @@ class Front:
     def take_over(self, other: "Front") -> None:
         """Use another front's settings from now on (reload); connections and deadlines go on."""
         self.context = other.context
+        self.revocations_until = other.revocations_until
         self.upstream = other.upstream
         self.new_dialogue = other.new_dialogue
         self.allow_plaintext = other.allow_plaintext

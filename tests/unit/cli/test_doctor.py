@@ -305,6 +305,44 @@ def test_the_certificate_s_end_is_seen_coming(bench: Bench, left: timedelta, sta
     assert finding["found"].startswith("server.pem: ")
 
 
+@pytest.mark.parametrize(
+    ("left", "state", "words"),
+    [
+        (timedelta(hours=-1), "fail", "expired, every client certificate is refused"),
+        (timedelta(hours=20), "warn", "valid until "),
+        (timedelta(days=3), "ok", "valid until "),
+    ],
+)
+def test_the_end_of_a_list_of_revoked_certificates_is_seen_coming(
+    bench: Bench, tmp_path: Path, left: timedelta, state: str, words: str
+) -> None:
+    """With an expired one nobody's certificate counts."""
+    ca = Authority(tmp_path)
+    pair, named = ca.server_certificate("x"), ca.server_certificate("y")
+    crl = ca.revocation_list(valid_for=left)
+    bench.serve("imap", imap("AUTH=PLAIN"))
+    bench.change(
+        tls={
+            "certificate": pair.certificate,
+            "private_key": pair.private_key,
+            "client_ca": ca.ca_file,
+            "client_crl": crl,
+            "certificate_for": [
+                {"names": ["y.example"], "certificate": named.certificate, "private_key": named.private_key}
+            ],
+        },
+        listener=[{"name": "imap", "protocol": "imap", "bind": "127.0.0.1:0"}],
+    )
+    findings = bench.findings(exits=1 if state == "fail" else 0)
+    (finding,) = findings["client_crl"]
+
+    assert (finding["state"], finding["found"].startswith(f"{crl}: {words}")) == (state, True)
+    assert [one["state"] for one in findings["certificate y.example"]] == ["ok"]
+    result = CliRunner().invoke(cli, ["--config", "gatekeeper.toml", "config", "check"])
+    assert result.exit_code == 0
+    assert ("note: tls.client_crl: expired" in result.stderr) == (state == "fail")
+
+
 def test_a_client_ca_that_holds_no_certificate_is_told(bench: Bench, tmp_path: Path) -> None:
     """It may stand in the configuration as long as phones are not asked for certificates."""
     pair = Authority(tmp_path).server_certificate("x")

@@ -1,6 +1,7 @@
 """Each fault of the configuration, told with its key and what to do about it."""
 
 import socket
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,14 @@ FAULTS: list[tuple[str, dict[str, object], str]] = [
     ("certificate", {"tls": {"certificate": "absent.pem"}}, "tls.certificate: `absent.pem` does not exist"),
     ("no certificate", {"tls": {"certificate": None}}, "tls.certificate: is required"),
     ("client_ca", {"tls": {"client_ca": None}}, "tls.client_ca: is required with client_certificates = `request`"),
+    ("profile", {"tls": {"profile": "old"}}, "tls.profile: `old` is not one of modern, intermediate"),
+    ("client_crl", {"tls": {"client_crl": "absent.pem"}}, "tls.client_crl: `absent.pem` does not exist"),
+    ("certificate_for without names", {"tls": {"certificate_for": [{}]}}, "tls.certificate_for[0].names: at least one is required"),
+    ("certificate_for without key", {"tls": {"certificate_for": [{"names": ["a.example"]}]}}, "tls.certificate_for[0].private_key: is required"),
+    ("certificate_for file", {"tls": {"certificate_for": [{"names": ["a.example"], "certificate": "absent.pem", "private_key": "x"}]}}, "tls.certificate_for[0].certificate: `absent.pem` does not exist"),
+    ("certificate_for name", {"tls": {"certificate_for": [{"names": ["*.*.example"]}]}}, "tls.certificate_for[0].names: `*.*.example` is no host name such as mail.example.com or *.example.com (in ASCII)"),
+    ("certificate_for name twice", {"tls": {"certificate_for": [{"names": ["a.example"]}, {"names": ["A.example"]}]}}, "tls.certificate_for[1].names: `a.example` has two certificates"),
+    ("certificate_for unknown key", {"tls": {"certificate_for": [{"name": "a.example"}]}}, "tls.certificate_for[0].name: unknown key (did you mean `names`?)"),
     ("binding", {"binding": {"order": ["users"]}}, "binding.order: `users` is not one of client_certificate, user, device_credential, oauth_token, eas_device_id"),
     ("issuer kind", {"evidence": {"issuer": [{"name": "a", "kind": "kid", "ca": "absent"}]}}, "evidence.issuer[0].kind: `kid` is not supported in this version (x5c)"),
     ("issuer ca", {"evidence": {"issuer": [{"name": "a", "ca": "absent"}]}}, "evidence.issuer[0].ca: `absent` cannot be read: No such file or directory"),
@@ -140,6 +149,34 @@ def test_a_certificate_and_a_key_that_do_not_fit_are_told(configuration: Configu
     (fault,) = faults(configuration.write({"tls": {"private_key": str(other.private_key)}}))
     assert fault.startswith("tls: certificate, private_key and client_ca cannot be used together: ")
     assert "mismatch" in fault.lower()
+
+
+def test_a_certificate_for_a_name_that_does_not_fit_its_key_is_told(configuration: Configuration) -> None:
+    """Each on its own."""
+    pair, other = (configuration.authority.server_certificate(name) for name in ("named", "other"))
+    named = {"names": ["a.example"], "certificate": str(pair.certificate), "private_key": str(other.private_key)}
+    (fault,) = faults(configuration.write({"tls": {"certificate_for": [named]}}))
+    assert fault.startswith("tls.certificate_for[0]: certificate and private_key cannot be used together: ")
+    configuration.write({"tls": {"certificate_for": [{**named, "private_key": str(pair.private_key)}]}})
+    tls = load(configuration.path, {}).tls
+    assert tls is not None
+    assert [one.names for one in tls.named] == [("a.example",)]
+    assert len(tls.files()) == 5
+
+
+def test_a_list_of_revoked_certificates_that_is_of_no_use_is_told(configuration: Configuration) -> None:
+    """One of another CA, no list at all, and one without a CA; one that has expired is for `doctor`."""
+    foreign = configuration.authority.revocation_list()
+    (fault,) = faults(configuration.write({"tls": {"client_crl": str(foreign)}}))
+    assert fault.startswith(f"tls.client_crl: `{foreign}` cannot be used: the list of `")
+    key = str(configuration.server.private_key)
+    (fault,) = faults(configuration.write({"tls": {"client_crl": key}}))
+    assert fault == f"tls.client_crl: `{key}` cannot be used: holds something else than X509 CRL"
+    own = str(configuration.devices.revocation_list(valid_for=timedelta(hours=-1)))
+    assert faults(configuration.write({"tls": {"client_crl": own}})) == []
+    without_ca = {"client_ca": None, "client_certificates": "off"}
+    (fault,) = faults(configuration.write({"tls": without_ca}))
+    assert fault == "tls.client_crl: is of no use without client_ca"
 
 
 def test_an_issuer_without_a_usable_ca_is_told(configuration: Configuration, tmp_path: Path) -> None:
