@@ -183,7 +183,7 @@ class LineLogin:
         return NEED_DATA
 
     def _ask(self, command: bytes) -> None:
-        """Go on with this command."""
+        """Go on with this command, which bears no credentials."""
         self._asks = command
         self._rests = False
 
