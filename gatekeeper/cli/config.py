@@ -10,8 +10,11 @@ import click
 
 from gatekeeper.cli.words import EXIT_CONFIG, fail, load_settings, say_json
 from gatekeeper.config.load import load, policy_file
+from gatekeeper.config.settings import Settings
 from gatekeeper.domain.document import DocumentError
 from gatekeeper.domain.identity import DEFAULT
+from gatekeeper.net.revocation import valid_until
+from gatekeeper.server.clock import SystemClock
 from gatekeeper.server.compose import load_policy, upstreams
 
 
@@ -31,9 +34,11 @@ def check(config_path: Path, *, as_json: bool) -> None:
     names = DEFAULT
     try:
         settings = load(config_path, os.environ)
-        notes, names = settings.notes, settings.accounts.names
+        notes, names = settings.notes + _expired(settings), settings.accounts.names
         policy = settings.policy_file
-        upstreams(settings)
+        for protocol, pool in upstreams(settings).items():
+            key = f"upstream.{protocol.value}.address"
+            faults += [{"source": str(config_path), "key": key, "reason": fault} for fault in pool.unresolved]
     except DocumentError as error:
         faults += [dataclasses.asdict(fault) for fault in error.faults]
         policy = policy_file(config_path, os.environ) if config_path.is_file() else None
@@ -52,6 +57,14 @@ def check(config_path: Path, *, as_json: bool) -> None:
     if faults:
         fail(*(": ".join(filter(None, fault.values())) for fault in faults), code=EXIT_CONFIG)
     click.echo(f"{config_path}: fine")
+
+
+def _expired(settings: Settings) -> tuple[str, ...]:
+    """No fault: the gate must be able to start again, though it turns every client certificate down."""
+    until = None if settings.tls is None else valid_until(settings.tls.client_crl)
+    if until is None or until > SystemClock().now():
+        return ()
+    return ("tls.client_crl: expired: every client certificate is refused until there is a new one",)
 
 
 @config.command()

@@ -23,12 +23,15 @@ from gatekeeper.domain.document import DocumentError
 from gatekeeper.domain.request import MailProtocol
 from gatekeeper.net.dial import TlsMode, Upstream
 from gatekeeper.net.poller import Poller, PollerLoop
+from gatekeeper.net.revocation import valid_until
+from gatekeeper.net.tls import ServerTls
 from gatekeeper.server.clock import SystemClock
 from gatekeeper.server.compose import load_policy, upstreams
 from gatekeeper.server.probe import ProbeFailed, probe
 from gatekeeper.server.run import CONTROL_SOCKET
 
 _EXPIRES_SOON = timedelta(days=21)
+_LIST_EXPIRES_SOON = timedelta(days=1)
 _SLOW_SYNC_S = 0.010
 """A log-in waits for one sync: above this it is felt when many log in at once."""
 _SYNCS = 50
@@ -132,10 +135,9 @@ def _certificates(settings: Settings) -> list[Finding]:
     if settings.tls.private_key.stat().st_mode & 0o007:
         advice = f"chmod 640 {settings.tls.private_key}"
         findings.append(Finding("private_key", State.WARN, "everybody on this machine can read it", advice))
-    paths = [("certificate", settings.tls.certificate), ("client_ca", settings.tls.client_ca)]
-    for name, path in paths:
-        if path is None:
-            continue
+    if settings.tls.client_crl is not None:
+        findings.append(_revocations(settings.tls.client_crl))
+    for name, path in _presented(settings, settings.tls):
         try:
             certificate = x509.load_pem_x509_certificates(path.read_bytes())[0]
         except ValueError:
@@ -150,6 +152,33 @@ def _certificates(settings: Settings) -> list[Finding]:
         else:
             findings.append(Finding(name, State.OK, until))
     return findings
+
+
+def _presented(settings: Settings, tls: ServerTls) -> list[tuple[str, Path]]:
+    """The certificates that phones, and mail servers, are shown or judged by."""
+    found = [("certificate", tls.certificate)]
+    found += ((f"certificate {one.names[0]}", one.certificate) for one in tls.named)
+    if tls.client_ca is not None:
+        found.append(("client_ca", tls.client_ca))
+    for protocol, upstream in settings.upstreams.items():
+        if upstream.client_certificate is not None:
+            found.append((f"upstream.{protocol} certificate", upstream.client_certificate))
+    return found
+
+
+def _revocations(path: Path) -> Finding:
+    """The list of revoked client certificates: with an expired one every client certificate is refused."""
+    until = valid_until(path)
+    if until is None:
+        return Finding("client_crl", State.OK, f"{path}: never expires")
+    words = f"{path}: valid until {until:%Y-%m-%d %H:%M} UTC"
+    left = until - SystemClock().now()
+    if left < timedelta(0):
+        advice = "get a new one from the CA, then `gatekeeper reload`"
+        return Finding("client_crl", State.FAIL, f"{path}: expired, every client certificate is refused", advice)
+    if left < _LIST_EXPIRES_SOON:
+        return Finding("client_crl", State.WARN, words, "get a new one from the CA, then `gatekeeper reload`")
+    return Finding("client_crl", State.OK, words)
 
 
 def _policy(settings: Settings) -> list[Finding]:
@@ -202,20 +231,28 @@ async def _mail_servers(settings: Settings, poller: Poller) -> list[Finding]:
     except (OSError, ssl.SSLError) as error:
         return [Finding("mail server", State.FAIL, str(error), "check `upstream.*.address` and `ca`")]
     findings = []
-    for protocol, upstream in servers.items():
+    for protocol, pool in servers.items():
         test = f"mail server {protocol}"
-        where = f"{upstream.host}:{upstream.port}"
-        started = time.perf_counter()
-        try:
-            offers = await probe(upstream, protocol, poller)
-        except ProbeFailed as error:
-            findings.append(Finding(test, State.FAIL, f"{where}: {error}", _advice(str(error))))
-            continue
-        took_s = time.perf_counter() - started
-        findings.append(_offered(test, where, protocol, offers, took_s))
-        findings += _ways_around(test, where, protocol, upstream, offers)
-        if upstream.tls is TlsMode.OFF:
-            findings.append(Finding(test, State.OK, f"{where}: plain, on loopback"))
+        findings += [Finding(test, State.FAIL, fault, "check `address`, or DNS") for fault in pool.unresolved]
+        for upstream in pool.health():
+            findings += await _mail_server(test, protocol, upstream, poller)
+    return findings
+
+
+async def _mail_server(test: str, protocol: MailProtocol, upstream: Upstream, poller: Poller) -> list[Finding]:
+    """One address, asked as the gate would."""
+    named = f"{upstream.host}:{upstream.port}"
+    where = upstream.place if upstream.host in upstream.place else f"{named} ({upstream.address})"
+    started = time.perf_counter()
+    try:
+        offers = await probe(upstream, protocol, poller)
+    except ProbeFailed as error:
+        return [Finding(test, State.FAIL, f"{where}: {error}", _advice(str(error)))]
+    took_s = time.perf_counter() - started
+    findings = [_offered(test, where, protocol, offers, took_s)]
+    findings += _ways_around(test, where, protocol, upstream, offers)
+    if upstream.tls is TlsMode.OFF:
+        findings.append(Finding(test, State.OK, f"{where}: plain, on loopback"))
     return findings
 
 

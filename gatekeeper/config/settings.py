@@ -33,10 +33,13 @@ class ListenerSettings:
 class UpstreamSettings:
     """Where a protocol's mail server is."""
 
-    host: str
-    port: int
+    addresses: tuple[tuple[str, int], ...]
+    """Hosts and ports, in order of preference."""
     tls: TlsMode
     ca: Path | None
+    client_certificate: Path | None
+    """What we show to the mail server."""
+    client_key: Path | None
     client_address: str
     service: ServiceAccount | None = None
     """Logs in for phones that have proven themselves by their certificate (EXTERNAL)."""

@@ -41,6 +41,11 @@ class Upstream:
         return self.client_address in ("proxy", "proxy-v2")
 
     @property
+    def place(self) -> str:
+        """`address:port`, for operators."""
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+    @property
     def is_loopback(self) -> bool:
         """Whether the server is on this machine."""
         return ip_address(self.address).is_loopback

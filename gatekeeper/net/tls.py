@@ -1,11 +1,14 @@
 """TLS contexts: modern defaults, client certificates from our own device CA only, upstream names verified."""
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from socket import socket
 from typing import Protocol, cast
+
+from gatekeeper.net.alpn import preference
 
 
 class ClientCertificates(StrEnum):
@@ -16,32 +19,106 @@ class ClientCertificates(StrEnum):
     REQUIRE = "require"
 
 
+class Profile(StrEnum):
+    """How old a phone may be: Mozilla's "Server Side TLS", version 5.7."""
+
+    MODERN = "modern"
+    """TLS 1.3 only: iOS 12.2, Android 10 and newer (older Androids speak it in apps that bring their own TLS)."""
+    INTERMEDIATE = "intermediate"
+    """TLS 1.2 too, with forward secrecy and authenticated encryption only: iOS 9, Android 4.4 and newer."""
+
+
+INTERMEDIATE_CIPHERS = (
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
+    "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+)
+"""Of TLS 1.2. Mozilla's list without its DHE suites, which need parameters of our own and which no phone needs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedCertificate:
+    """What is presented to clients that ask for one of these names."""
+
+    names: tuple[str, ...]
+    """Host names in lower case, `*.example.com` for one label before it."""
+    certificate: Path
+    private_key: Path
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerTls:
     """What the listeners present and ask for."""
 
     certificate: Path
+    """For clients that ask for no name, or for one that `named` does not have."""
     private_key: Path
     client_ca: Path | None = None
     client_certificates: ClientCertificates = ClientCertificates.OFF
+    client_crl: Path | None = None
+    profile: Profile = Profile.INTERMEDIATE
+    named: tuple[NamedCertificate, ...] = ()
+
+    def files(self) -> tuple[Path, ...]:
+        """Every file that is named here, always in the same order."""
+        found = [self.certificate, self.private_key, self.client_ca, self.client_crl]
+        for one in self.named:
+            found += (one.certificate, one.private_key)
+        return tuple(path for path in found if path is not None)
 
 
 def server_context(settings: ServerTls, alpn: str | None = None) -> ssl.SSLContext:
     """Build a listener's context; raises OSError or ssl.SSLError when a file is missing or does not fit.
 
     Only the device CA is trusted for client certificates, so that other certificates on a phone are never offered.
+    `alpn` is the protocol that is spoken (see `net.alpn`).
     """
+    context = _presenting(settings, settings.certificate, settings.private_key, alpn)
+    if settings.named:
+        context.sni_callback = _chooser(
+            {
+                name: presented
+                for one in settings.named
+                for presented in [_presenting(settings, one.certificate, one.private_key, alpn)]
+                for name in one.names
+            }
+        )
+    return context
+
+
+def _presenting(settings: ServerTls, certificate: Path, private_key: Path, alpn: str | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.certificate, settings.private_key, password=_no_passphrase)
+    is_modern = settings.profile is Profile.MODERN
+    context.minimum_version = ssl.TLSVersion.TLSv1_3 if is_modern else ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(INTERMEDIATE_CIPHERS)
+    context.load_cert_chain(certificate, private_key, password=_no_passphrase)
     context.num_tickets = 1  # phones resume with one; the second would only cost a signature's time and memory
     if settings.client_certificates is not ClientCertificates.OFF and settings.client_ca is not None:
         context.load_verify_locations(settings.client_ca)
         required = settings.client_certificates is ClientCertificates.REQUIRE
         context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+        if settings.client_crl is not None:
+            context.load_verify_locations(settings.client_crl)
+            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     if alpn is not None:
-        context.set_alpn_protocols([alpn])
+        context.set_alpn_protocols(preference(alpn))
     return context
+
+
+def _chooser(contexts: dict[str, ssl.SSLContext]) -> Callable[[ssl.SSLObject, str, ssl.SSLContext], None]:
+    """Choose by SNI (RFC 6066 §3): an exact name before `*.`, which stands for one label (RFC 9525 §6.3).
+
+    What is not on the list changes nothing, and nothing is remembered of it. Session tickets, TLS versions and what is
+    asked of the client stay those of the context that the handshake began with.
+    """
+
+    def choose(connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        if name is not None:
+            asked = name.lower()
+            found = contexts.get(asked) or contexts.get("*." + asked.partition(".")[2])
+            if found is not None:
+                connection.context = found
+
+    return choose
 
 
 def _no_passphrase() -> str:
@@ -49,10 +126,16 @@ def _no_passphrase() -> str:
     raise OSError("the private key is encrypted; a server needs one that opens without a passphrase")
 
 
-def client_context(ca: Path | None) -> ssl.SSLContext:
-    """Build the context for dialling the mail server: TLS 1.2 or newer, chain and name verified."""
+def client_context(ca: Path | None, certificate: Path | None = None, private_key: Path | None = None) -> ssl.SSLContext:
+    """Build the context for dialling the mail server: TLS 1.2 or newer, chain and name verified.
+
+    An address literal as the server's name is looked for among the certificate's addresses, and goes without SNI
+    (RFC 6066 §3), which is OpenSSL's and Python's doing. `certificate` is what we show when we are asked.
+    """
     context = ssl.create_default_context(cafile=None if ca is None else str(ca))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if certificate is not None:
+        context.load_cert_chain(certificate, private_key, password=_no_passphrase)
     return context
 
 

@@ -118,6 +118,17 @@ class Transport(asyncio.Transport):
         """The TLS socket, when the connection is encrypted."""
         return self._sock if isinstance(self._sock, ssl.SSLSocket) else None
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the peer has taken the connection; asks the kernel where nothing was heard of it yet."""
+        if self._lost or self._connecting:
+            return False
+        try:
+            self._sock.getpeername()
+        except OSError:
+            return False
+        return True
+
     # Watched by the poller.
 
     def ready(self, mask: int) -> bool:

@@ -5,7 +5,7 @@ whoever owns the connection carries them out. A log-in ends in exactly one of `L
 client that was given no credentials ends in `Learnt` instead, having sent none.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
@@ -29,6 +29,8 @@ class Send:
     """Octets for the mail server."""
 
     data: bytes
+    bears_credentials: bool = field(default=True, compare=False)
+    """Whether a credential, or a part of one, is in it. Once one was sent no other server is tried in this log-in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,7 @@ class LineLogin:
         """The next thing to do; see `LoginClient`."""
         if self._asks:
             asks, self._asks = self._asks, b""
-            return Send(asks)
+            return Send(asks, bears_credentials=False)
         while not self._rests:
             try:
                 line = self._next_line()
@@ -183,7 +185,7 @@ class LineLogin:
         return NEED_DATA
 
     def _ask(self, command: bytes) -> None:
-        """Go on with this command."""
+        """Go on with this command, which bears no credentials."""
         self._asks = command
         self._rests = False
 

@@ -198,6 +198,10 @@ class _Desk:
                     name: {"protocol": front.protocol, "port": front.port, "tls": front.tls}
                     for name, front in gatekeeper.fronts.items()
                 },
+                "mail_servers": {
+                    protocol.value: {upstream.place: health.fault or "up" for upstream, health in pool.health().items()}
+                    for protocol, pool in gatekeeper.upstreams.items()
+                },
                 "admin": gatekeeper.admin_port,
                 "policy_sha256": gatekeeper.gate.policy.sha256,
                 "audit_records": gatekeeper.audit.counters.records,

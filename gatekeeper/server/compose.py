@@ -22,17 +22,21 @@ from gatekeeper.enforcement.flow.flow import accept
 from gatekeeper.enforcement.flow.front import Front
 from gatekeeper.enforcement.flow.point import PointSettings
 from gatekeeper.gate.admit import Gate, GateSettings
-from gatekeeper.net import listen, tls
+from gatekeeper.net import listen, revocation, tls
 from gatekeeper.net.dial import TlsMode, Upstream
 from gatekeeper.net.poller import Poller
+from gatekeeper.net.pool import UpstreamPool
 from gatekeeper.net.relay import Relay
 from gatekeeper.server.admin_listener import AdminListener
 from gatekeeper.server.changes import record_changes
 from gatekeeper.server.clock import SystemClock
+from gatekeeper.server.contexts import ServerContexts
 from gatekeeper.server.evidence import EvidenceDesk
 from gatekeeper.server.metrics import Metrics
 
 MAX_POLICY_OCTETS = 8 * 1024 * 1024
+MAX_ADDRESSES = 32
+"""Of one mail server, names resolved: a log-in may try each, and each is probed."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,6 +55,8 @@ class Gatekeeper:
     relay: Relay
     metrics: Metrics
     evidence: EvidenceDesk
+    contexts: ServerContexts = field(default_factory=ServerContexts)
+    upstreams: dict[MailProtocol, UpstreamPool] = field(default_factory=dict)
     fronts: dict[str, Front] = field(default_factory=dict)
     listeners: dict[str, listen.Listener] = field(default_factory=dict)
     admin: AdminListener | None = None
@@ -120,6 +126,7 @@ async def compose(settings: Settings, config_path: Path, poller: Poller) -> Asyn
         gatekeeper.metrics.watch(
             sessions=gate.sessions,
             fronts=gatekeeper.fronts,
+            upstreams=lambda: gatekeeper.upstreams,
             audit=audit,
             directory=directory,
             policy=lambda: gate.policy,
@@ -132,31 +139,49 @@ def gate_settings(settings: Settings) -> GateSettings:
     return GateSettings(binding=settings.binding, check_url=settings.check_url)
 
 
-def upstreams(settings: Settings) -> dict[MailProtocol, Upstream]:
-    """Resolve and prepare the mail servers; blocks on DNS. Raises OSError or ssl.SSLError."""
+def upstreams(settings: Settings) -> dict[MailProtocol, UpstreamPool]:
+    """Resolve and prepare the mail servers; blocks on DNS. Raises OSError or ssl.SSLError.
+
+    A name that cannot be looked up is left out, and noted, as long as another address of its server remains.
+    """
     found = {}
     for protocol, upstream in settings.upstreams.items():
-        try:
-            resolved = socket.getaddrinfo(upstream.host, upstream.port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            raise OSError(f"`{upstream.host}` cannot be resolved: {error}") from error
-        found[protocol] = Upstream(
-            host=upstream.host,
-            address=str(resolved[0][4][0]),
-            port=upstream.port,
-            tls=upstream.tls,
-            context=None if upstream.tls is TlsMode.OFF else tls.client_context(upstream.ca),
-            client_address=upstream.client_address,
-        )
+        context = None
+        if upstream.tls is not TlsMode.OFF:
+            context = tls.client_context(upstream.ca, upstream.client_certificate, upstream.client_key)
+        addresses: list[Upstream] = []
+        unresolved: list[str] = []
+        for host, port in upstream.addresses:
+            try:
+                resolved = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            except (OSError, UnicodeError) as error:
+                unresolved.append(f"`{host}` cannot be resolved: {error}")
+                continue
+            addresses += (
+                Upstream(
+                    host=host,
+                    address=str(facts[4][0]),
+                    port=port,
+                    tls=upstream.tls,
+                    context=context,
+                    client_address=upstream.client_address,
+                )
+                for facts in resolved
+            )
+        if not addresses:
+            raise OSError("; ".join(unresolved))
+        found[protocol] = UpstreamPool(addresses[:MAX_ADDRESSES], unresolved)
     return found
 
 
-def front(gatekeeper: Gatekeeper, settings: Settings, listener: ListenerSettings, upstream: Upstream) -> Front:
-    """One listener's shared state; raises OSError or ssl.SSLError for its certificates."""
+def front(gatekeeper: Gatekeeper, settings: Settings, listener: ListenerSettings, upstream: UpstreamPool) -> Front:
+    """One listener's shared state; raises OSError, ValueError or ssl.SSLError for its certificates."""
     point = points()[listener.protocol]
-    context = None
+    alpn = point.alpn or listener.protocol.value
+    context, revocations_until = None, None
     if settings.tls is not None and listener.tls is not TlsMode.OFF:
-        context = tls.server_context(settings.tls)
+        context = gatekeeper.contexts.get(settings.tls, alpn)
+        revocations_until = revocation.valid_until(settings.tls.client_crl)
     return Front(
         name=listener.name,
         protocol=listener.protocol,
@@ -164,6 +189,8 @@ def front(gatekeeper: Gatekeeper, settings: Settings, listener: ListenerSettings
         tls=listener.tls,
         allow_plaintext=listener.allow_plaintext,
         context=context,
+        alpn=alpn,
+        revocations_until=revocations_until,
         upstream=upstream,
         new_dialogue=point.new_dialogue(
             PointSettings(hostname=settings.hostname, refusal_code=settings.refusal_code, loop=gatekeeper.loop)

@@ -14,5 +14,17 @@ def checks(gatekeeper: "Gatekeeper") -> dict[str, str]:
         "policy": "ok",  # no process runs without one
         "store": "ok" if gatekeeper.directory.healthy else "does not answer",
         "listeners": f"not bound: {', '.join(closed)}" if closed else "ok" if gatekeeper.listeners else "none",
+        "mail_servers": _mail_servers(gatekeeper),
         "draining": "draining" if gatekeeper.draining else "ok",
     }
+
+
+def _mail_servers(gatekeeper: "Gatekeeper") -> str:
+    """Not one protocol has an address that is up: where one has, taking the gate away would only widen the outage."""
+    if not gatekeeper.upstreams or any(pool.is_up for pool in gatekeeper.upstreams.values()):
+        return "ok"
+    return "none is up: " + "; ".join(
+        f"{protocol.value} {upstream.place}: {health.fault}"
+        for protocol, pool in gatekeeper.upstreams.items()
+        for upstream, health in pool.health().items()
+    )

@@ -1,4 +1,4 @@
-"""What `/metrics` shows (Prometheus text format). No account, device or address is ever a label."""
+"""What `/metrics` shows (Prometheus text format). No account, device or phone's address is ever a label."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -12,9 +12,12 @@ from gatekeeper.adapters.sinks.file import FileAuditLog
 from gatekeeper.adapters.stores.directory import DeviceDirectory
 from gatekeeper.decision.policy import Policy
 from gatekeeper.domain.decision import Decision
-from gatekeeper.domain.request import Request
+from gatekeeper.domain.request import MailProtocol, Request
 from gatekeeper.enforcement.flow.front import Front
 from gatekeeper.gate.sessions import LiveSessions
+from gatekeeper.net.pool import UpstreamPool
+
+Upstreams = Callable[[], Mapping[MailProtocol, UpstreamPool]]
 
 
 class Metrics:
@@ -39,12 +42,14 @@ class Metrics:
         *,
         sessions: LiveSessions,
         fronts: Mapping[str, Front],
+        upstreams: Upstreams,
         audit: FileAuditLog,
         directory: DeviceDirectory,
         policy: Callable[[], Policy],
     ) -> None:
         """Read the rest from the parts."""
         self.registry.register(_Parts(self._decisions, sessions, fronts, audit, directory, policy))
+        self.registry.register(_MailServers(upstreams))
 
     def text(self) -> bytes:
         """The exposition."""
@@ -100,3 +105,23 @@ class _Parts(Collector):
         build = GaugeMetricFamily("gatekeeper_build_info", "This version", labels=("version",))
         build.add_metric([__version__], 1)
         yield build
+
+
+class _MailServers(Collector):
+    def __init__(self, upstreams: Upstreams) -> None:
+        self._upstreams = upstreams
+
+    def collect(self) -> Iterable[Metric]:
+        """Who is up."""
+        labels = ("protocol", "host", "address")
+        up = GaugeMetricFamily("gatekeeper_upstream_up", "1 while a mail server's address is up", labels=labels)
+        failures = CounterMetricFamily(
+            "gatekeeper_upstream_failures", "Failures that take an address out", labels=labels
+        )
+        for protocol, pool in self._upstreams().items():
+            for upstream, health in pool.health().items():
+                values = [protocol.value, upstream.host, upstream.place]
+                up.add_metric(values, not health.fault)
+                failures.add_metric(values, health.failures)
+        yield up
+        yield failures

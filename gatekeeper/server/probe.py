@@ -1,5 +1,6 @@
-"""What a mail server offers before log-in: learnt at start, so that the first phone is offered the right mechanisms.
+"""Asking the mail servers, at start and now and then: who is up, and what is offered before log-in.
 
+So the first phone is offered the right mechanisms, and an address that is out comes back before a phone has to try it.
 The same log-in clients as for a phone speak to the server, up to the point where credentials would be sent; nothing is
 ever sent as credentials.
 """
@@ -15,6 +16,7 @@ from gatekeeper.enforcement.flow.preamble import own_header
 from gatekeeper.enforcement.flow.upstream import lost
 from gatekeeper.net.dial import TlsMode, Upstream, dial
 from gatekeeper.net.poller import Poller
+from gatekeeper.net.pool import UpstreamPool
 from gatekeeper.protocols.login import Failed, Learnt, LoggedIn, LoginClient, NeedData, Rejected, Send, StartTls
 
 if TYPE_CHECKING:
@@ -24,23 +26,48 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("gatekeeper.probe")
 
 _TIMEOUT_S = 10.0
-_RETRY_S = 30.0
+PERIOD_S = 30.0
+"""Between two looks at an address that is up; Envoy's documentation has 60 s, haproxy's `inter` 2 s without TLS."""
+RETRY_S = 5.0
+"""Between two looks at one that is out."""
 
 
 class ProbeFailed(Exception):
     """The mail server could not be asked; the text says why."""
 
 
-async def learn_offers(gatekeeper: "Gatekeeper") -> None:
-    """Ask every mail server once, and those that do not answer again and again."""
+async def watch_upstreams(gatekeeper: "Gatekeeper") -> None:
+    """Ask every address of every mail server again and again, those that are out more often."""
+    turns = int(PERIOD_S / RETRY_S)
+    turn = 0
     while True:
-        unknown = [front for front in gatekeeper.fronts.values() if not front.upstream_offers]
-        for front in unknown:
-            try:
-                front.upstream_offers = await probe(front.upstream, front.protocol, gatekeeper.poller)
-            except ProbeFailed as error:
-                _log.warning("upstream.unreachable", listener=front.name, reason=str(error))
-        await asyncio.sleep(_RETRY_S)
+        await look(gatekeeper, only_out=turn % turns != 0)
+        turn += 1
+        await asyncio.sleep(RETRY_S)
+
+
+async def look(gatekeeper: "Gatekeeper", *, only_out: bool = False) -> None:
+    """Ask the mail servers' addresses once, all at the same time; `only_out`: those that are out."""
+    async with asyncio.TaskGroup() as tasks:
+        for protocol, pool in gatekeeper.upstreams.items():
+            for upstream, health in tuple(pool.health().items()):
+                if health.fault or not only_out:
+                    tasks.create_task(_look_at(gatekeeper, protocol, pool, upstream), name=f"ask {upstream.place}")
+
+
+async def _look_at(gatekeeper: "Gatekeeper", protocol: MailProtocol, pool: UpstreamPool, upstream: Upstream) -> None:
+    try:
+        offers = await probe(upstream, protocol, gatekeeper.poller)
+    except ProbeFailed as error:
+        pool.failed(upstream, str(error))
+        return
+    except Exception as error:  # noqa: BLE001  the guard of a background loop: one server must not stop the others
+        _log.error("probe.fault", address=upstream.place, exc_info=error)
+        return
+    pool.worked(upstream)
+    for front in gatekeeper.fronts.values():
+        if front.upstream is pool and (upstream == pool.order[0] or not front.upstream_offers):
+            front.upstream_offers = offers
 
 
 async def probe(upstream: Upstream, protocol: MailProtocol, poller: Poller) -> frozenset[str]:

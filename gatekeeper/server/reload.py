@@ -18,8 +18,8 @@ from gatekeeper.config.settings import ListenerSettings, Settings
 from gatekeeper.domain.document import DocumentError, Fault
 from gatekeeper.domain.request import MailProtocol
 from gatekeeper.enforcement.flow.front import Front
-from gatekeeper.net.dial import Upstream
 from gatekeeper.net.listen import Listener
+from gatekeeper.net.pool import UpstreamPool
 from gatekeeper.server import compose
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class _Prepared:
     settings: Settings
     policy: "Policy"
     fronts: dict[str, Front]
+    upstreams: dict[MailProtocol, UpstreamPool]
     bound: dict[str, Listener]
     """Listeners on addresses that were not bound before."""
 
@@ -71,13 +72,13 @@ async def _reload(gatekeeper: "Gatekeeper") -> Reloaded:
         for name in _RESTART
         if getattr(settings, name) != getattr(gatekeeper.settings, name)
     )
-    _swap(gatekeeper, _Prepared(settings, policy, fronts, bound))
+    _swap(gatekeeper, _Prepared(settings, policy, fronts, upstreams, bound))
     gatekeeper.metrics.reloads.labels("done").inc()
     _log.info("reload.done", policy_sha256=policy.sha256, notes=notes)
     return Reloaded(reloaded=True, notes=(*settings.notes, *notes))
 
 
-def _read(gatekeeper: "Gatekeeper") -> tuple[Settings, "Policy", dict[MailProtocol, Upstream]]:
+def _read(gatekeeper: "Gatekeeper") -> tuple[Settings, "Policy", dict[MailProtocol, UpstreamPool]]:
     """Both files, so that the faults of both are told at once, and the mail servers' addresses; blocks on DNS."""
     faults: list[Fault] = []
     settings = policy = None
@@ -98,7 +99,7 @@ def _read(gatekeeper: "Gatekeeper") -> tuple[Settings, "Policy", dict[MailProtoc
 def _fronts(
     gatekeeper: "Gatekeeper",
     settings: Settings,
-    upstreams: dict[MailProtocol, Upstream],
+    upstreams: dict[MailProtocol, UpstreamPool],
     bound: dict[str, Listener],
 ) -> dict[str, Front]:
     """A front for every configured listener; what is not bound yet is bound now."""
@@ -121,6 +122,13 @@ def _place(listener: ListenerSettings) -> ListenerSettings:
 def _swap(gatekeeper: "Gatekeeper", prepared: _Prepared) -> None:
     """From here on nothing can fail."""
     settings = prepared.settings
+    for protocol, pool in prepared.upstreams.items():
+        before = gatekeeper.upstreams.get(protocol)
+        if before is not None:
+            pool.inherit(before)
+        for fault in pool.unresolved:
+            _log.warning("upstream.unresolved", protocol=protocol.value, reason=fault)
+    gatekeeper.upstreams = prepared.upstreams
     for name, front in prepared.fronts.items():
         old = gatekeeper.fronts.get(name)
         if name in prepared.bound:
@@ -131,6 +139,7 @@ def _swap(gatekeeper: "Gatekeeper", prepared: _Prepared) -> None:
             old.take_over(front)
     for name in set(gatekeeper.fronts) - set(prepared.fronts):
         _close(gatekeeper, name)
+    gatekeeper.contexts.keep(front.context for front in gatekeeper.fronts.values())
     policy_changed = prepared.policy.sha256 != gatekeeper.gate.policy.sha256
     gatekeeper.settings = settings
     gatekeeper.gate.settings = compose.gate_settings(settings)

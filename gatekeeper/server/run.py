@@ -24,7 +24,7 @@ from gatekeeper.server import compose
 from gatekeeper.server.admin import admin_app, control_app
 from gatekeeper.server.admin_listener import AdminListener
 from gatekeeper.server.compose import Gatekeeper
-from gatekeeper.server.probe import learn_offers
+from gatekeeper.server.probe import watch_upstreams
 from gatekeeper.server.reload import reload
 
 _log = structlog.get_logger("gatekeeper.run")
@@ -97,9 +97,9 @@ def _spare_the_collector() -> None:
 
 
 def _open_listeners(gatekeeper: Gatekeeper) -> None:
-    upstreams = compose.upstreams(gatekeeper.settings)
+    gatekeeper.upstreams = compose.upstreams(gatekeeper.settings)
     for settings in gatekeeper.settings.listeners:
-        front = compose.front(gatekeeper, gatekeeper.settings, settings, upstreams[settings.protocol])
+        front = compose.front(gatekeeper, gatekeeper.settings, settings, gatekeeper.upstreams[settings.protocol])
         gatekeeper.listeners[settings.name] = compose.bind(gatekeeper, settings, front)
         gatekeeper.fronts[settings.name] = front
     detail: dict[str, str | int] = {
@@ -108,6 +108,9 @@ def _open_listeners(gatekeeper: Gatekeeper) -> None:
     }
     now = gatekeeper.clock.now()
     gatekeeper.audit.append(Event(code=EventCode.POLICY_ACTIVATED, time=now, message="Policy in force", detail=detail))
+    for protocol, pool in gatekeeper.upstreams.items():
+        for fault in pool.unresolved:
+            _log.warning("upstream.unresolved", protocol=protocol.value, reason=fault)
     for name, front in gatekeeper.fronts.items():
         _log.info("listening", listener=name, protocol=front.protocol, port=front.port, tls=front.tls)
 
@@ -119,7 +122,7 @@ async def _run(gatekeeper: Gatekeeper, stop: _Stop) -> None:
             tasks.create_task(gatekeeper.directory.run(), name="follow the store"),
             tasks.create_task(_tick(gatekeeper), name="tick"),
             tasks.create_task(_reload_on(gatekeeper, stop.reload), name="reload on SIGHUP"),
-            tasks.create_task(learn_offers(gatekeeper), name="learn what the mail servers offer"),
+            tasks.create_task(watch_upstreams(gatekeeper), name="watch the mail servers"),
         ]
         await stop.drain.wait()
         await _drain(gatekeeper, stop)

@@ -33,6 +33,7 @@ from gatekeeper.gate.identify import BindingSettings
 from gatekeeper.net.dial import TlsMode, Upstream
 from gatekeeper.net.listen import Listener, bind
 from gatekeeper.net.poller import Poller, PollerLoop
+from gatekeeper.net.pool import UpstreamPool
 from gatekeeper.net.relay import Ended, Relay
 from testkit.gate_fakes import Changes, FakeAuditLog, ManualClock
 from testkit.memory_registry import MemoryDevices, MemoryRegistry
@@ -270,6 +271,8 @@ class Bed:
         self.client_address = "none"
         self.load_balancers: tuple[Network, ...] = ()
         """Whose PROXY header is believed."""
+        self.before: list[tuple[str, int]] = []
+        """Addresses that are preferred to the mail server's."""
         self.allow_plaintext = tls is TlsMode.OFF
         self._accepted = Changes()
         self._tls = tls
@@ -315,14 +318,7 @@ class Bed:
             tls=self._tls,
             allow_plaintext=self.allow_plaintext,
             context=None if self._tls is TlsMode.OFF else server_context(self.authority.server_certificate("gate")),
-            upstream=Upstream(
-                host=self.upstream_host,
-                address=LOOPBACK,
-                port=upstream_port,
-                tls=self._upstream,
-                context=None if self._upstream is TlsMode.OFF else self.authority.client_context(),
-                client_address=self.client_address,
-            ),
+            upstream=UpstreamPool(self._upstreams(upstream_port)),
             new_dialogue=self._new_dialogue,
             gate=self.gate,
             audit=self.audit,
@@ -335,17 +331,31 @@ class Bed:
             monotonic=self.clock.monotonic,
         )
 
+    def _upstreams(self, port: int) -> list[Upstream]:
+        """The mail server's address, behind those that the test puts before it."""
+        return [
+            Upstream(
+                host=self.upstream_host,
+                address=address,
+                port=at,
+                tls=self._upstream,
+                context=None if self._upstream is TlsMode.OFF else self.authority.client_context(),
+                client_address=self.client_address,
+            )
+            for address, at in (*self.before, (LOOPBACK, port))
+        ]
+
     def _take_note(self, context: dict[str, Any]) -> None:
         # asyncio's TLS is only in the scripted parts: this is their view of a certificate that the gate refused.
         if not isinstance(context.get("exception"), ssl.SSLError):
             self._problems.append(context)
 
-    async def connect(self, *, encrypted: bool | None = None) -> Phone:
+    async def connect(self, *, encrypted: bool | None = None, context: ssl.SSLContext | None = None) -> Phone:
         """A phone's connection; over TLS at once when that is how the listener is."""
         implicit = self._tls is TlsMode.IMPLICIT if encrypted is None else encrypted
-        context = self.authority.client_context() if implicit else None
+        own = (context or self.authority.client_context()) if implicit else None
         reader, writer = await asyncio.open_connection(
-            LOOPBACK, self.front.port, ssl=context, server_hostname="localhost" if implicit else None
+            LOOPBACK, self.front.port, ssl=own, server_hostname="localhost" if implicit else None
         )
         self._phones.append(Phone(reader, writer))
         return self._phones[-1]
@@ -412,7 +422,13 @@ class Bed:
         assert sum(event.count for event in self.audit.terminal()) == self.front.accepted
         assert set(terminal.values()) <= {1}, "one terminal record for each connection"
         assert self.gate.sessions.all() == ()
-        assert len(self.front.waiting) == len(self.front.handshakes) == len(self.front.logins) == 0
+        assert (
+            len(self.front.waiting)
+            == len(self.front.handshakes)
+            == len(self.front.logins)
+            == len(self.front.dials)
+            == 0
+        )
         assert len(self.relay) == 0
         assert self._poller._watched == {}, "a socket is left"
         assert not self._problems, self._problems

@@ -250,7 +250,14 @@ class GateProcess:
 
     def _is_ready_or_dead(self) -> bool:
         assert self._process is not None
-        return self._process.poll() is not None or self.is_ready()
+        if self._process.poll() is not None:
+            return True
+        try:
+            body = self.get("/readyz").body.decode()
+        except OSError:
+            return False
+        # Some tests have no mail server at all; that is no reason to wait.
+        return all(line.startswith(("ready", "not ready", "mail_servers")) for line in body.splitlines())
 
     def _command(self) -> list[str]:
         return [sys.executable, "-m", "gatekeeper", "--config", str(self.configuration_file)]

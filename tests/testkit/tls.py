@@ -84,6 +84,25 @@ class Authority:
         )
         return pair
 
+    def revocation_list(
+        self, *revoked: KeyPair, valid_for: dt.timedelta = dt.timedelta(days=1), name: str = "crl"
+    ) -> Path:
+        """Write a list of revoked certificates of this CA, as PEM."""
+        now = dt.datetime.now(dt.UTC)  # noqa: DTZ005, RUF100, TID251  OpenSSL judges it by the time that it is
+        ca = x509.load_pem_x509_certificate(self._ca.cert_pem.bytes())
+        key = serialization.load_pem_private_key(self._ca.private_key_pem.bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(ca.subject)
+        builder = builder.last_update(now - dt.timedelta(days=2))
+        builder = builder.next_update(now + valid_for)
+        for pair in revoked:
+            serial = x509.load_pem_x509_certificate(pair.certificate.read_bytes()).serial_number
+            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now - dt.timedelta(days=1))
+            builder = builder.add_revoked_certificate(entry.build())
+        path = self._directory / f"{self._name}-{name}.pem"
+        path.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        return path
+
     def client_context(self, own: KeyPair | None = None) -> ssl.SSLContext:
         """Return a context that trusts this CA alone, and shows `own` as client certificate."""
         context = ssl.create_default_context(cafile=str(self.ca_file))

@@ -18,6 +18,7 @@ def read_limits(table: Table) -> Limits:
         handshake_timeout_s=seconds("handshake_timeout", default.handshake_timeout_s),
         login_timeout_s=seconds("login_timeout", default.login_timeout_s),
         upstream_timeout_s=seconds("upstream_timeout", default.upstream_timeout_s),
+        connect_timeout_s=seconds("connect_timeout", default.connect_timeout_s),
         max_attempts=table.integer("max_attempts", default.max_attempts, low=1, high=100),
         max_waiting=table.integer("max_waiting", default.max_waiting, low=1, high=1_000_000),
     )

@@ -3,7 +3,7 @@
 import ssl
 from pathlib import Path
 
-from gatekeeper.config.sections.values import address, is_loopback
+from gatekeeper.config.sections.values import addresses, is_loopback
 from gatekeeper.config.settings import ListenerSettings, UpstreamSettings
 from gatekeeper.domain.document import Table
 from gatekeeper.domain.request import MailProtocol
@@ -13,6 +13,9 @@ from gatekeeper.enforcement.flow.account import ServiceAccount
 from gatekeeper.net.dial import TlsMode
 from gatekeeper.net.tls import client_context
 from gatekeeper.protocols.sasl.mechanisms import Mechanism, SaslError, password_credentials
+
+MAX_ADDRESSES = 16
+"""Of one mail server, as configured; a name may stand for more."""
 
 
 def read_upstreams(root: Table, listeners: tuple[ListenerSettings, ...]) -> dict[MailProtocol, UpstreamSettings]:
@@ -32,9 +35,9 @@ def read_upstreams(root: Table, listeners: tuple[ListenerSettings, ...]) -> dict
 
 
 def _upstream(table: Table, protocol: MailProtocol) -> UpstreamSettings:
-    host, port = address(table, "address")
+    places = addresses(table, "address", MAX_ADDRESSES)
     tls = table.choice("tls", TlsMode, TlsMode.IMPLICIT)
-    if tls is TlsMode.OFF and not is_loopback(host):
+    if tls is TlsMode.OFF and not all(is_loopback(host) for host, _ in places):
         table.fault("tls", "off is for loopback only: passwords would cross the network in the clear")
     ca = table.text("ca", "")
     if ca and not Path(ca).is_file():
@@ -44,15 +47,17 @@ def _upstream(table: Table, protocol: MailProtocol) -> UpstreamSettings:
             client_context(Path(ca))
         except (OSError, ssl.SSLError) as error:
             table.fault("ca", f"`{ca}` holds no usable CA certificate: {error}")
+    certificate, key = _client_certificate(table, tls)
     allowed = points()[protocol].tells_address
     tells = table.text("client_address", "none")
     if tells not in allowed:
         table.fault("client_address", f"`{tells}` is not one of {', '.join(allowed)} for {protocol}")
     return UpstreamSettings(
-        host=host,
-        port=port,
+        addresses=places,
         tls=tls,
         ca=Path(ca) if ca else None,
+        client_certificate=certificate,
+        client_key=key,
         client_address=tells,
         service=_service(table),
     )
@@ -74,3 +79,23 @@ def _service(table: Table) -> ServiceAccount | None:
         table.fault("service_user", "service_user and its password must be one line each, without control characters")
         return None
     return ServiceAccount(user=user, password=Secret(password.encode()))
+
+
+def _client_certificate(table: Table, tls: TlsMode) -> tuple[Path | None, Path | None]:
+    """What we show to the mail server; the two files are tried together."""
+    named = {key: Path(text) for key in ("client_certificate", "client_key") if (text := table.text(key, ""))}
+    certificate, private_key = named.get("client_certificate"), named.get("client_key")
+    for key, path in named.items():
+        if not path.is_file():
+            table.fault(key, f"`{path}` does not exist")
+    if named and tls is TlsMode.OFF:
+        table.fault(next(iter(named)), 'is of no use with tls = "off"')
+    if (certificate is None) != (private_key is None):
+        missing = "client_key" if private_key is None else "client_certificate"
+        table.fault(missing, "is required: client_certificate and client_key go together")
+    elif certificate is not None and private_key is not None and certificate.is_file() and private_key.is_file():
+        try:
+            client_context(None, certificate, private_key)
+        except (OSError, ssl.SSLError) as error:
+            table.fault("client_certificate", f"cannot be used with client_key: {error}")
+    return certificate, private_key

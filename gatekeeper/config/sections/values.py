@@ -9,12 +9,28 @@ from gatekeeper.domain.document import Table
 def address(table: Table, name: str, default: str | None = None) -> tuple[str, int]:
     """`host:port`, the host of an IPv6 address in brackets."""
     text = table.text(name, default)
+    return ("", 0) if table.raw(name) is None and not text else _address(table, name, text)
+
+
+def addresses(table: Table, name: str, most: int) -> tuple[tuple[str, int], ...]:
+    """One `host:port`, or a list of them, none twice."""
+    if not isinstance(table.raw(name), list):
+        return (address(table, name),)
+    texts = table.texts(name)
+    if not 1 <= len(texts) <= most:
+        table.fault(name, f"must name 1 to {most} addresses")
+    if len(set(texts)) != len(texts):
+        table.fault(name, "names an address twice")
+    return tuple(_address(table, name, text) for text in texts[:most])
+
+
+def _address(table: Table, name: str, text: str) -> tuple[str, int]:
     host, separator, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if text and (not separator or not host or not port.isdecimal() or int(port) > 65535):
+    if not separator or not host or not port.isdecimal() or int(port) > 65535:
         table.fault(name, f"`{text}` is not an address and port such as 0.0.0.0:993 or [::1]:993")
         return "127.0.0.1", 0
-    return host, int(port or 0)
+    return host, int(port)
 
 
 def is_loopback(host: str) -> bool:

@@ -29,7 +29,8 @@ from gatekeeper.enforcement.flow.preamble import proxy_header
 from gatekeeper.enforcement.flow.upstream import Outcome, UpstreamLeg
 from gatekeeper.gate.admit import Admitted, Answer, Claim, Faulted, Refused
 from gatekeeper.gate.sessions import Admission
-from gatekeeper.net.dial import TlsMode
+from gatekeeper.net.alpn import is_foreign
+from gatekeeper.net.dial import TlsMode, Upstream
 from gatekeeper.net.preface import Preface
 from gatekeeper.net.transport import Transport
 from gatekeeper.protocols.login import Failed, LoggedIn, Rejected
@@ -130,7 +131,16 @@ class Flow(asyncio.Protocol):
 
     def _ready(self) -> None:
         self._front.handshakes.discard(self)
-        self._dialogue.greet()
+        if self._is_ours():
+            self._dialogue.greet()
+
+    def _is_ours(self) -> bool:
+        """Whether the client wants our protocol, if it said what it wants; the connection is ended otherwise."""
+        tls = self._transport.tls()
+        if tls is None or not is_foreign(tls.selected_alpn_protocol(), self._front.alpn):
+            return True
+        self.finish("foreign_protocol")
+        return False
 
     # The client's transport.
 
@@ -181,7 +191,8 @@ class Flow(asyncio.Protocol):
         return offered(front.upstream_offers, takes_certificate=named)
 
     def _certificate(self) -> ClientCertificate | None:
-        return presented(self._transport.tls(), self._front.clock.now())
+        front = self._front
+        return presented(self._transport.tls(), front.clock.now(), front.revocations_until)
 
     def client_says(self, hint: str) -> None:
         """Keep it for the records."""
@@ -205,7 +216,8 @@ class Flow(asyncio.Protocol):
     def _encrypted(self) -> None:
         self._front.handshakes.discard(self)
         self._hint = ""
-        self._dialogue.tls_started()
+        if self._is_ours():
+            self._dialogue.tls_started()
 
     def close(self, last_words: bytes = b"") -> None:
         """End the connection after these words."""
@@ -255,12 +267,14 @@ class Flow(asyncio.Protocol):
             client_port=self.connection.client_port,
             tells_address=front.upstream.client_address,
         )
-        client = self._dialogue.login(found.credentials, login)
         leg = UpstreamLeg(
-            front, client, self._logged_in, self.fault, proxy_header(front.upstream, self.connection, self._transport)
+            front, lambda: self._dialogue.login(found.credentials, login), self._logged_in, self.fault, self._preamble
         )
         self._leg = leg
         leg.start()
+
+    def _preamble(self, upstream: Upstream) -> bytes:
+        return proxy_header(upstream, self.connection, self._transport)
 
     # What comes of a log-in.
 

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from time import monotonic
 from typing import Protocol
 
@@ -13,8 +14,9 @@ from gatekeeper.enforcement.flow.dialogue import Farewell, NewDialogue
 from gatekeeper.enforcement.flow.introduction import HealthChecks, Network
 from gatekeeper.gate.admit import Gate
 from gatekeeper.net.deadlines import Deadlines
-from gatekeeper.net.dial import TlsMode, Upstream
+from gatekeeper.net.dial import TlsMode
 from gatekeeper.net.poller import Poller
+from gatekeeper.net.pool import UpstreamPool
 from gatekeeper.net.relay import Relay
 from gatekeeper.ports.audit import AuditLog
 from gatekeeper.ports.clock import Clock
@@ -35,6 +37,10 @@ class Waiting(Protocol):
 class LoggingIn(Protocol):
     """A log-in at the mail server that is under way."""
 
+    def not_greeted(self) -> None:
+        """The address that is being tried has not said a word in time."""
+        ...
+
     def too_slow(self) -> None:
         """Its deadline passed."""
         ...
@@ -49,7 +55,9 @@ class Limits:
     login_timeout_s: float = 60.0
     """From accepting to admission, whatever the client sends meanwhile; Dovecot gives 180 s, nginx 60 s."""
     upstream_timeout_s: float = 30.0
-    """Connecting and logging in at the mail server; Dovecot's login_proxy_timeout."""
+    """Connecting and logging in at the mail server, over all of its addresses; Dovecot's login_proxy_timeout."""
+    connect_timeout_s: float = 5.0
+    """Until one address of several greets; haproxy's documentation has `timeout connect 5s`, nginx waits 60 s."""
     max_attempts: int = 5
     """Log-ins on one connection; nginx's max_errors."""
     max_waiting: int = 4096
@@ -66,7 +74,7 @@ class Front:
     tls: TlsMode
     allow_plaintext: bool
     context: ssl.SSLContext | None
-    upstream: Upstream
+    upstream: UpstreamPool
     new_dialogue: NewDialogue
     gate: Gate
     audit: AuditLog
@@ -75,6 +83,10 @@ class Front:
     poller: Poller
     loop: asyncio.AbstractEventLoop
     monotonic: Callable[[], float] = monotonic
+    alpn: str = ""
+    """What a client may ask for by ALPN; nothing else, if it asks."""
+    revocations_until: datetime | None = None
+    """When the list of revoked client certificates expires; None: never, or there is none."""
     last_words: bytes = b""
     """For live sessions that end because we shut down."""
     limits: Limits = field(default_factory=Limits)
@@ -90,23 +102,26 @@ class Front:
     waiting: Deadlines[Waiting] = field(init=False)
     handshakes: Deadlines[Waiting] = field(init=False)
     logins: Deadlines[LoggingIn] = field(init=False)
+    dials: Deadlines[LoggingIn] = field(init=False)
 
     def __post_init__(self) -> None:
         self.health_checks = HealthChecks(self.audit, self.clock)
         self.waiting = Deadlines(self.limits.login_timeout_s, _too_slow)
         self.handshakes = Deadlines(self.limits.handshake_timeout_s, lambda flow: flow.handshake_too_slow())
         self.logins = Deadlines(self.limits.upstream_timeout_s, lambda leg: leg.too_slow())
+        self.dials = Deadlines(self.limits.connect_timeout_s, lambda leg: leg.not_greeted())
 
     def tick(self) -> None:
         """Called about every quarter of a second."""
         now = self.monotonic()
-        for deadlines in (self.handshakes, self.waiting, self.logins):
+        for deadlines in (self.handshakes, self.waiting, self.logins, self.dials):
             deadlines.sweep(now)
         self.health_checks.tick(now)
 
     def take_over(self, other: "Front") -> None:
         """Use another front's settings from now on (reload); connections and deadlines go on."""
         self.context = other.context
+        self.revocations_until = other.revocations_until
         self.upstream = other.upstream
         self.new_dialogue = other.new_dialogue
         self.allow_plaintext = other.allow_plaintext
@@ -117,6 +132,7 @@ class Front:
         self.waiting.after_s = other.waiting.after_s
         self.handshakes.after_s = other.handshakes.after_s
         self.logins.after_s = other.logins.after_s
+        self.dials.after_s = other.dials.after_s
 
     def say_goodbye(self) -> None:
         """Shutting down: end what is not admitted yet."""

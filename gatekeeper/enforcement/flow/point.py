@@ -32,3 +32,5 @@ class EnforcementPoint:
     """How the mail server can be told the phone's address: of `id`, `proxy`, `proxy-v2`, `xclient`, `none`."""
     last_words: bytes
     """For live sessions that end because we shut down."""
+    alpn: str = ""
+    """Its name in ALPN (RFC 7301), where that is not the protocol's own."""

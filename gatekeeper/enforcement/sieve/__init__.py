@@ -12,5 +12,6 @@ POINT = EnforcementPoint(
     new_dialogue=lambda _: SieveDialogue,
     probe=lambda starttls: SieveLogin(None, name="", starttls=starttls),
     tells_address=("xclient", "proxy", "proxy-v2", "none"),
+    alpn="managesieve",
     last_words=farewell(Farewell.SHUTTING_DOWN),
 )

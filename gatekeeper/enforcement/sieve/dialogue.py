@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from gatekeeper.enforcement.flow.dialogue import Farewell, Peer, UpstreamLogin
 from gatekeeper.enforcement.sieve import replies
-from gatekeeper.enforcement.sieve.exchange import Exchange, offered
+from gatekeeper.enforcement.sieve.exchange import Exchange
 from gatekeeper.protocols.login import LoggedIn, LoginClient, Rejected
 from gatekeeper.protocols.sasl.mechanisms import Credentials, Mechanism, Problem, SaslError
 from gatekeeper.protocols.sieve.client import SieveLogin
@@ -212,15 +212,15 @@ class SieveDialogue:
         return False
 
     def _mechanisms(self) -> dict[bytes, Mechanism]:
-        offers = frozenset() if self._peer is None else self._peer.upstream_offers
-        return {mechanism.value.encode(): mechanism for mechanism in offered(offers)}
+        more = () if self._peer is None else self._peer.mechanisms
+        return {found.value.encode(): found for found in (Mechanism.PLAIN, Mechanism.LOGIN, *more)}
 
     def _capabilities(self) -> bytes:
         """Without mechanisms where they may not be used: the list is empty, and STARTTLS is offered (RFC 5804 §1.7)."""
         peer = self._peer
         if peer is None:
             return b""
-        mechanisms = offered(peer.upstream_offers) if peer.takes_credentials else ()
+        mechanisms = self._mechanisms().values() if peer.takes_credentials else ()
         return replies.capabilities(peer.upstream_offers, mechanisms, starttls=peer.offers_tls)
 
     def _error(self, reply: bytes = replies.UNKNOWN) -> None:

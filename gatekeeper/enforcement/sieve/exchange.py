@@ -1,18 +1,17 @@
 """SASL exchanges as ManageSieve carries them: what each mechanism asks for, and what its responses amount to.
 
-A new mechanism is one line in `_EXCHANGES`.
+Every mechanism but LOGIN has one response, and is read by `parse_response`.
 """
 
 import base64
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gatekeeper.protocols.sasl.mechanisms import (
     Credentials,
     Mechanism,
     decode_base64,
-    parse_bearer,
-    parse_plain,
+    parse_response,
     password_credentials,
 )
 
@@ -27,17 +26,13 @@ class _Kind:
     """Takes the decoded responses; raises SaslError."""
 
 
-_EXCHANGES: Mapping[Mechanism, _Kind] = {
-    Mechanism.PLAIN: _Kind((b"",), parse_plain),
-    Mechanism.LOGIN: _Kind((b"Username:", b"Password:"), lambda *both: password_credentials(Mechanism.LOGIN, *both)),
-    Mechanism.XOAUTH2: _Kind((b"",), lambda response: parse_bearer(Mechanism.XOAUTH2, response)),
-    Mechanism.OAUTHBEARER: _Kind((b"",), lambda response: parse_bearer(Mechanism.OAUTHBEARER, response)),
-}
+_LOGIN = _Kind((b"Username:", b"Password:"), lambda *both: password_credentials(Mechanism.LOGIN, *both))
 
 
-def offered(upstream_offers: Collection[str]) -> Sequence[Mechanism]:
-    """What clients may use: passwords always, tokens where the mail server judges them."""
-    return [mechanism for mechanism in _EXCHANGES if not mechanism.is_bearer or f"AUTH={mechanism}" in upstream_offers]
+def _kind(mechanism: Mechanism) -> _Kind:
+    if mechanism is Mechanism.LOGIN:
+        return _LOGIN
+    return _Kind((b"",), lambda response: parse_response(mechanism, response))
 
 
 class Exchange:
@@ -46,7 +41,7 @@ class Exchange:
     __slots__ = ("_kind", "_responses")
 
     def __init__(self, mechanism: Mechanism) -> None:
-        self._kind = _EXCHANGES[mechanism]
+        self._kind = _kind(mechanism)
         self._responses: list[bytes] = []
 
     @property

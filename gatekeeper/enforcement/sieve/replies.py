@@ -77,6 +77,8 @@ def refused(text: str) -> bytes:
 
 def rejected(outcome: Rejected) -> bytes:
     """The mail server's refusal: of credentials always in the same words, of anything else in its own."""
+    if outcome.is_delegation:
+        return NOT_ANOTHER
     if outcome.code is None and not outcome.is_temporary:
         return WRONG_CREDENTIALS
     code = "TRYLATER" if outcome.is_temporary else outcome.code

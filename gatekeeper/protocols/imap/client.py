@@ -157,7 +157,7 @@ class ImapLogin(LineLogin):
         offered = _offered(line[4:].lstrip())
         self._state = _State.CAPABILITY
         if offered is None:
-            return Send(self._tag + b"c CAPABILITY\r\n")
+            return Send(self._tag + b"c CAPABILITY\r\n", bears_credentials=False)
         self._capabilities = frozenset(map(str.upper, offered))
         return self._ready()
 
@@ -186,7 +186,7 @@ class ImapLogin(LineLogin):
             if "STARTTLS" not in self._capabilities:
                 return self._end(Failed("the mail server does not offer STARTTLS"))
             self._state = _State.STARTTLS
-            return Send(self._tag + b"s STARTTLS\r\n")
+            return Send(self._tag + b"s STARTTLS\r\n", bears_credentials=False)
         if self._credentials is None:
             return self._end(Learnt())
         command = self._login_command(self._credentials)

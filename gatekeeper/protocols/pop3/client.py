@@ -132,7 +132,7 @@ class Pop3Login(LineLogin):
                 # takes the phone's address away from the mail server's log, or stops the log-in.
                 self._believes_xclient = b"[XCLIENT]" in text.upper()
                 self._state = _State.CAPA
-                return Send(b"CAPA\r\n")
+                return Send(b"CAPA\r\n", bears_credentials=False)
             case _State.CAPA:
                 self._state = _State.LIST
                 return None
@@ -159,12 +159,12 @@ class Pop3Login(LineLogin):
             if "STLS" not in self._offers:
                 return self._end(Failed("the mail server does not offer STLS"))
             self._state = _State.STLS
-            return Send(b"STLS\r\n")
+            return Send(b"STLS\r\n", bears_credentials=False)
         if self._credentials is None:
             return self._end(Learnt())
         if self._xclient is not None and self._believes_xclient:
             self._state = _State.XCLIENT
-            return Send(_xclient_command(*self._xclient))
+            return Send(_xclient_command(*self._xclient), bears_credentials=False)
         return self._log_in()
 
     def _log_in(self) -> Step:

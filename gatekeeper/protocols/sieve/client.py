@@ -10,7 +10,6 @@ What holds inside:
 * Referrals are never followed, and never told.
 """
 
-import base64
 import re
 from enum import Enum, auto
 
@@ -27,7 +26,7 @@ from gatekeeper.protocols.login import (
     Step,
     clean_text,
 )
-from gatekeeper.protocols.sasl.mechanisms import Credentials, Mechanism, plain_response
+from gatekeeper.protocols.sasl.mechanisms import Credentials, Mechanism, upstream_response
 from gatekeeper.protocols.sieve.responses import Response, ResponseBuffer
 from gatekeeper.protocols.sieve.strings import from_client
 
@@ -168,10 +167,10 @@ class SieveLogin:
             if "STARTTLS" not in self._capabilities:
                 return self._end(Failed("the mail server does not offer STARTTLS"))
             self._state = _State.STARTTLS
-            return Send(b"STARTTLS\r\n")
+            return Send(b"STARTTLS\r\n", bears_credentials=False)
         if self._xclient is not None and "XCLIENT" in self._capabilities:
             self._state = _State.XCLIENT
-            return Send(b"XCLIENT " + self._xclient.encode("ascii") + b"\r\n")
+            return Send(b"XCLIENT " + self._xclient.encode("ascii") + b"\r\n", bears_credentials=False)
         return self._log_in()
 
     def _begin_tls(self) -> Step:
@@ -184,12 +183,9 @@ class SieveLogin:
         credentials = self._credentials
         if credentials is None:
             return self._end(Learnt())
-        if credentials.mechanism.is_bearer:
-            name = credentials.mechanism.value
-            response = base64.b64encode(credentials.secret.declassify())
-        else:
-            name = Mechanism.PLAIN.value
-            response = plain_response(self._name, credentials.secret.declassify())
+        mechanism = credentials.mechanism if credentials.mechanism.is_bearer else Mechanism.PLAIN
+        name = mechanism.value
+        response = upstream_response(credentials, self._name)
         if name not in self._mechanisms():
             return self._end(Failed("the mail server takes no log-in of this kind"))
         self._state = _State.LOGIN

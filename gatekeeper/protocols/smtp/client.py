@@ -152,7 +152,7 @@ class SmtpLogin(LineLogin):
 
     def _hello(self) -> Step:
         self._state = _State.EHLO
-        return Send(self._ehlo)
+        return Send(self._ehlo, bears_credentials=False)
 
     def _ready(self) -> Step:
         """Its offer is known: upgrade, tell the phone's address, or log in."""
@@ -160,12 +160,12 @@ class SmtpLogin(LineLogin):
             if "STARTTLS" not in self._offers:
                 return self._end(Failed("the mail server does not offer STARTTLS"))
             self._state = _State.STARTTLS
-            return Send(b"STARTTLS\r\n")
+            return Send(b"STARTTLS\r\n", bears_credentials=False)
         xclient = self._xclient_command()
         if xclient is not None:
             self._state = _State.XCLIENT
             self._told_address = True
-            return Send(xclient)
+            return Send(xclient, bears_credentials=False)
         if self._shuts_out:
             # After our own XCLIENT the server judges by the phone's address, which it does not trust (or it is Dovecot,
             # which goes on offering XCLIENT and refuses it once logged in).

@@ -66,6 +66,10 @@ def test_a_mail_server_whose_name_does_not_resolve_is_told(configuration: Config
     result = _run(configuration, "config", "check")
     assert result.exit_code == 78
     assert "upstream" in result.stderr
+    configuration.write({"upstream": {"smtp": {"address": ["127.0.0.1:25", "nobody.invalid:25"]}}})
+    result = _run(configuration, "config", "check")
+    assert result.exit_code == 78
+    assert "upstream.smtp.address: `nobody.invalid` cannot be resolved" in result.stderr
 
 
 def test_show_gives_what_is_in_force_without_secrets(

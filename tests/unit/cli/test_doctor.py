@@ -207,6 +207,21 @@ def test_a_dead_mail_server_is_69(bench: Bench) -> None:
     assert finding["advice"] == "is it running, and do `address`, `tls` and `ca` fit it?"
 
 
+def test_every_address_of_a_mail_server_is_tested(bench: Bench) -> None:
+    """A spare one that is dead would be noticed only when it is needed."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        dead = f"127.0.0.1:{closed.getsockname()[1]}"
+    alive = bench.serve("imap", imap("AUTH=PLAIN")).address
+    bench.change(upstream={"imap": {"address": [alive, dead]}})
+    findings = bench.findings(exits=69)["mail server imap"]
+
+    assert [(one["state"], one["found"].partition(": ")[0]) for one in findings] == [
+        ("ok", alive),
+        ("ok", alive),
+        ("fail", dead),
+    ]
+
+
 def test_something_else_beside_it_is_1(bench: Bench) -> None:
     """Then the mail server is not the only trouble."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
@@ -225,6 +240,16 @@ def test_a_name_that_does_not_resolve_is_told(bench: Bench) -> None:
     (finding,) = bench.findings(exits=69)["mail server"]
 
     assert finding["advice"] == "check `upstream.*.address` and `ca`"
+
+
+def test_a_spare_name_that_does_not_resolve_is_told(bench: Bench) -> None:
+    """The gate would run, on the other address alone."""
+    alive = bench.serve("imap", imap("AUTH=PLAIN")).address
+    name = f"localhost:{alive.rpartition(':')[2]}"
+    bench.change(upstream={"imap": {"address": [name, "nobody.invalid:143"], "tls": "starttls"}})
+    first = bench.findings(exits=69)["mail server imap"][0]
+
+    assert first["found"].startswith("`nobody.invalid` cannot be resolved")
 
 
 def test_a_port_in_use_is_told(bench: Bench) -> None:
@@ -278,6 +303,44 @@ def test_the_certificate_s_end_is_seen_coming(bench: Bench, left: timedelta, sta
 
     assert (finding["state"], finding["advice"]) == (state, advice)
     assert finding["found"].startswith("server.pem: ")
+
+
+@pytest.mark.parametrize(
+    ("left", "state", "words"),
+    [
+        (timedelta(hours=-1), "fail", "expired, every client certificate is refused"),
+        (timedelta(hours=20), "warn", "valid until "),
+        (timedelta(days=3), "ok", "valid until "),
+    ],
+)
+def test_the_end_of_a_list_of_revoked_certificates_is_seen_coming(
+    bench: Bench, tmp_path: Path, left: timedelta, state: str, words: str
+) -> None:
+    """With an expired one nobody's certificate counts."""
+    ca = Authority(tmp_path)
+    pair, named = ca.server_certificate("x"), ca.server_certificate("y")
+    crl = ca.revocation_list(valid_for=left)
+    bench.serve("imap", imap("AUTH=PLAIN"))
+    bench.change(
+        tls={
+            "certificate": pair.certificate,
+            "private_key": pair.private_key,
+            "client_ca": ca.ca_file,
+            "client_crl": crl,
+            "certificate_for": [
+                {"names": ["y.example"], "certificate": named.certificate, "private_key": named.private_key}
+            ],
+        },
+        listener=[{"name": "imap", "protocol": "imap", "bind": "127.0.0.1:0"}],
+    )
+    findings = bench.findings(exits=1 if state == "fail" else 0)
+    (finding,) = findings["client_crl"]
+
+    assert (finding["state"], finding["found"].startswith(f"{crl}: {words}")) == (state, True)
+    assert [one["state"] for one in findings["certificate y.example"]] == ["ok"]
+    result = CliRunner().invoke(cli, ["--config", "gatekeeper.toml", "config", "check"])
+    assert result.exit_code == 0
+    assert ("note: tls.client_crl: expired" in result.stderr) == (state == "fail")
 
 
 def test_a_client_ca_that_holds_no_certificate_is_told(bench: Bench, tmp_path: Path) -> None:

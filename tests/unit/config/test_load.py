@@ -369,7 +369,7 @@ def test_the_environment_beats_the_file(read: Read) -> None:
 
     assert settings.hostname == "environment.example"
     assert settings.limits.max_attempts == 3
-    assert settings.upstreams[MailProtocol.IMAP].port == 1143
+    assert settings.upstreams[MailProtocol.IMAP].addresses[0][1] == 1143
     assert settings.binding.order == (Method.USER,)
 
 

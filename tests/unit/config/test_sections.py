@@ -1,6 +1,7 @@
 """Each fault of the configuration, told with its key and what to do about it."""
 
 import socket
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -74,10 +75,27 @@ FAULTS: list[tuple[str, dict[str, object], str]] = [
     ("unknown upstream", {"upstream": {"http": {}}}, "upstream.http: unknown key"),
     ("plain upstream", {"upstream": {"imap": {"address": "192.0.2.1:143"}}}, "upstream.imap.tls: off is for loopback only: passwords would cross the network in the clear"),
     ("upstream ca", {"upstream": {"imap": {"ca": "absent.pem"}}}, "upstream.imap.ca: `absent.pem` does not exist"),
+    ("no address", {"upstream": {"imap": {"address": []}}}, "upstream.imap.address: must name 1 to 16 addresses"),
+    ("empty address", {"upstream": {"imap": {"address": ""}}}, "upstream.imap.address: `` is not an address and port such as 0.0.0.0:993 or [::1]:993"),
+    ("bad address of several", {"upstream": {"imap": {"address": ["127.0.0.1:143", "mail"]}}}, "upstream.imap.address: `mail` is not an address and port such as 0.0.0.0:993 or [::1]:993"),
+    ("address twice", {"upstream": {"imap": {"address": ["127.0.0.1:143", "127.0.0.1:143"]}}}, "upstream.imap.address: names an address twice"),
+    ("one plain address elsewhere", {"upstream": {"imap": {"address": ["127.0.0.1:143", "192.0.2.1:143"]}}}, "upstream.imap.tls: off is for loopback only: passwords would cross the network in the clear"),
+    ("upstream certificate", {"upstream": {"smtp": {"client_certificate": "absent.pem", "client_key": "gone.pem"}}}, "upstream.smtp.client_key: `gone.pem` does not exist"),
+    ("upstream certificate without key", {"upstream": {"smtp": {"client_certificate": "absent.pem"}}}, "upstream.smtp.client_key: is required: client_certificate and client_key go together"),
+    ("upstream certificate without TLS", {"upstream": {"imap": {"client_key": "absent.pem"}}}, 'upstream.imap.client_key: is of no use with tls = "off"'),
+    ("connect_timeout", {"limits": {"connect_timeout": "10ms"}}, "limits.connect_timeout: must be at least 1s"),
     ("client address", {"upstream": {"imap": {"client_address": "xclient"}}}, "upstream.imap.client_address: `xclient` is not one of id, proxy, proxy-v2, none for imap"),
     ("certificate", {"tls": {"certificate": "absent.pem"}}, "tls.certificate: `absent.pem` does not exist"),
     ("no certificate", {"tls": {"certificate": None}}, "tls.certificate: is required"),
     ("client_ca", {"tls": {"client_ca": None}}, "tls.client_ca: is required with client_certificates = `request`"),
+    ("profile", {"tls": {"profile": "old"}}, "tls.profile: `old` is not one of modern, intermediate"),
+    ("client_crl", {"tls": {"client_crl": "absent.pem"}}, "tls.client_crl: `absent.pem` does not exist"),
+    ("certificate_for without names", {"tls": {"certificate_for": [{}]}}, "tls.certificate_for[0].names: at least one is required"),
+    ("certificate_for without key", {"tls": {"certificate_for": [{"names": ["a.example"]}]}}, "tls.certificate_for[0].private_key: is required"),
+    ("certificate_for file", {"tls": {"certificate_for": [{"names": ["a.example"], "certificate": "absent.pem", "private_key": "x"}]}}, "tls.certificate_for[0].certificate: `absent.pem` does not exist"),
+    ("certificate_for name", {"tls": {"certificate_for": [{"names": ["*.*.example"]}]}}, "tls.certificate_for[0].names: `*.*.example` is no host name such as mail.example.com or *.example.com (in ASCII)"),
+    ("certificate_for name twice", {"tls": {"certificate_for": [{"names": ["a.example"]}, {"names": ["A.example"]}]}}, "tls.certificate_for[1].names: `a.example` has two certificates"),
+    ("certificate_for unknown key", {"tls": {"certificate_for": [{"name": "a.example"}]}}, "tls.certificate_for[0].name: unknown key (did you mean `names`?)"),
     ("binding", {"binding": {"order": ["users"]}}, "binding.order: `users` is not one of client_certificate, user, device_credential, oauth_token, eas_device_id"),
     ("issuer kind", {"evidence": {"issuer": [{"name": "a", "kind": "kid", "ca": "absent"}]}}, "evidence.issuer[0].kind: `kid` is not supported in this version (x5c)"),
     ("issuer ca", {"evidence": {"issuer": [{"name": "a", "ca": "absent"}]}}, "evidence.issuer[0].ca: `absent` cannot be read: No such file or directory"),
@@ -151,6 +169,34 @@ def test_a_certificate_and_a_key_that_do_not_fit_are_told(configuration: Configu
     assert "mismatch" in fault.lower()
 
 
+def test_a_certificate_for_a_name_that_does_not_fit_its_key_is_told(configuration: Configuration) -> None:
+    """Each on its own."""
+    pair, other = (configuration.authority.server_certificate(name) for name in ("named", "other"))
+    named = {"names": ["a.example"], "certificate": str(pair.certificate), "private_key": str(other.private_key)}
+    (fault,) = faults(configuration.write({"tls": {"certificate_for": [named]}}))
+    assert fault.startswith("tls.certificate_for[0]: certificate and private_key cannot be used together: ")
+    configuration.write({"tls": {"certificate_for": [{**named, "private_key": str(pair.private_key)}]}})
+    tls = load(configuration.path, {}).tls
+    assert tls is not None
+    assert [one.names for one in tls.named] == [("a.example",)]
+    assert len(tls.files()) == 5
+
+
+def test_a_list_of_revoked_certificates_that_is_of_no_use_is_told(configuration: Configuration) -> None:
+    """One of another CA, no list at all, and one without a CA; one that has expired is for `doctor`."""
+    foreign = configuration.authority.revocation_list()
+    (fault,) = faults(configuration.write({"tls": {"client_crl": str(foreign)}}))
+    assert fault.startswith(f"tls.client_crl: `{foreign}` cannot be used: the list of `")
+    key = str(configuration.server.private_key)
+    (fault,) = faults(configuration.write({"tls": {"client_crl": key}}))
+    assert fault == f"tls.client_crl: `{key}` cannot be used: holds something else than X509 CRL"
+    own = str(configuration.devices.revocation_list(valid_for=timedelta(hours=-1)))
+    assert faults(configuration.write({"tls": {"client_crl": own}})) == []
+    without_ca = {"client_ca": None, "client_certificates": "off"}
+    (fault,) = faults(configuration.write({"tls": without_ca}))
+    assert fault == "tls.client_crl: is of no use without client_ca"
+
+
 def test_an_issuer_without_a_usable_ca_is_told(configuration: Configuration, tmp_path: Path) -> None:
     """A key is no certificate; an OID must be one."""
     issuer = {"name": "a", "ca": str(configuration.server.private_key)}
@@ -166,6 +212,25 @@ def test_an_upstream_ca_without_a_certificate_is_told(configuration: Configurati
     key = str(configuration.server.private_key)
     (fault,) = faults(configuration.write({"upstream": {"smtp": {"ca": key}}}))
     assert fault.startswith(f"upstream.smtp.ca: `{key}` holds no usable CA certificate")
+
+
+def test_a_certificate_for_the_mail_server_that_does_not_fit_is_told(configuration: Configuration) -> None:
+    """Its key is another's."""
+    pair, other = (configuration.authority.server_certificate(name) for name in ("gate", "other"))
+    shown = {"client_certificate": str(pair.certificate), "client_key": str(other.private_key)}
+    (fault,) = faults(configuration.write({"upstream": {"smtp": shown}}))
+    assert fault.startswith("upstream.smtp.client_certificate: cannot be used with client_key: ")
+    configuration.write({"upstream": {"smtp": {"client_key": str(pair.private_key)}}})
+    settings = load(configuration.path, {}).upstreams[MailProtocol.SMTP]
+    assert (settings.client_certificate, settings.client_key) == (pair.certificate, pair.private_key)
+
+
+def test_addresses_keep_their_order(configuration: Configuration) -> None:
+    """It is the order of preference; one alone is a text."""
+    configuration.write({"upstream": {"imap": {"address": ["[::1]:1143", "127.0.0.1:143"]}}})
+    settings = load(configuration.path, {})
+    assert settings.upstreams[MailProtocol.IMAP].addresses == (("::1", 1143), ("127.0.0.1", 143))
+    assert settings.upstreams[MailProtocol.SMTP].addresses == (("127.0.0.1", 9),)
 
 
 def test_what_has_no_effect_yet_is_noted(configuration: Configuration) -> None:

@@ -10,6 +10,7 @@ import pytest
 from gatekeeper.net.dial import TlsMode, Upstream, dial
 from gatekeeper.net.poller import Poller, PollerLoop
 from testkit.loops import CountingPoller, Kept, read_all, tls_server
+from testkit.tls import Authority, server_context
 
 
 @pytest.fixture
@@ -124,6 +125,31 @@ async def test_a_certificate_for_another_name_fails_closed(
         assert isinstance(await kept.until_lost(), ssl.SSLCertVerificationError)
     assert kept.events == ["made", "lost"]
     assert kept.received == b""
+
+
+@pytest.mark.parametrize(("host", "sni"), [("localhost", "localhost"), ("127.0.0.1", None)])
+async def test_the_configured_host_is_asked_for_and_verified(
+    poller: CountingPoller, server: socket.socket, authority: Authority, host: str, sni: str | None
+) -> None:
+    """A name by SNI; an address literal without (RFC 6066 §3), and against the certificate's addresses only."""
+    asked: list[str | None] = []
+    context = server_context(authority.server_certificate(f"for-{host}", host))
+    context.sni_callback = lambda _, name, __: asked.append(name)
+    kept = _Encrypting(_upstream(server, host=host, tls=TlsMode.IMPLICIT, context=authority.client_context()))
+    transport = dial(kept.upstream, kept, poller=poller, loop=asyncio.get_running_loop())
+
+    def serve() -> None:
+        peer, _ = server.accept()
+        with tls_server(peer, context) as tls:
+            tls.sendall(b"* OK\r\n")
+            tls.recv(1)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(asyncio.to_thread(serve))
+        await kept.until(lambda: kept.received == b"* OK\r\n")
+        transport.close()
+    await kept.until_lost()
+    assert asked == [sni]
 
 
 def test_an_attempt_that_fails_at_once_raises() -> None:

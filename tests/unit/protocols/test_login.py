@@ -2,7 +2,11 @@
 
 import pytest
 
-from gatekeeper.protocols.login import MAX_LINE_OCTETS, MAX_LINES, LineBuffer, clean_text
+from gatekeeper.domain.secret import Secret
+from gatekeeper.protocols.imap.client import ImapLogin
+from gatekeeper.protocols.login import MAX_LINE_OCTETS, MAX_LINES, LineBuffer, LoginClient, Send, clean_text
+from gatekeeper.protocols.sasl.mechanisms import Credentials, Mechanism
+from gatekeeper.protocols.smtp.client import SmtpLogin
 
 
 def test_lines_end_in_lf_with_or_without_cr() -> None:
@@ -59,3 +63,55 @@ def test_a_literal_is_skipped_once_it_is_complete() -> None:
 def test_texts_are_one_line_of_printable_ascii(octets: bytes, text: str) -> None:
     """Controls, 8-bit octets and length are seen to."""
     assert clean_text(octets) == text
+
+
+CREDENTIALS = Credentials(mechanism=Mechanism.LOGIN, name="alice", secret=Secret("pass wörd".encode()))
+
+
+@pytest.mark.parametrize(
+    ("client", "said", "bears"),
+    [
+        (
+            ImapLogin(CREDENTIALS, name="alice", starttls=False, tag="t", id_fields=[("x", "y")]),
+            [b"* OK hi\r\n", b"* CAPABILITY IMAP4rev1 ID\r\ntc OK\r\n", b"+ go\r\n"],
+            [False, True, True],
+        ),
+        (
+            ImapLogin(CREDENTIALS, name="alice", starttls=True, tag="t"),
+            [b"* OK [CAPABILITY STARTTLS] hi\r\n"],
+            [False],
+        ),
+        (
+            SmtpLogin(CREDENTIALS, name="alice", starttls=False, ehlo_name="gate", client=("192.0.2.1", 1)),
+            [
+                b"220 hi\r\n",
+                b"250-mx\r\n250 XCLIENT ADDR\r\n",
+                b"220 again\r\n",
+                b"250-mx\r\n250 AUTH LOGIN\r\n",
+                b"334 \r\n",
+                b"334 \r\n",
+            ],
+            [False, False, False, True, True, True],
+        ),
+        (
+            SmtpLogin(CREDENTIALS, name="alice", starttls=True, ehlo_name="gate"),
+            [b"220 hi\r\n", b"250-mx\r\n250 STARTTLS\r\n"],
+            [False, False],
+        ),
+    ],
+    ids=["imap", "imap-starttls", "smtp", "smtp-starttls"],
+)
+def test_what_bears_credentials_says_so(client: LoginClient, said: list[bytes], bears: list[bool]) -> None:
+    """From the first such octets on no other server is tried; what comes before may be said to several."""
+    sent = []
+    for data in said:
+        client.receive_data(data)
+        step = client.next_step()
+        assert isinstance(step, Send)
+        sent.append(step.bears_credentials)
+    assert sent == bears
+
+
+def test_what_does_not_say_otherwise_bears_credentials() -> None:
+    """A client that forgets it loses failover, not a password."""
+    assert Send(b"x").bears_credentials

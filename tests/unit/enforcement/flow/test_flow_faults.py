@@ -6,6 +6,7 @@ import pytest
 
 from gatekeeper.audit.event import EventCode
 from gatekeeper.net.dial import TlsMode
+from gatekeeper.net.pool import UpstreamPool
 from testkit.flow_bed import Bed, Conversation, on_a_poller
 from testkit.flow_talk import CLOSED, ENDED, LOGIN, OK, UNAVAILABLE
 from testkit.tls import Authority, server_context
@@ -79,7 +80,9 @@ async def test_a_mail_server_that_is_down_is_a_temporary_failure(authority: Auth
 async def test_a_connection_upstream_that_fails_at_once_is_a_temporary_failure(authority: Authority) -> None:
     """Answered within the client's own call, each pipelined attempt in its turn."""
     async with Bed(authority) as bed:
-        bed.front.upstream = dataclasses.replace(bed.front.upstream, address="255.255.255.255")  # no TCP to a broadcast
+        (there,) = bed.front.upstream.order
+        nowhere = dataclasses.replace(there, address="255.255.255.255")  # no TCP to a broadcast
+        bed.front.upstream = UpstreamPool([nowhere])
         client = await bed.greeted()
         client.send(LOGIN * 3 + b"b NOOP\r\n")
         assert await client.reply(b"b") == UNAVAILABLE * 3 + b"b OK Done.\r\n"

@@ -25,6 +25,7 @@ from gatekeeper.gate.sessions import Admission
 from gatekeeper.net.dial import TlsMode, Upstream
 from gatekeeper.net.listen import Listener, bind
 from gatekeeper.net.poller import Poller, PollerLoop
+from gatekeeper.net.pool import UpstreamPool
 from gatekeeper.net.relay import Ended, Relay
 from testkit.ports import LOOPBACK
 from testkit.recorder import Recorder, Script
@@ -156,7 +157,9 @@ class Bed:
             tls=tls,
             allow_plaintext=False,
             context=self.context,
-            upstream=Upstream(host=LOOPBACK, address=LOOPBACK, port=upstream_port, tls=TlsMode.OFF, context=None),
+            upstream=UpstreamPool(
+                [Upstream(host=LOOPBACK, address=LOOPBACK, port=upstream_port, tls=TlsMode.OFF, context=None)]
+            ),
             new_dialogue=smtp_dialogue("gate.example.com", self.loop),
             gate=cast("Gate", self.gate),
             audit=self.records,

@@ -125,6 +125,20 @@ async def test_after_starttls_what_was_said_before_is_forgotten(
     assert {offer for offer in offers if offer.startswith("AUTH=")} == {"AUTH=PLAIN"}
 
 
+async def test_a_server_that_wants_a_proxy_header_gets_one(listening: socket.socket) -> None:
+    """Of our own connection: without it the server would look as if it were down."""
+    seen: list[bool] = []
+
+    def script(sock: socket.socket) -> None:
+        header = sock.recv(1000)
+        port, there = sock.getpeername()[1], sock.getsockname()[1]
+        seen.append(header == f"PROXY TCP4 127.0.0.1 127.0.0.1 {port} {there}\r\n".encode())
+        _imap(sock)
+
+    assert "AUTH=PLAIN" in await _ask(listening, MailProtocol.IMAP, script, TlsMode.OFF, None, "proxy")
+    assert seen == [True]
+
+
 FAILURES: list[tuple[str, Script, TlsMode, str]] = [
     ("closes", lambda sock: None, TlsMode.OFF, "closed the connection"),
     ("garbage", lambda sock: sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"), TlsMode.OFF, ""),

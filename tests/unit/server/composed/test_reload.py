@@ -166,6 +166,20 @@ async def test_a_new_certificate_is_shown_to_new_connections(house: House) -> No
     assert ssl.DER_cert_to_PEM_cert(after) in new.certificate.read_text()
 
 
+async def test_unchanged_files_keep_the_tls_context(house: House) -> None:
+    """Listeners of a protocol share it, so that a phone's session ticket is good on each, also after a reload."""
+    fronts = house.gatekeeper.fronts
+    before = fronts["imaps"].context
+    await _reloaded(house, {"listener": [*_listeners(house), THIRD]})
+    assert fronts["imaps"].context is before
+    assert fronts["third"].context is before
+    assert fronts["submission"].context is not before
+    revoked = house.configuration.devices.revocation_list()
+    await _reloaded(house, {"tls": {"client_crl": str(revoked)}})
+    assert fronts["imaps"].context is fronts["third"].context is not before
+    assert fronts["imaps"].revocations_until is not None
+
+
 async def test_listeners_come_and_go(house: House) -> None:
     """A new one greets, a removed one refuses; the others are not touched."""
     gatekeeper = house.gatekeeper
