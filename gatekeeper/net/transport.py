@@ -47,6 +47,7 @@ class Transport(asyncio.Transport):
         "_unsent",
         "_upgraded",
         "fd",
+        "max_unsent",
     )
 
     def __init__(
@@ -66,6 +67,7 @@ class Transport(asyncio.Transport):
         self._poller = poller
         self._loop = loop
         self._unsent = b""
+        self.max_unsent = MAX_UNSENT_OCTETS
         self._connecting = connecting
         self._handshaking = False
         self._upgraded: Upgraded | None = None
@@ -221,7 +223,7 @@ class Transport(asyncio.Transport):
         else:
             self._unsent = bytes(data)
             self._flush()
-        if len(self._unsent) > MAX_UNSENT_OCTETS:
+        if len(self._unsent) > self.max_unsent:
             self._lose(ConnectionAbortedError("peer does not read"))
 
     def close(self) -> None:
@@ -281,7 +283,7 @@ class Transport(asyncio.Transport):
         return len(self._unsent)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Accepted and without effect: the buffer is bounded by `MAX_UNSENT_OCTETS`."""
+        """Accepted and without effect: the buffer is bounded by `max_unsent`."""
 
     def can_write_eof(self) -> bool:
         """A TLS connection cannot be half-closed."""

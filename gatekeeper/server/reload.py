@@ -133,6 +133,9 @@ def _swap(gatekeeper: "Gatekeeper", prepared: _Prepared) -> None:
         _close(gatekeeper, name)
     policy_changed = prepared.policy.sha256 != gatekeeper.gate.policy.sha256
     gatekeeper.settings = settings
+    gatekeeper.crowd.limits = settings.limits.crowd
+    gatekeeper.throttle.settings = settings.throttle
+    gatekeeper.refusals.settings = settings.refusals
     gatekeeper.gate.settings = compose.gate_settings(settings)
     gatekeeper.evidence.settings = settings.evidence
     _record(gatekeeper, EventCode.CONFIGURATION_LOADED, "Configuration loaded", {})

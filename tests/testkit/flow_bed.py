@@ -30,6 +30,9 @@ from gatekeeper.enforcement.flow.introduction import Network
 from gatekeeper.enforcement.imap.dialogue import imap_dialogue
 from gatekeeper.gate.admit import Gate, GateSettings
 from gatekeeper.gate.identify import BindingSettings
+from gatekeeper.gate.refusals import Refusals, RefusalSettings
+from gatekeeper.gate.throttle import Throttle, ThrottleSettings
+from gatekeeper.net.crowd import Crowd
 from gatekeeper.net.dial import TlsMode, Upstream
 from gatekeeper.net.listen import Listener, bind
 from gatekeeper.net.poller import Poller, PollerLoop
@@ -258,7 +261,13 @@ class Bed:
         upstream: TlsMode = TlsMode.OFF,
         limits: Limits | None = None,
         new_dialogue: NewDialogue | None = None,
+        throttle: ThrottleSettings | None = None,
+        refusals: RefusalSettings | None = None,
     ) -> None:
+        """Failed log-ins are not slowed, and refusals not remembered, unless the test wants it."""
+        self.throttle = Throttle(throttle or ThrottleSettings(first_delay_s=0))
+        self.refusals = Refusals(refusals or RefusalSettings(remember_for_s=0))
+        self.crowd = Crowd((limits or Limits()).crowd)
         self.authority = authority
         self.audit = FakeAuditLog()
         self.clock = ManualClock()
@@ -333,6 +342,9 @@ class Bed:
             limits=self._limits,
             load_balancers=self.load_balancers,
             monotonic=self.clock.monotonic,
+            crowd=self.crowd,
+            throttle=self.throttle,
+            refusals=self.refusals,
         )
 
     def _take_note(self, context: dict[str, Any]) -> None:
@@ -413,6 +425,8 @@ class Bed:
         assert set(terminal.values()) <= {1}, "one terminal record for each connection"
         assert self.gate.sessions.all() == ()
         assert len(self.front.waiting) == len(self.front.handshakes) == len(self.front.logins) == 0
+        assert len(self.front.holds) == 0
+        assert self.crowd.total == self.crowd.sources() == 0
         assert len(self.relay) == 0
         assert self._poller._watched == {}, "a socket is left"
         assert not self._problems, self._problems

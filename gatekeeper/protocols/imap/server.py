@@ -16,7 +16,7 @@ from enum import Enum
 MAX_LINE_OCTETS = 8192
 """Dovecot's limit before log-in (IMAP_LOGIN_MAX_LINE_LENGTH)."""
 MAX_LITERAL_OCTETS = 8192
-MAX_COMMAND_OCTETS = 16384
+MAX_COMMAND_OCTETS = 2 * max(MAX_LINE_OCTETS, MAX_LITERAL_OCTETS)
 """Of one command with all its literals: limits on each literal alone are no limit (CVE-2024-34055)."""
 MAX_TAG_OCTETS = 126
 """Dovecot's IMAP_TAG_MAX_LEN."""
@@ -100,9 +100,12 @@ class _ParseError(Exception):
 class Receiver:
     """Turns a client's octets into events; `b""` is never fed, the end of a connection is its owner's matter."""
 
-    __slots__ = ("_buffer", "_literal_left", "_pieces", "_response_limit", "_size")
+    __slots__ = ("_buffer", "_literal_left", "_max_line", "_max_literal", "_pieces", "_response_limit", "_size")
 
-    def __init__(self) -> None:
+    def __init__(self, max_line: int = MAX_LINE_OCTETS, max_literal: int = MAX_LITERAL_OCTETS) -> None:
+        """Octets of a line, and of one literal; a command with all of both may be twice the larger."""
+        self._max_line = max_line
+        self._max_literal = max_literal
         self._buffer = b""
         self._pieces: list[tuple[bytes, bool]] = []
         """The command so far: octets, and whether they are a literal."""
@@ -145,7 +148,7 @@ class Receiver:
                 return event
 
     def _line(self) -> bytes | Fatal | NeedData:
-        limit = self._response_limit or MAX_LINE_OCTETS
+        limit = self._response_limit or self._max_line
         end = self._buffer.find(b"\n", 0, limit + 2)
         if end < 0:
             # One octet more than the limit may be the CR, whose LF is still on its way.
@@ -177,7 +180,7 @@ class Receiver:
     def _announced(self, octets: int, *, synchronising: bool) -> Event | None:
         tag, name = _tag_and_name(self._pieces[0][0])
         self._size += octets
-        if octets > MAX_LITERAL_OCTETS or self._size > MAX_COMMAND_OCTETS:
+        if octets > self._max_literal or self._size > 2 * max(self._max_line, self._max_literal):
             return Fatal("literal too large")
         if len(self._pieces) > 2 * MAX_LITERALS:
             return Fatal("too many literals")

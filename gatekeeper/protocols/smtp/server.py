@@ -14,7 +14,8 @@ from gatekeeper.protocols.sasl.mechanisms import MAX_RESPONSE_OCTETS
 
 MAX_COMMAND_OCTETS = 2048
 """Postfix's line_length_limit; RFC 5321 asks for 512."""
-MAX_AUTH_OCTETS = MAX_RESPONSE_OCTETS + 32
+MAX_AUTH_NAME_OCTETS = 32
+MAX_AUTH_OCTETS = MAX_RESPONSE_OCTETS + MAX_AUTH_NAME_OCTETS
 """AUTH carries a mechanism name and a whole response."""
 
 
@@ -28,9 +29,12 @@ class Fatal(Enum):
 class Receiver:
     """Turns a client's octets into lines, at the pace of whoever reads them."""
 
-    __slots__ = ("_buffer", "_searched")
+    __slots__ = ("_buffer", "_max_command", "_max_response", "_searched")
 
-    def __init__(self) -> None:
+    def __init__(self, max_command: int = MAX_COMMAND_OCTETS, max_response: int = MAX_RESPONSE_OCTETS) -> None:
+        """Octets of a command line and of a SASL response, which AUTH carries besides its mechanism's name."""
+        self._max_command = max_command
+        self._max_response = max_response
         self._buffer = bytearray()
         self._searched = 0
         """So many octets hold no LF."""
@@ -42,11 +46,11 @@ class Receiver:
     def next_command(self) -> bytes | Fatal | None:
         """A command line without its CRLF; None while there is none."""
         is_auth = self._buffer[:5].upper() == b"AUTH "
-        return self._next_line(MAX_AUTH_OCTETS if is_auth else MAX_COMMAND_OCTETS)
+        return self._next_line(self._max_response + MAX_AUTH_NAME_OCTETS if is_auth else self._max_command)
 
     def next_response(self) -> bytes | Fatal | None:
         """A response of a SASL exchange without its CRLF; None while there is none."""
-        return self._next_line(MAX_RESPONSE_OCTETS)
+        return self._next_line(self._max_response)
 
     @property
     def trailing_data(self) -> bytes:
