@@ -17,6 +17,8 @@ from dataclasses import dataclass
 AGAIN_S = 0.25
 """When to ask again for whom others of the same pair are under way; the tick of the server's timer."""
 
+_ROUNDING_S = 0.001
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThrottleSettings:
@@ -112,7 +114,7 @@ class Throttle:
         under_way = self._under_way.get(pair, 0)
         failures = self._pairs.find(pair, now, self.settings)
         wait = 0.0
-        if failures is not None and failures.until > now:
+        if failures is not None and failures.until - now > _ROUNDING_S:
             wait = failures.until - now
         elif under_way >= (self.settings.parallel if failures is None else 1):
             wait = AGAIN_S
