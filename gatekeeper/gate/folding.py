@@ -6,6 +6,7 @@ What holds inside:
   account, source and cause; a refusal whose decision differs in anything is of another kind.
 * A counted record says how many it stands for (`count`) and from when to when. The sum over all records of a code is
   what happened: nothing is lost but by a crash, and then of the last minute.
+* A connection whose refusal is recorded by itself has its end recorded by itself too.
 * Sessions, faults, changes and everything else but refusals and connections without a session is never folded.
 * Memory is bounded: the oldest kind is written out when there are too many.
 """
@@ -15,7 +16,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from gatekeeper.audit.event import Event, EventCode
+from gatekeeper.audit.event import TERMINAL, Event, EventCode
 from gatekeeper.domain.source import source_of
 from gatekeeper.ports.audit import AuditLog
 
@@ -58,6 +59,8 @@ class FoldingLog:
         self._monotonic = monotonic
         self._folds: OrderedDict[Hashable, _Fold] = OrderedDict()
         """In the order in which their windows end."""
+        self._on_record: set[str] = set()
+        """Connections that are open, and a refusal of which was recorded by itself."""
 
     @property
     def writable(self) -> bool:
@@ -67,6 +70,7 @@ class FoldingLog:
     def append(self, event: Event, recorded: Callable[[bool], None] | None = None) -> None:
         """Record, or count."""
         kind = _kind(event) if self._window_s > 0 else None
+        is_known = self._forget(event)
         if kind is None:
             self._audit.append(event, recorded)
             return
@@ -79,8 +83,9 @@ class FoldingLog:
             fold = self._folds[kind] = _Fold(now + self._window_s, _at_once(event))
             if len(self._folds) > MAX_KINDS:
                 self._close(next(iter(self._folds)))
-        if fold.at_once:
-            fold.at_once -= 1
+        if fold.at_once or is_known:
+            fold.at_once = max(0, fold.at_once - 1)
+            self._note(event)
             self._audit.append(event, recorded)
             return
         _count(fold, event)
@@ -103,6 +108,17 @@ class FoldingLog:
         """Write everything that was counted."""
         for kind in tuple(self._folds):
             self._close(kind)
+
+    def _note(self, event: Event) -> None:
+        if event.code in _REFUSALS and event.connection is not None:
+            self._on_record.add(event.connection.conn)
+
+    def _forget(self, event: Event) -> bool:
+        """Whether `event` ends a connection whose refusal is on record."""
+        if event.code not in TERMINAL or event.connection is None or event.connection.conn not in self._on_record:
+            return False
+        self._on_record.remove(event.connection.conn)
+        return True
 
     def _close(self, kind: Hashable) -> None:
         fold = self._folds.pop(kind)

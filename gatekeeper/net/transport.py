@@ -44,9 +44,9 @@ class Transport(asyncio.Transport):
         "_connecting",
         "_context",
         "_handshaking",
-        "_is_raised",
         "_loop",
         "_lost",
+        "_low_water",
         "_paused",
         "_poller",
         "_protocol",
@@ -80,8 +80,8 @@ class Transport(asyncio.Transport):
         self._upgraded: Upgraded | None = None
         self._context: ssl.SSLContext | None = None
         """What a phone's handshake begins with, once its ClientHello is there."""
-        self._is_raised = False
-        """Whether the socket wakes us for more than one octet."""
+        self._low_water = 0
+        """Octets of the ClientHello for which the socket wakes us, when that is more than one."""
         self._paused = False
         self._closing = False
         self._lost = False
@@ -167,18 +167,19 @@ class Transport(asyncio.Transport):
         except OSError as error:
             self._lose(error)
             return
-        if not count:
+        if not count or count < self._low_water:
+            # Woken for less than we asked: nothing more will come.
             self._lose(ConnectionAbortedError("peer was gone before the handshake"))
             return
         wanted = _record_octets(count)
         if count < wanted:
             # What was peeked at is still there: without this it would be reported again at once, and for ever.
-            self._is_raised = True
+            self._low_water = wanted
             self._sock.setsockopt(SOL_SOCKET, SO_RCVLOWAT, wanted)
             self._poller.change(self.fd, READ)
             return
         self._context = None
-        if self._is_raised:
+        if self._low_water:
             self._sock.setsockopt(SOL_SOCKET, SO_RCVLOWAT, 1)
         self._wrap(context, None)
 

@@ -112,6 +112,19 @@ def test_connections_without_an_attempt_fold_only_when_they_flood() -> None:
     assert log.counts()[-1] == 5
 
 
+def test_a_connection_whose_refusal_is_on_record_has_its_end_on_record() -> None:
+    """Also when others ended alike just before; and nothing is kept of connections that have ended."""
+    log = Log()
+    log.at(0, event("c1"), closed("refused", connection=connection("c1")))
+    log.at(1, event("c2"), closed("refused", connection=connection("c2")))
+    assert log.counts() == [1, 1]
+    changed = event("c3", decision=replace(BLOCKED, policy_sha256="c" * 64))
+    log.at(2, changed, closed("refused", connection=connection("c3")))
+    assert [one.connection.conn for one in log.events if one.connection] == ["c1", "c1", "c3", "c3"]
+    log.at(3, event("c4", code=EventCode.CREDENTIALS_REFUSED), event("c4", code=EventCode.SESSION_ENDED))
+    assert not log.folding._on_record
+
+
 def test_a_counted_end_adds_up_the_attempts() -> None:
     """So that the sums over records are what happened."""
     log = Log()
