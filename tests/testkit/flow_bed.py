@@ -376,9 +376,13 @@ class Bed:
         await self._accepted.until(lambda: self.front.accepted >= number)
 
     async def has_read(self) -> None:
-        """Return when the gate has taken all that the latest connection sent, or has ended it."""
-        sock = cast("Flow", self.front.waiting.owners()[-1])._transport._sock
-        await self.comes_true(lambda: sock.fileno() < 0 or _is_drained(sock))
+        """Return when the gate has taken all that the latest connection sent, or has ended it.
+
+        A ClientHello that is not whole is only looked at: the transport then waits for the rest.
+        """
+        transport = cast("Flow", self.front.waiting.owners()[-1])._transport
+        sock = transport._sock
+        await self.comes_true(lambda: sock.fileno() < 0 or _is_drained(sock) or transport._low_water > 0)
 
     async def nobody_waits(self) -> None:
         """Return when no connection is left that is not admitted."""

@@ -1,6 +1,7 @@
 """Who may connect and wait: limits by source, in all, and whom a newcomer replaces."""
 
 import dataclasses
+from ipaddress import ip_network
 
 import pytest
 
@@ -8,6 +9,7 @@ from gatekeeper.audit.event import EventCode
 from gatekeeper.enforcement.flow.front import Limits
 from gatekeeper.net.crowd import CrowdLimits
 from gatekeeper.net.dial import TlsMode
+from gatekeeper.protocols.proxy_protocol.sending import version_1
 from testkit.flow_bed import Bed, Conversation, on_a_poller
 from testkit.flow_talk import CLOSED, LOGIN, admitted
 from testkit.tls import Authority
@@ -120,3 +122,22 @@ async def test_a_reload_changes_the_limits_of_a_listener(authority: Authority) -
         bed.front.take_over(dataclasses.replace(bed.front, limits=Limits(max_waiting=1)))
         await bed.greeted()
         assert await first.rest() == b""
+
+
+@on_a_poller
+async def test_phones_behind_a_load_balancer_are_counted_by_their_own_addresses(authority: Authority) -> None:
+    """Not by the load balancer's: the one over the limit is the second from the same phone."""
+    crowd = CrowdLimits(max_waiting_per_address=1)
+    bed = Bed(authority, tls=TlsMode.STARTTLS, limits=Limits(crowd=crowd))
+    bed.load_balancers = (ip_network("127.0.0.0/8"),)
+    async with bed:
+        clients = []
+        for phone in ("192.0.2.7", "192.0.2.8", "192.0.2.7"):
+            client = await bed.connect()
+            client.send(version_1((phone, 4711), ("198.51.100.1", 993)))
+            clients.append(client)
+            if len(clients) < 3:
+                assert (await client.line()).startswith(b"* OK ")
+        assert await clients[2].rest() == b""
+        assert bed.audit.events[-1].detail["ended"] == "max_waiting_per_address"
+        assert await clients[0].ask(b"n NOOP\r\n") == b"n OK Done.\r\n"
