@@ -412,11 +412,10 @@ class Flow(asyncio.Protocol):
         self._transport.abort()
         self.finish(Farewell.TIMEOUT.value)
 
-    def give_way(self) -> bool:
+    def give_way(self, limit: str) -> bool:
         """End the connection without a word, unless a log-in is under way."""
         if self._leg is not None:
             return False
-        limit = "max_handshakes" if self in self._front.handshakes else "max_waiting"
         self._front.ended_by_limit(limit)
         self._transport.abort()
         self.finish(limit)

@@ -36,8 +36,8 @@ class Waiting(Protocol):
         """End it without a word: the deadline of its TLS handshake passed."""
         ...
 
-    def give_way(self) -> bool:
-        """End it without a word for one that comes; False: a log-in is under way, it stays."""
+    def give_way(self, limit: str) -> bool:
+        """End it without a word for one that comes, because of that limit; False: a log-in is under way, it stays."""
         ...
 
     def fault(self, error: Exception) -> None:
@@ -150,13 +150,13 @@ class Front:
         """The limit that one more connection from `source` would break, None when there is room or room was made."""
         limit = self.crowd.refusal(source)
         if limit is None and len(self.waiting) >= self.limits.max_waiting:
-            limit = None if self._made_room(self.waiting) else "max_waiting"
+            limit = None if self._made_room(self.waiting, "max_waiting") else "max_waiting"
         return limit
 
     def begin_handshake(self, connection: Waiting) -> None:
         """Its deadline begins; when there are too many under way, the oldest gives way."""
         if len(self.handshakes) >= self.limits.max_handshakes:
-            self._made_room(self.handshakes)
+            self._made_room(self.handshakes, "max_handshakes")
         self.handshakes.add(connection, self.monotonic())
 
     def turn_away(self, connection: Connection, limit: str) -> None:
@@ -175,8 +175,8 @@ class Front:
         """Count a connection that a limit ended."""
         self.turned_away[limit] = self.turned_away.get(limit, 0) + 1
 
-    def _made_room(self, waiting: Deadlines[Waiting]) -> bool:
-        return any(connection.give_way() for connection in waiting.oldest(_LOOKED_AT))
+    def _made_room(self, waiting: Deadlines[Waiting], limit: str) -> bool:
+        return any(connection.give_way(limit) for connection in waiting.oldest(_LOOKED_AT))
 
     def take_over(self, other: "Front") -> None:
         """Use another front's settings from now on (reload); connections and deadlines go on."""
