@@ -280,7 +280,7 @@ class Gatekeeper:
         inventory = directory / "inventory.jsonl"
         if not inventory.exists():
             (directory / "var").mkdir(exist_ok=True)
-            inventory.write_text(json.dumps(_clean_phone()) + "\n")
+            inventory.write_text(json.dumps(clean_phone()) + "\n")
             self._import(config, inventory)
         return [[self._program(), "--config", str(config), "serve"]]
 
@@ -350,7 +350,7 @@ def _gatekeeper_policy() -> str:
     return _DEFAULTS + rules
 
 
-def _clean_phone() -> dict[str, object]:
+def clean_phone() -> dict[str, object]:
     apps = [{"id": f"com.example.app{n}", "name": f"App {n}", "version": f"1.{n}.0"} for n in range(300)]
     return {
         "device_id": "bench-phone",

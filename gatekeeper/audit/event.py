@@ -1,7 +1,7 @@
 """The typed events that are recorded, before they become lines.
 
 Codes are stable and never reused. A code ends in I (fine), W (refusal by policy, or alarm) or E (a fault of ours).
-Every accepted connection ends in exactly one *terminal* event.
+Every accepted connection ends in exactly one *terminal* event, of its own or counted in one that stands for several.
 """
 
 from collections.abc import Mapping
@@ -51,7 +51,7 @@ class EventCode(StrEnum):
 
 
 TERMINAL = frozenset({EventCode.SESSION_REVOKED, EventCode.SESSION_ENDED, EventCode.CONNECTION_CLOSED})
-"""Connections accepted = events with one of these codes."""
+"""Connections accepted = sum of `count` over the events with one of these codes."""
 
 _NOTHING: Mapping[str, str | int] = MappingProxyType({})
 
@@ -74,3 +74,5 @@ class Event:
     """For how many events alike this stands."""
     detail: Mapping[str, str | int] = field(default_factory=lambda: _NOTHING)
     """Further facts, flat, under `unmapped.gatekeeper`: never credentials, message content or app lists."""
+    start_time: datetime | None = None
+    """Of a counted event: when the first of them happened; `time` is when the last did."""

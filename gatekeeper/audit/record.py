@@ -144,6 +144,9 @@ def _record(
     }
     if event.count != 1:
         record["count"] = event.count
+    if event.start_time is not None:
+        record["start_time"] = milliseconds(event.start_time)
+        record["end_time"] = record["time"]
     if decision is not None:
         record["status_code"] = f"{decision.verdict}.{decision.reasons[0]}"
         if row.is_security_control:

@@ -74,6 +74,12 @@ class StoredRecord:
         """The line for people."""
         return _text(self.document.get("message")) or ""
 
+    @property
+    def count(self) -> int:
+        """How many alike it stands for; 1 when it does not say."""
+        count = self.document.get("count")
+        return count if isinstance(count, int) and count > 0 else 1
+
     def text(self, name: str) -> str | None:
         """A text among `facts`."""
         return _text(self.facts.get(name))
@@ -107,6 +113,8 @@ def why(record: StoredRecord) -> str:
     more = [f"app {app}" for app in record.texts("matched") if app.partition(":")[2] not in message]
     more += [f"rule {rule}" for rule in record.texts("rules") if rule not in message]
     more += [f"exemption {name}" for name in record.texts("exemptions") if name not in message]
+    if record.count > 1:
+        more.append(f"{record.count} times")
     return f"{message} ({', '.join(more)})" if more else message
 
 

@@ -11,6 +11,8 @@ from gatekeeper.enforcement.flow.front import Limits
 from gatekeeper.enforcement.flow.introduction import Network
 from gatekeeper.enforcement.imap.replies import RefusalCode
 from gatekeeper.gate.identify import BindingSettings
+from gatekeeper.gate.refusals import RefusalSettings
+from gatekeeper.gate.throttle import ThrottleSettings
 from gatekeeper.net.dial import TlsMode
 from gatekeeper.net.tls import ServerTls
 
@@ -53,6 +55,8 @@ class AuditSettings:
     origin: str
     full_addresses: bool
     """Whether client addresses are kept whole instead of cut to /24 and /48."""
+    fold: timedelta
+    """How long repeats are counted before they are recorded; 0: each is recorded by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +87,8 @@ class Settings:
     idle_timeout: timedelta
     refusal_code: RefusalCode
     limits: Limits
+    throttle: ThrottleSettings
+    refusals: RefusalSettings
     tls: ServerTls | None
     listeners: tuple[ListenerSettings, ...]
     upstreams: dict[MailProtocol, UpstreamSettings]

@@ -161,6 +161,29 @@ class Gate:
 
         self._audit.append(_decided(claim, decision, self._clock), recorded)
 
+    def refuse_again(self, claim: Claim, decision: Decision, answer: Answered) -> bool:
+        """Refuse, without asking the mail server, whose credentials it accepted a moment ago and `decision` refused.
+
+        False, and nothing is answered, unless deciding now from memory comes to the very same decision: whatever has
+        changed meanwhile, policy, device, evidence, exemption or time, wants a log-in of its own.
+        """
+        subject = identify_now(self.settings.binding, self._devices, claim.account, claim.certificate)
+        if subject is None or not self._audit.writable:
+            return False
+        request = Request(account=claim.account, protocol=claim.connection.protocol, listener=claim.connection.listener)
+        if decide(self.policy, subject, request, self._clock.now()) != decision:
+            return False
+
+        def recorded(durable: bool) -> None:
+            if not durable:
+                answer(Faulted("the decision could not be recorded"))
+                return
+            self.decided(request, decision)
+            answer(Refused(decision, self.text(decision)))
+
+        self._audit.append(_decided(claim, decision, self._clock), recorded)
+        return True
+
     def _begin(self, claim: Claim, request: Request, decision: Decision) -> Admission:
         admission = Admission(
             connection=claim.connection,

@@ -6,6 +6,7 @@ in the order of their deadlines, and one sweep a tick looks at the oldest only.
 
 import math
 from collections.abc import Callable
+from itertools import islice
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -48,6 +49,10 @@ class Deadlines(Generic[T]):
             if self._owners.get(owner, math.inf) <= now:
                 del self._owners[owner]
                 self._expired(owner)
+
+    def oldest(self, count: int) -> list[T]:
+        """At most so many owners, oldest first."""
+        return list(islice(self._owners, count))
 
     def owners(self) -> tuple[T, ...]:
         """A snapshot, oldest first."""

@@ -15,7 +15,7 @@ import asyncio
 import select
 import ssl
 from collections.abc import Callable
-from socket import SHUT_WR, SO_ERROR, SOL_SOCKET, socket
+from socket import MSG_PEEK, SHUT_WR, SO_ERROR, SO_RCVLOWAT, SOL_SOCKET, socket
 from typing import Any, cast
 
 from gatekeeper.net.poller import READ, WRITE, Poller
@@ -24,6 +24,11 @@ READ_OCTETS = 65536
 _GONE = select.EPOLLHUP | select.EPOLLERR
 MAX_UNSENT_OCTETS = 262_144
 """Replies a client has not read yet, before log-in; nginx and Dovecot keep a few KiB."""
+
+_RECORD_HEADER = 5
+_HANDSHAKE_RECORD = 22
+_LONGEST_RECORD = _RECORD_HEADER + 16384
+"""A TLS record in the clear (RFC 8446 §5.1)."""
 
 _buffer = memoryview(bytearray(READ_OCTETS))
 """Shared by all connections of the process: filled and emptied within one `ready` call."""
@@ -37,9 +42,11 @@ class Transport(asyncio.Transport):
     __slots__ = (
         "_closing",
         "_connecting",
+        "_context",
         "_handshaking",
         "_loop",
         "_lost",
+        "_low_water",
         "_paused",
         "_poller",
         "_protocol",
@@ -47,6 +54,7 @@ class Transport(asyncio.Transport):
         "_unsent",
         "_upgraded",
         "fd",
+        "max_unsent",
     )
 
     def __init__(
@@ -66,9 +74,14 @@ class Transport(asyncio.Transport):
         self._poller = poller
         self._loop = loop
         self._unsent = b""
+        self.max_unsent = MAX_UNSENT_OCTETS
         self._connecting = connecting
         self._handshaking = False
         self._upgraded: Upgraded | None = None
+        self._context: ssl.SSLContext | None = None
+        """What a phone's handshake begins with, once its ClientHello is there."""
+        self._low_water = 0
+        """Octets of the ClientHello for which the socket wakes us, when that is more than one."""
         self._paused = False
         self._closing = False
         self._lost = False
@@ -89,23 +102,11 @@ class Transport(asyncio.Transport):
             return
         self._handshaking = True
         self._upgraded = upgraded
-        gone: Exception | None = None
-        try:
-            self._sock = context.wrap_socket(
-                self._sock,
-                server_side=server_hostname is None,
-                server_hostname=server_hostname,
-                do_handshake_on_connect=False,
-                suppress_ragged_eofs=False,
-            )
-        except (OSError, ValueError) as error:
-            # A new exception: the frames of this one would hold the descriptor, which `wrap_socket` took, open.
-            gone = ConnectionAbortedError(f"peer was gone before the handshake: {error}")
-        if gone is not None:
-            self._poller.forget(self.fd)
-            self._lose(gone)
+        if server_hostname is None:
+            self._context = context
+            self._await_hello(context)
         else:
-            self._handshake()
+            self._wrap(context, server_hostname)
 
     def detach(self) -> tuple[socket, bytes]:
         """Give away the socket (still watched by the poller) and the bytes not sent yet; nothing is called any more."""
@@ -137,7 +138,10 @@ class Transport(asyncio.Transport):
             self._connected()
             return False
         if self._handshaking:
-            self._handshake()
+            if self._context is not None:
+                self._await_hello(self._context)
+            else:
+                self._handshake()
             return False
         if mask & WRITE:
             self._flush()
@@ -160,6 +164,54 @@ class Transport(asyncio.Transport):
         self._connecting = False
         self._watch()
         self._protocol.connection_made(self)
+
+    def _await_hello(self, context: ssl.SSLContext) -> None:
+        """Begin when the first record is there whole: a handshake that goes no further would hold OpenSSL's buffers.
+
+        They are ten times what a connection takes otherwise, and a thousand half-open ones are cheap to make.
+        """
+        try:
+            count = self._sock.recv_into(_buffer, _LONGEST_RECORD, MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            self._poller.change(self.fd, READ)
+            return
+        except OSError as error:
+            self._lose(error)
+            return
+        if not count or count < self._low_water:
+            # Woken for less than we asked: nothing more will come.
+            self._lose(ConnectionAbortedError("peer was gone before the handshake"))
+            return
+        wanted = _record_octets(count)
+        if count < wanted:
+            # What was peeked at is still there: without this it would be reported again at once, and for ever.
+            self._low_water = wanted
+            self._sock.setsockopt(SOL_SOCKET, SO_RCVLOWAT, wanted)
+            self._poller.change(self.fd, READ)
+            return
+        self._context = None
+        if self._low_water:
+            self._sock.setsockopt(SOL_SOCKET, SO_RCVLOWAT, 1)
+        self._wrap(context, None)
+
+    def _wrap(self, context: ssl.SSLContext, server_hostname: str | None) -> None:
+        gone: Exception | None = None
+        try:
+            self._sock = context.wrap_socket(
+                self._sock,
+                server_side=server_hostname is None,
+                server_hostname=server_hostname,
+                do_handshake_on_connect=False,
+                suppress_ragged_eofs=False,
+            )
+        except (OSError, ValueError) as error:
+            # A new exception: the frames of this one would hold the descriptor, which `wrap_socket` took, open.
+            gone = ConnectionAbortedError(f"peer was gone before the handshake: {error}")
+        if gone is not None:
+            self._poller.forget(self.fd)
+            self._lose(gone)
+        else:
+            self._handshake()
 
     def _handshake(self) -> None:
         try:
@@ -232,7 +284,7 @@ class Transport(asyncio.Transport):
         else:
             self._unsent = bytes(data)
             self._flush()
-        if len(self._unsent) > MAX_UNSENT_OCTETS:
+        if len(self._unsent) > self.max_unsent:
             self._lose(ConnectionAbortedError("peer does not read"))
 
     def close(self) -> None:
@@ -292,7 +344,7 @@ class Transport(asyncio.Transport):
         return len(self._unsent)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Accepted and without effect: the buffer is bounded by `MAX_UNSENT_OCTETS`."""
+        """Accepted and without effect: the buffer is bounded by `max_unsent`."""
 
     def can_write_eof(self) -> bool:
         """A TLS connection cannot be half-closed."""
@@ -302,6 +354,15 @@ class Transport(asyncio.Transport):
         """Half-close a plain connection."""
         if self.tls() is None and not self._lost:
             self._sock.shutdown(SHUT_WR)
+
+
+def _record_octets(count: int) -> int:
+    """How long the record is whose first `count` octets stand in the buffer; 1 for what is no TLS: OpenSSL says so."""
+    if _buffer[0] != _HANDSHAKE_RECORD:
+        return 1
+    if count < _RECORD_HEADER:
+        return _RECORD_HEADER
+    return min(_RECORD_HEADER + int.from_bytes(_buffer[3:5], "big"), _LONGEST_RECORD)
 
 
 def close_socket(sock: socket, poller: Poller, *, polite: bool) -> None:

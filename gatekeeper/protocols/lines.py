@@ -12,8 +12,9 @@ from enum import Enum
 
 from gatekeeper.protocols.sasl.mechanisms import MAX_RESPONSE_OCTETS
 
-MAX_AUTH_OCTETS = MAX_RESPONSE_OCTETS + 32
-"""AUTH carries a mechanism name and a whole response."""
+MAX_AUTH_NAME_OCTETS = 32
+"""`AUTH`, its spaces and a mechanism's name (RFC 4422 §3.1: 20 octets), beside a whole response."""
+MAX_AUTH_OCTETS = MAX_RESPONSE_OCTETS + MAX_AUTH_NAME_OCTETS
 
 
 class Fatal(Enum):
@@ -26,12 +27,13 @@ class Fatal(Enum):
 class LineReceiver:
     """Turns a client's octets into lines, at the pace of whoever reads them."""
 
-    __slots__ = ("_buffer", "_longest_command", "_searched")
+    __slots__ = ("_buffer", "_longest_command", "_longest_response", "_searched")
 
-    def __init__(self, max_command_octets: int) -> None:
-        """A command has so many octets at most, without its CRLF; AUTH may carry a whole response besides."""
+    def __init__(self, max_command: int, max_response: int = MAX_RESPONSE_OCTETS) -> None:
+        """Octets of a command, without its CRLF, and of a SASL response, which AUTH may carry besides its own."""
         self._buffer = bytearray()
-        self._longest_command = max_command_octets
+        self._longest_command = max_command
+        self._longest_response = max_response
         self._searched = 0
         """So many octets hold no LF."""
 
@@ -42,11 +44,11 @@ class LineReceiver:
     def next_command(self) -> bytes | Fatal | None:
         """A command line without its CRLF; None while there is none."""
         is_auth = self._buffer[:5].upper() == b"AUTH "
-        return self._next_line(MAX_AUTH_OCTETS if is_auth else self._longest_command)
+        return self._next_line(self._longest_response + MAX_AUTH_NAME_OCTETS if is_auth else self._longest_command)
 
     def next_response(self) -> bytes | Fatal | None:
         """A response of a SASL exchange without its CRLF; None while there is none."""
-        return self._next_line(MAX_RESPONSE_OCTETS)
+        return self._next_line(self._longest_response)
 
     @property
     def trailing_data(self) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 
 from gatekeeper.adapters.sinks.file import FileAuditLog
 from gatekeeper.adapters.stores.directory import DeviceDirectory
@@ -22,7 +23,11 @@ from gatekeeper.enforcement.flow.flow import accept
 from gatekeeper.enforcement.flow.front import Front
 from gatekeeper.enforcement.flow.point import PointSettings
 from gatekeeper.gate.admit import Gate, GateSettings
+from gatekeeper.gate.folding import FoldingLog
+from gatekeeper.gate.refusals import Refusals
+from gatekeeper.gate.throttle import Throttle
 from gatekeeper.net import listen, revocation, tls
+from gatekeeper.net.crowd import Crowd
 from gatekeeper.net.dial import TlsMode, Upstream
 from gatekeeper.net.poller import Poller
 from gatekeeper.net.pool import UpstreamPool
@@ -51,7 +56,12 @@ class Gatekeeper:
     registry: SqlRegistry
     directory: DeviceDirectory
     audit: FileAuditLog
+    folding: FoldingLog
+    """What sessions and refusals are recorded through."""
     gate: Gate
+    crowd: Crowd
+    throttle: Throttle
+    refusals: Refusals
     relay: Relay
     metrics: Metrics
     evidence: EvidenceDesk
@@ -101,10 +111,12 @@ async def compose(settings: Settings, config_path: Path, poller: Poller) -> Asyn
             post=poller.post,
         )
         stack.push_async_callback(audit.close)
+        folding = FoldingLog(audit, window_s=settings.audit.fold.total_seconds(), monotonic=monotonic)
+        stack.callback(folding.close)  # before the log is closed: what was counted is not lost
         registry = SqlRegistry(engine)
         # Before the gate hears of a change: what it then does to sessions stands behind the change in the log.
         directory.subscribe(lambda changes: record_changes(audit, clock, changes))
-        gate = Gate(settings=gate_settings(settings), policy=policy, devices=directory, audit=audit, clock=clock)
+        gate = Gate(settings=gate_settings(settings), policy=policy, devices=directory, audit=folding, clock=clock)
         gatekeeper = Gatekeeper(
             settings=settings,
             config_path=config_path,
@@ -114,7 +126,11 @@ async def compose(settings: Settings, config_path: Path, poller: Poller) -> Asyn
             registry=registry,
             directory=directory,
             audit=audit,
+            folding=folding,
             gate=gate,
+            crowd=Crowd(settings.limits.crowd),
+            throttle=Throttle(settings.throttle),
+            refusals=Refusals(settings.refusals),
             relay=Relay(poller),
             metrics=Metrics(),
             evidence=EvidenceDesk(
@@ -131,6 +147,7 @@ async def compose(settings: Settings, config_path: Path, poller: Poller) -> Asyn
             directory=directory,
             policy=lambda: gate.policy,
         )
+        gatekeeper.metrics.watch_bounds(gatekeeper.fronts, gatekeeper.throttle, gatekeeper.refusals)
         yield gatekeeper
 
 
@@ -193,11 +210,16 @@ def front(gatekeeper: Gatekeeper, settings: Settings, listener: ListenerSettings
         revocations_until=revocations_until,
         upstream=upstream,
         new_dialogue=point.new_dialogue(
-            PointSettings(hostname=settings.hostname, refusal_code=settings.refusal_code, loop=gatekeeper.loop)
+            PointSettings(
+                hostname=settings.hostname,
+                refusal_code=settings.refusal_code,
+                loop=gatekeeper.loop,
+                limits=settings.limits.dialogue,
+            )
         ),
         last_words=point.last_words,
         gate=gatekeeper.gate,
-        audit=gatekeeper.audit,
+        audit=gatekeeper.folding,
         clock=gatekeeper.clock,
         relay=gatekeeper.relay,
         poller=gatekeeper.poller,
@@ -206,6 +228,9 @@ def front(gatekeeper: Gatekeeper, settings: Settings, listener: ListenerSettings
         load_balancers=listener.proxy_protocol_from,
         accounts=settings.accounts,
         service=settings.upstreams[listener.protocol].service,
+        crowd=gatekeeper.crowd,
+        throttle=gatekeeper.throttle,
+        refusals=gatekeeper.refusals,
     )
 
 

@@ -14,7 +14,9 @@ from gatekeeper.decision.policy import Policy
 from gatekeeper.domain.decision import Decision
 from gatekeeper.domain.request import MailProtocol, Request
 from gatekeeper.enforcement.flow.front import Front
+from gatekeeper.gate.refusals import Refusals
 from gatekeeper.gate.sessions import LiveSessions
+from gatekeeper.gate.throttle import Throttle
 from gatekeeper.net.pool import UpstreamPool
 
 Upstreams = Callable[[], Mapping[MailProtocol, UpstreamPool]]
@@ -50,6 +52,10 @@ class Metrics:
         """Read the rest from the parts."""
         self.registry.register(_Parts(self._decisions, sessions, fronts, audit, directory, policy))
         self.registry.register(_MailServers(upstreams))
+
+    def watch_bounds(self, fronts: Mapping[str, Front], throttle: Throttle, refusals: Refusals) -> None:
+        """Read what limits and throttle did from them."""
+        self.registry.register(_Bounds(fronts, throttle, refusals))
 
     def text(self) -> bytes:
         """The exposition."""
@@ -125,3 +131,29 @@ class _MailServers(Collector):
                 failures.add_metric(values, health.failures)
         yield up
         yield failures
+
+
+class _Bounds(Collector):
+    """What floods, guesses and phones that retry for ever met."""
+
+    def __init__(self, fronts: Mapping[str, Front], throttle: Throttle, refusals: Refusals) -> None:
+        self._fronts = fronts
+        self._throttle = throttle
+        self._refusals = refusals
+
+    def collect(self) -> Iterable[Metric]:
+        """Figures of this instant."""
+        refused = CounterMetricFamily(
+            "gatekeeper_connections_refused", "Connections ended by a limit", labels=("listener", "limit")
+        )
+        for front in self._fronts.values():
+            for limit, count in front.turned_away.items():
+                refused.add_metric([front.name, limit], count)
+        yield refused
+        throttle, refusals = self._throttle, self._refusals
+        yield CounterMetricFamily("gatekeeper_logins_failed", "Log-ins with wrong credentials", throttle.failures)
+        yield CounterMetricFamily("gatekeeper_logins_throttled", "Log-ins and answers held back", throttle.held)
+        yield GaugeMetricFamily("gatekeeper_throttle_entries", "Pairs and sources that failed of late", len(throttle))
+        yield CounterMetricFamily(
+            "gatekeeper_refusals_remembered", "Refusals answered without asking the mail server", refusals.answered
+        )

@@ -142,6 +142,9 @@ def _swap(gatekeeper: "Gatekeeper", prepared: _Prepared) -> None:
     gatekeeper.contexts.keep(front.context for front in gatekeeper.fronts.values())
     policy_changed = prepared.policy.sha256 != gatekeeper.gate.policy.sha256
     gatekeeper.settings = settings
+    gatekeeper.crowd.limits = settings.limits.crowd
+    gatekeeper.throttle.settings = settings.throttle
+    gatekeeper.refusals.settings = settings.refusals
     gatekeeper.gate.settings = compose.gate_settings(settings)
     gatekeeper.evidence.settings = settings.evidence
     gatekeeper.evidence.names = settings.accounts.names

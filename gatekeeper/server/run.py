@@ -137,6 +137,7 @@ async def _tick(gatekeeper: Gatekeeper) -> None:
     while True:
         await asyncio.sleep(TICK_S)
         gatekeeper.gate.tick()
+        gatekeeper.folding.tick()
         for front in tuple(gatekeeper.fronts.values()):
             front.tick()
         for listener in gatekeeper.listeners.values():

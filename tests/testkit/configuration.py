@@ -49,6 +49,7 @@ class Configuration:
                 "issuer": [{"name": "company-agents", "kind": "x5c", "ca": str(attestation_ca)}],
             },
             "admin": {"bind": "127.0.0.1:0"},
+            "throttle": {"first_delay": "0s"},  # tests guess a lot, and all from one address
         }
         self.write()
 

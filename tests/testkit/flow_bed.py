@@ -30,6 +30,9 @@ from gatekeeper.enforcement.flow.introduction import Network
 from gatekeeper.enforcement.imap.dialogue import imap_dialogue
 from gatekeeper.gate.admit import Gate, GateSettings
 from gatekeeper.gate.identify import BindingSettings
+from gatekeeper.gate.refusals import Refusals, RefusalSettings
+from gatekeeper.gate.throttle import Throttle, ThrottleSettings
+from gatekeeper.net.crowd import Crowd
 from gatekeeper.net.dial import TlsMode, Upstream
 from gatekeeper.net.listen import Listener, bind
 from gatekeeper.net.poller import Poller, PollerLoop
@@ -259,7 +262,13 @@ class Bed:
         upstream: TlsMode = TlsMode.OFF,
         limits: Limits | None = None,
         new_dialogue: NewDialogue | None = None,
+        throttle: ThrottleSettings | None = None,
+        refusals: RefusalSettings | None = None,
     ) -> None:
+        """Failed log-ins are not slowed, and refusals not remembered, unless the test wants it."""
+        self.throttle = Throttle(throttle or ThrottleSettings(first_delay_s=0))
+        self.refusals = Refusals(refusals or RefusalSettings(remember_for_s=0))
+        self.crowd = Crowd((limits or Limits()).crowd)
         self.authority = authority
         self.audit = FakeAuditLog()
         self.clock = ManualClock()
@@ -329,6 +338,9 @@ class Bed:
             limits=self._limits,
             load_balancers=self.load_balancers,
             monotonic=self.clock.monotonic,
+            crowd=self.crowd,
+            throttle=self.throttle,
+            refusals=self.refusals,
         )
 
     def _upstreams(self, port: int) -> list[Upstream]:
@@ -374,9 +386,13 @@ class Bed:
         await self._accepted.until(lambda: self.front.accepted >= number)
 
     async def has_read(self) -> None:
-        """Return when the gate has taken all that the latest connection sent, or has ended it."""
-        sock = cast("Flow", self.front.waiting.owners()[-1])._transport._sock
-        await self.comes_true(lambda: sock.fileno() < 0 or _is_drained(sock))
+        """Return when the gate has taken all that the latest connection sent, or has ended it.
+
+        A ClientHello that is not whole is only looked at: the transport then waits for the rest.
+        """
+        transport = cast("Flow", self.front.waiting.owners()[-1])._transport
+        sock = transport._sock
+        await self.comes_true(lambda: sock.fileno() < 0 or _is_drained(sock) or transport._low_water > 0)
 
     async def nobody_waits(self) -> None:
         """Return when no connection is left that is not admitted."""
@@ -429,6 +445,8 @@ class Bed:
             == len(self.front.dials)
             == 0
         )
+        assert len(self.front.holds) == 0
+        assert self.crowd.total == self.crowd.sources() == 0
         assert len(self.relay) == 0
         assert self._poller._watched == {}, "a socket is left"
         assert not self._problems, self._problems

@@ -298,6 +298,8 @@ class GateProcess:
             "store": {"url": f"sqlite:///{self.store_file}"},
             "audit": {"directory": str(self.audit_directory), "origin": "tests.example/audit/1"},
             "admin": {"bind": f"{LOOPBACK}:{ports.admin}"},
+            # Tests guess a lot, all from one address, and look at what each refusal did; the throttle's own set these.
+            "throttle": {"first_delay": "0s", "remember_refusals": "0s"},
         }
 
 

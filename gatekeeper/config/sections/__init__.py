@@ -8,7 +8,7 @@ from gatekeeper.config.sections.audit import read_audit
 from gatekeeper.config.sections.binding import read_binding
 from gatekeeper.config.sections.evidence import read_evidence
 from gatekeeper.config.sections.identity import read_accounts
-from gatekeeper.config.sections.limits import read_limits
+from gatekeeper.config.sections.limits import read_limits, read_throttle
 from gatekeeper.config.sections.listeners import read_listeners
 from gatekeeper.config.sections.tls import read_tls
 from gatekeeper.config.sections.upstreams import read_upstreams
@@ -30,6 +30,7 @@ def read_settings(root: Table, source: str) -> Settings:
         server.fault("workers", "only 1 in this version")
     listeners = read_listeners(root)
     refusal, policy, store = root.table("refusal"), root.table("policy"), root.table("store")
+    throttle, refusals = read_throttle(root.table("throttle"))
     settings = Settings(
         source=source,
         state_directory=Path(server.text("state_directory", DEFAULT_STATE_DIRECTORY)),
@@ -39,6 +40,8 @@ def read_settings(root: Table, source: str) -> Settings:
         idle_timeout=at_least(server, "idle_timeout", "60m", timedelta(minutes=1)),
         refusal_code=refusal.choice("imap_code", RefusalCode, RefusalCode.UNAVAILABLE),
         limits=read_limits(root.table("limits")),
+        throttle=throttle,
+        refusals=refusals,
         tls=read_tls(root, listeners),
         listeners=listeners,
         upstreams=read_upstreams(root, listeners),

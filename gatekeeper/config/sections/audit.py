@@ -20,6 +20,7 @@ def read_audit(table: Table, notes: list[str]) -> AuditSettings:
         directory=Path(table.text("directory", "var/audit")),
         origin=table.text("origin", "gatekeeper.example/audit/1", max_length=128),
         full_addresses=table.choice("client_address", Addresses, Addresses.NETWORK) is Addresses.FULL,
+        fold=table.duration("fold", "1m"),
     )
     table.done()
     return settings

@@ -9,6 +9,23 @@ from gatekeeper.protocols.login import LoggedIn, LoginClient, Rejected
 from gatekeeper.protocols.sasl.mechanisms import Credentials, Mechanism
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DialogueLimits:
+    """Bounds of one client's dialogue before log-in.
+
+    None: the protocol's own, a constant beside its parser that names its precedent.
+    """
+
+    max_line_octets: int | None = None
+    """Of a command line."""
+    max_literal_octets: int | None = None
+    """Of one literal, where the protocol has such."""
+    max_response_octets: int | None = None
+    """Of one SASL response, base64."""
+    max_commands: int | None = None
+    max_errors: int | None = None
+
+
 class Farewell(StrEnum):
     """Why we end a connection."""
 

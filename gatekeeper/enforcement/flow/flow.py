@@ -19,7 +19,9 @@ import structlog
 
 from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.domain.request import ClientCertificate, Connection
+from gatekeeper.domain.source import source_of
 from gatekeeper.enforcement.flow.account import NotAllowed, Opening, certified_account, offered, opening
+from gatekeeper.enforcement.flow.attempt import Attempts, hold
 from gatekeeper.enforcement.flow.certificate import presented
 from gatekeeper.enforcement.flow.dialogue import Dialogue, Farewell, UpstreamLogin
 from gatekeeper.enforcement.flow.front import Front
@@ -28,7 +30,6 @@ from gatekeeper.enforcement.flow.live import LiveSession
 from gatekeeper.enforcement.flow.preamble import proxy_header
 from gatekeeper.enforcement.flow.upstream import Outcome, UpstreamLeg
 from gatekeeper.gate.admit import Admitted, Answer, Claim, Faulted, Refused
-from gatekeeper.gate.sessions import Admission
 from gatekeeper.net.alpn import is_foreign
 from gatekeeper.net.dial import TlsMode, Upstream
 from gatekeeper.net.preface import Preface
@@ -42,21 +43,23 @@ _log = structlog.get_logger("gatekeeper.flow")
 _NO_DETAIL: Mapping[str, str | int] = {}
 _NOBODY = Rejected(None, "Authentication failed", is_temporary=False)
 _NOT_ANOTHER = Rejected(None, "Acting as another user is not allowed.", is_temporary=False, is_delegation=True)
+_FROM_MEMORY = LoggedIn("")
+"""Stands for the mail server's answer where a refusal needs none."""
 
 
 def accept(front: Front, sock: socket, peer: tuple[str, int]) -> None:
-    """Take an accepted connection."""
+    """Take an accepted connection, or turn it away when a limit is reached."""
     front.accepted += 1
     connection = Connection(secrets.token_hex(8), front.protocol, front.name, canonical(peer[0]), peer[1], front.port)
-    flow = Flow(front, connection, sock)
-    front.waiting.add(flow, front.monotonic())
-    if len(front.waiting) > front.limits.max_waiting:
-        _log.warning("connection.refused", reason="too many are waiting", listener=front.name)
-        flow.finish("too_many_waiting")
-    elif front.load_balancers and is_load_balancer(connection.client_address, front.load_balancers):
-        flow.await_introduction(sock)
+    is_behind = bool(front.load_balancers) and is_load_balancer(connection.client_address, front.load_balancers)
+    limit = front.limit_reached("" if is_behind else source_of(connection.client_address))
+    if limit is not None:
+        sock.close()
+        front.turn_away(connection, limit)
+    elif is_behind:
+        Flow(front, connection, sock).await_introduction(sock)
     else:
-        flow.begin()
+        Flow(front, connection, sock).begin()
 
 
 class Flow(asyncio.Protocol):
@@ -65,7 +68,10 @@ class Flow(asyncio.Protocol):
     __slots__ = (
         "_account",
         "_attempts",
+        "_attempts_n",
         "_authcid",
+        "_busy",
+        "_claim",
         "_dialogue",
         "_finished",
         "_front",
@@ -79,7 +85,8 @@ class Flow(asyncio.Protocol):
     def __init__(self, front: Front, connection: Connection, sock: socket) -> None:
         self.connection = connection
         self._front = front
-        self._attempts = 0
+        self._attempts = Attempts(front, connection.client_address)
+        self._attempts_n = 0
         self._finished = False
         self._leg: UpstreamLeg | None = None
         self._account = ""
@@ -88,6 +95,9 @@ class Flow(asyncio.Protocol):
         self._hint = ""
         """What the client says of itself."""
         self._mechanism = ""
+        self._busy = False
+        """A log-in is under way or held back: what arrives meanwhile is only kept."""
+        self._claim: Claim | None = None
         self._transport = Transport(
             sock,
             self,
@@ -95,11 +105,14 @@ class Flow(asyncio.Protocol):
             loop=front.loop,
             peername=(connection.client_address, connection.client_port),
         )
+        self._transport.max_unsent = front.limits.max_unsent_octets
         self._dialogue: Dialogue = front.new_dialogue(self)
 
     def await_introduction(self, sock: socket) -> None:
         """A load balancer has to say first whose connection this is: its PROXY header is part of the handshake."""
-        self._front.handshakes.add(self, self._front.monotonic())
+        self._attempts.source = ""  # until it is known
+        self._enter()
+        self._front.begin_handshake(self)
         Preface(sock, self._transport, self._front.poller, self._introduced, self._open)
 
     def _introduced(self, octets: bytes) -> int | None:
@@ -114,13 +127,35 @@ class Flow(asyncio.Protocol):
                 self.finish("proxy_header_missing")
             return None
         self.connection, size = found
+        limit = self._counted_as_itself()
+        if limit is not None:
+            self._front.ended_by_limit(limit)
+            self.finish(limit)
+            return None
         return size
+
+    def _counted_as_itself(self) -> str | None:
+        """Now that its source is known, count it there; the limit that it is over. A health check has no source."""
+        balancer = self.connection.load_balancer
+        if balancer is not None and balancer.is_health_check:
+            return None
+        crowd, source = self._front.crowd, source_of(self.connection.client_address)
+        crowd.leave(self._attempts.source, settled=False)
+        limit = crowd.refusal(source)
+        crowd.enter(source)
+        self._attempts.source = source
+        return limit
 
     def begin(self) -> None:
         """The connection was accepted, and whose it is is known."""
+        self._enter()
         if self._front.tls is TlsMode.IMPLICIT:
-            self._front.handshakes.add(self, self._front.monotonic())
+            self._front.begin_handshake(self)
         self._open()
+
+    def _enter(self) -> None:
+        self._front.crowd.enter(self._attempts.source)
+        self._front.waiting.add(self, self._front.monotonic())
 
     def _open(self) -> None:
         context = self._front.context
@@ -146,7 +181,7 @@ class Flow(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Octets from the client; during a log-in they are kept, and no more are read."""
-        if self._leg is not None:
+        if self._busy:
             self._transport.pause_reading()
         self._dialogue.receive(data)
 
@@ -154,8 +189,9 @@ class Flow(asyncio.Protocol):
         """The client is gone, or we have closed."""
         if exc is not None and not isinstance(exc, OSError):
             self.fault(exc)
+        self._attempts.abandoned()
         balancer = self.connection.load_balancer
-        if not self._finished and not self._attempts and balancer is not None and balancer.is_health_check:
+        if not self._finished and not self._attempts_n and balancer is not None and balancer.is_health_check:
             self._front.health_checks.ended(self.connection, self._front.monotonic())
             self._end()
             return
@@ -209,7 +245,7 @@ class Flow(asyncio.Protocol):
             # Octets behind the command were sent in the clear, perhaps by somebody in between (CVE-2011-0411's class).
             self.finish("octets_behind_starttls")
             return
-        self._front.handshakes.add(self, self._front.monotonic())
+        self._front.begin_handshake(self)
         self._transport.write(reply)
         self._transport.start_tls(context, self._encrypted)
 
@@ -231,36 +267,55 @@ class Flow(asyncio.Protocol):
     def log_in(self, credentials: Credentials) -> None:
         """Try these credentials upstream, then ask the gate."""
         front = self._front
-        self._attempts += 1
+        self._attempts_n += 1
         self._mechanism = credentials.mechanism.value
-        if self._attempts > front.limits.max_attempts:
+        if self._attempts_n > front.limits.max_attempts:
             self.say_goodbye(Farewell.TOO_MANY_ATTEMPTS)
             return
-        certificate = self._certificate() if credentials.mechanism is Mechanism.EXTERNAL else None
+        self._busy = True
+        certificate = self._certificate()
         found = opening(front.accounts, credentials, certificate, front.service)
         if isinstance(found, NotAllowed):
             self._not_tried(found)
-        elif not front.audit.writable:
-            self._opens(found)
-            self._unavailable("the audit log cannot be written")
+            return
+        self._account = found.account
+        self._authcid = "" if found.authcid == found.account else found.authcid
+        if front.audit.writable:
+            self._attempt(found, certificate)
         else:
-            self._try(found)
+            self._unavailable("the audit log cannot be written")
 
     def _not_tried(self, found: NotAllowed) -> None:
         self._account, self._authcid = found.authcid, ""
         detail = {"authzid": found.authzid} if found.authzid else _NO_DETAIL
         self._record(EventCode.CREDENTIALS_REFUSED, found.reason, self._mechanism, detail)
-        self._dialogue.rejected(_NOT_ANOTHER if found.is_delegation else _NOBODY)
+        if found.is_delegation:
+            self._tell(_NOT_ANOTHER)
+        else:
+            self._failed(_NOBODY)
 
-    def _opens(self, found: Opening) -> None:
-        self._account = found.account
-        self._authcid = "" if found.authcid == found.account else found.authcid
+    def _attempt(self, found: Opening, certificate: ClientCertificate | None) -> None:
+        """Try as soon as the throttle lets this account try from this source."""
+        wait_s = self._attempts.begin(self._account)
+        if wait_s:
+            hold(self._front, self, wait_s, lambda: self._attempt(found, certificate))
+            return
+        claim = self._claim = Claim(
+            connection=self.connection,
+            account=self._account,
+            mechanism=self._mechanism,
+            certificate=certificate,
+            facts=self._facts(),
+        )
+        if not self._attempts.refused_again(
+            claim, found.credentials, lambda answer: self._answered(_FROM_MEMORY, answer)
+        ):
+            self._dial(found.credentials)
 
-    def _try(self, found: Opening) -> None:
+    def _dial(self, credentials: Credentials) -> None:
         front = self._front
-        self._opens(found)
         login = UpstreamLogin(
-            name=found.account,
+            name=self._account,
             starttls=front.upstream.tls is TlsMode.STARTTLS,
             tag=self.connection.conn[:8],
             client_address=self.connection.client_address,
@@ -268,7 +323,7 @@ class Flow(asyncio.Protocol):
             tells_address=front.upstream.client_address,
         )
         leg = UpstreamLeg(
-            front, lambda: self._dialogue.login(found.credentials, login), self._logged_in, self.fault, self._preamble
+            front, lambda: self._dialogue.login(credentials, login), self._logged_in, self.fault, self._preamble
         )
         self._leg = leg
         leg.start()
@@ -289,27 +344,37 @@ class Flow(asyncio.Protocol):
     def _proceed(self, outcome: Outcome) -> None:
         match outcome:
             case LoggedIn():
-                claim = Claim(
-                    connection=self.connection,
-                    account=self._account,
-                    mechanism=self._mechanism,
-                    certificate=self._certificate(),
-                    facts=self._facts(),
-                )
-                self._front.gate.admit(claim, lambda answer: self._answered(outcome, answer))
+                self._attempts.succeeded()
+                if self._claim is not None:
+                    self._front.gate.admit(self._claim, lambda answer: self._answered(outcome, answer))
             case Rejected(text=text, is_temporary=False) if self._mechanism == Mechanism.EXTERNAL:
                 # The phone has proven itself: what was refused is the service account, which is not the phone's fault.
+                self._attempts.came_to_nothing()
                 self._unavailable(f"the mail server refused the service account: {text}")
+            case Rejected(is_temporary=True):
+                self._leg = None
+                self._attempts.came_to_nothing()
+                self._tell(outcome)
             case Rejected():
                 self._leg = None
-                if not outcome.is_temporary:
-                    self._record(
-                        EventCode.CREDENTIALS_REFUSED, "The mail server refused the credentials", self._mechanism
-                    )
-                self._dialogue.rejected(outcome)
-                self._go_on()
+                self._record(EventCode.CREDENTIALS_REFUSED, "The mail server refused the credentials", self._mechanism)
+                self._failed(outcome)
             case Failed():
+                self._attempts.came_to_nothing()
                 self._unavailable(outcome.reason)
+
+    def _failed(self, outcome: Rejected) -> None:
+        """The credentials were refused: say so when the throttle lets us."""
+        wait_s = self._attempts.failed(self._account)
+        if wait_s:
+            hold(self._front, self, wait_s, lambda: self._tell(outcome))
+        else:
+            self._tell(outcome)
+
+    def _tell(self, outcome: Rejected) -> None:
+        self._busy = False
+        self._dialogue.rejected(outcome)
+        self._go_on()
 
     def _answered(self, logged_in: LoggedIn, answer: Answer) -> None:
         if not self._finished:
@@ -326,16 +391,17 @@ class Flow(asyncio.Protocol):
     def _act_on(self, logged_in: LoggedIn, answer: Answer) -> None:
         match answer:
             case Admitted(admission):
-                self._hand_over(logged_in, self._live(admission))
-            case Refused(_, text):
+                front, place = self._front, (self._front.crowd, self._attempts.source)
+                self._hand_over(logged_in, LiveSession(front.gate, admission, front.last_words, place))
+            case Refused(decision, text):
+                if self._leg is not None:  # else it came from memory, where it ages
+                    self._attempts.refused(decision)
                 self._end_leg()
+                self._busy = False
                 self._dialogue.refused(text)
                 self._go_on()
             case Faulted(reason):
                 self._unavailable(reason)
-
-    def _live(self, admission: Admission) -> LiveSession:
-        return LiveSession(self._front.gate, admission, self._front.last_words)
 
     def _hand_over(self, logged_in: LoggedIn, session: LiveSession) -> None:
         """From here on both sockets belong to the relay."""
@@ -343,6 +409,7 @@ class Flow(asyncio.Protocol):
         leg, self._leg = self._leg, None
         self._finished = True
         self._release()
+        self._front.crowd.settle(self._attempts.source)
         upstream = None if leg is None or self._transport.is_closing() else leg.detach()
         if leg is None or upstream is None:
             session.never_began()
@@ -370,6 +437,7 @@ class Flow(asyncio.Protocol):
         self._record(EventCode.GATE_FAULT, "Mail sign-in refused for now", self._mechanism, {"fault": reason})
         _log.warning("login.unavailable", conn=self.connection.conn, reason=reason, listener=self.connection.listener)
         self._end_leg()
+        self._busy = False
         self._dialogue.unavailable()
         self._go_on()
 
@@ -397,6 +465,15 @@ class Flow(asyncio.Protocol):
         self._transport.abort()
         self.finish(Farewell.TIMEOUT.value)
 
+    def give_way(self, limit: str) -> bool:
+        """End the connection without a word, unless a log-in is under way."""
+        if self._leg is not None:
+            return False
+        self._front.ended_by_limit(limit)
+        self._transport.abort()
+        self.finish(limit)
+        return True
+
     def finish(self, why: str) -> None:
         """The one exit of a connection that was not admitted."""
         if self._finished:
@@ -409,20 +486,23 @@ class Flow(asyncio.Protocol):
                 connection=self.connection,
                 account=self._account or None,
                 message="Connection ended without a session",
-                detail={"ended": why, "attempts": self._attempts},
+                detail={"ended": why, "attempts": self._attempts_n},
             )
         )
 
     def _end(self) -> None:
         self._finished = True
+        self._attempts.came_to_nothing()
         self._end_leg()
         self._release()
+        self._front.crowd.leave(self._attempts.source, settled=False)
         self._dialogue.closed()
         self._transport.close()
 
     def _release(self) -> None:
         self._front.waiting.discard(self)
         self._front.handshakes.discard(self)
+        self._front.holds.discard(self)
 
     def _facts(self, detail: Mapping[str, str | int] = _NO_DETAIL) -> Mapping[str, str | int]:
         """What the records of this connection's log-ins say besides; never in place of what they say themselves."""

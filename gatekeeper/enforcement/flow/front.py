@@ -8,16 +8,22 @@ from datetime import datetime
 from time import monotonic
 from typing import Protocol
 
-from gatekeeper.domain.request import MailProtocol
+from gatekeeper.audit.event import Event, EventCode
+from gatekeeper.domain.request import Connection, MailProtocol
 from gatekeeper.enforcement.flow.account import AccountSettings, ServiceAccount
-from gatekeeper.enforcement.flow.dialogue import Farewell, NewDialogue
+from gatekeeper.enforcement.flow.dialogue import DialogueLimits, Farewell, NewDialogue
 from gatekeeper.enforcement.flow.introduction import HealthChecks, Network
 from gatekeeper.gate.admit import Gate
+from gatekeeper.gate.refusals import Refusals, RefusalSettings
+from gatekeeper.gate.throttle import Throttle, ThrottleSettings
+from gatekeeper.net.crowd import Crowd, CrowdLimits
 from gatekeeper.net.deadlines import Deadlines
 from gatekeeper.net.dial import TlsMode
+from gatekeeper.net.holds import Holds
 from gatekeeper.net.poller import Poller
 from gatekeeper.net.pool import UpstreamPool
 from gatekeeper.net.relay import Relay
+from gatekeeper.net.transport import MAX_UNSENT_OCTETS
 from gatekeeper.ports.audit import AuditLog
 from gatekeeper.ports.clock import Clock
 
@@ -31,6 +37,14 @@ class Waiting(Protocol):
 
     def handshake_too_slow(self) -> None:
         """End it without a word: the deadline of its TLS handshake passed."""
+        ...
+
+    def give_way(self, limit: str) -> bool:
+        """End it without a word for one that comes, because of that limit; False: a log-in is under way, it stays."""
+        ...
+
+    def fault(self, error: Exception) -> None:
+        """End it after an unexpected error, which is logged."""
         ...
 
 
@@ -61,7 +75,30 @@ class Limits:
     max_attempts: int = 5
     """Log-ins on one connection; nginx's max_errors."""
     max_waiting: int = 4096
-    """Connections that are not admitted yet, on one listener."""
+    """Connections that are not admitted yet, on one listener. Over it the oldest gives way, as in Dovecot when its
+    log-in process is full (client_limit): a flood must come faster than people log in to keep them out."""
+    max_handshakes: int = 1024
+    """TLS handshakes under way on one listener; over it the oldest gives way. As many as the backlog holds."""
+    max_unsent_octets: int = MAX_UNSENT_OCTETS
+    """Replies that a client has not read yet."""
+    crowd: CrowdLimits = field(default_factory=CrowdLimits)
+    dialogue: DialogueLimits = field(default_factory=DialogueLimits)
+
+
+_LOOKED_AT = 16
+"""Of the oldest that wait, when one has to give way."""
+
+
+def _no_throttle() -> Throttle:
+    return Throttle(ThrottleSettings(first_delay_s=0.0))
+
+
+def _no_refusals() -> Refusals:
+    return Refusals(RefusalSettings(remember_for_s=0.0))
+
+
+def _crowd() -> Crowd:
+    return Crowd(CrowdLimits())
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -96,13 +133,21 @@ class Front:
     accounts: AccountSettings = field(default_factory=AccountSettings)
     service: ServiceAccount | None = None
     """Who logs in at the mail server for phones that have proven themselves by their certificate."""
+    crowd: Crowd = field(default_factory=_crowd)
+    """These three are the process's: all listeners have the same ones."""
+    throttle: Throttle = field(default_factory=_no_throttle)
+    refusals: Refusals = field(default_factory=_no_refusals)
     upstream_offers: frozenset[str] = frozenset()
     """What the mail server offered last, before log-in."""
     accepted: int = 0
+    turned_away: dict[str, int] = field(default_factory=dict)
+    """Connections that a limit ended, counted by the limit."""
     waiting: Deadlines[Waiting] = field(init=False)
     handshakes: Deadlines[Waiting] = field(init=False)
     logins: Deadlines[LoggingIn] = field(init=False)
     dials: Deadlines[LoggingIn] = field(init=False)
+    holds: Holds[Waiting] = field(init=False, default_factory=Holds)
+    """Log-ins and answers that are held back."""
 
     def __post_init__(self) -> None:
         self.health_checks = HealthChecks(self.audit, self.clock)
@@ -117,6 +162,39 @@ class Front:
         for deadlines in (self.handshakes, self.waiting, self.logins, self.dials):
             deadlines.sweep(now)
         self.health_checks.tick(now)
+        self.holds.sweep(now)
+
+    def limit_reached(self, source: str) -> str | None:
+        """The limit that one more connection from `source` would break, None when there is room or room was made."""
+        limit = self.crowd.refusal(source)
+        if limit is None and len(self.waiting) >= self.limits.max_waiting:
+            limit = None if self._made_room(self.waiting, "max_waiting") else "max_waiting"
+        return limit
+
+    def begin_handshake(self, connection: Waiting) -> None:
+        """Its deadline begins; when there are too many under way, the oldest gives way."""
+        if len(self.handshakes) >= self.limits.max_handshakes:
+            self._made_room(self.handshakes, "max_handshakes")
+        self.handshakes.add(connection, self.monotonic())
+
+    def turn_away(self, connection: Connection, limit: str) -> None:
+        """Record the end of a connection that a limit left no room for; cheaply, for this is what a flood meets."""
+        self.ended_by_limit(limit)
+        event = Event(
+            code=EventCode.CONNECTION_CLOSED,
+            time=self.clock.now(),
+            connection=connection,
+            message="Connection refused: too many",
+            detail={"ended": limit, "attempts": 0},
+        )
+        self.audit.append(event)
+
+    def ended_by_limit(self, limit: str) -> None:
+        """Count a connection that a limit ended."""
+        self.turned_away[limit] = self.turned_away.get(limit, 0) + 1
+
+    def _made_room(self, waiting: Deadlines[Waiting], limit: str) -> bool:
+        return any(connection.give_way(limit) for connection in waiting.oldest(_LOOKED_AT))
 
     def take_over(self, other: "Front") -> None:
         """Use another front's settings from now on (reload); connections and deadlines go on."""

@@ -6,6 +6,7 @@ import structlog
 
 from gatekeeper.gate.admit import Gate
 from gatekeeper.gate.sessions import Admission
+from gatekeeper.net.crowd import Crowd
 from gatekeeper.net.relay import Ended, Relay, Relayed
 
 _log = structlog.get_logger("gatekeeper.session")
@@ -14,10 +15,12 @@ _log = structlog.get_logger("gatekeeper.session")
 class LiveSession:
     """The owner of a relayed session."""
 
-    __slots__ = ("_admission", "_gate", "_relayed", "last_words")
+    __slots__ = ("_admission", "_crowd", "_gate", "_relayed", "_source", "last_words")
 
-    def __init__(self, gate: Gate, admission: Admission, last_words: bytes) -> None:
+    def __init__(self, gate: Gate, admission: Admission, last_words: bytes, place: tuple[Crowd, str]) -> None:
+        """`place`: where it is counted, and under which source; it has settled there."""
         self.last_words = last_words
+        self._crowd, self._source = place
         self._gate = gate
         self._admission = admission
         self._relayed: Relayed | None = None
@@ -29,6 +32,7 @@ class LiveSession:
 
     def never_began(self) -> None:
         """One of the two sides was lost between the verdict and the relay."""
+        self._crowd.leave(self._source, settled=True)
         self._gate.ended(self._admission, {"ended": "lost", "octets_down": 0, "octets_up": 0})
 
     def cut(self) -> None:
@@ -38,6 +42,7 @@ class LiveSession:
 
     def session_ended(self, relayed: Relayed, why: Ended, error: Exception | None) -> None:
         """Both sides are closed."""
+        self._crowd.leave(self._source, settled=True)
         if why is Ended.FAULT:
             _log.error("session.fault", conn=self._admission.connection.conn, exc_info=error)
         detail = {"ended": why.value, "octets_down": relayed.octets_down, "octets_up": relayed.octets_up}

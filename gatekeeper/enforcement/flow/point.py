@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gatekeeper.domain.request import MailProtocol
-from gatekeeper.enforcement.flow.dialogue import NewDialogue
+from gatekeeper.enforcement.flow.dialogue import DialogueLimits, NewDialogue
 from gatekeeper.protocols.login import LoginClient
 
 
@@ -18,6 +18,7 @@ class PointSettings:
     refusal_code: str
     """Response code of a refusal by policy, where the protocol has such codes."""
     loop: asyncio.AbstractEventLoop
+    limits: DialogueLimits = field(default_factory=DialogueLimits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

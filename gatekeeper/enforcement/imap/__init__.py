@@ -9,7 +9,7 @@ from gatekeeper.protocols.imap.client import ImapLogin
 
 POINT = EnforcementPoint(
     protocol=MailProtocol.IMAP,
-    new_dialogue=lambda settings: imap_dialogue(RefusalCode(settings.refusal_code)),
+    new_dialogue=lambda settings: imap_dialogue(RefusalCode(settings.refusal_code), settings.limits),
     probe=lambda starttls: ImapLogin(None, name="", starttls=starttls, tag="p"),
     tells_address=("id", "proxy", "proxy-v2", "none"),
     last_words=farewell(Farewell.SHUTTING_DOWN),

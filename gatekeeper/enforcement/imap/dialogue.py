@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 
-from gatekeeper.enforcement.flow.dialogue import Farewell, NewDialogue, Peer, UpstreamLogin
+from gatekeeper.enforcement.flow.dialogue import DialogueLimits, Farewell, NewDialogue, Peer, UpstreamLogin
 from gatekeeper.enforcement.imap import replies
 from gatekeeper.enforcement.imap.replies import RefusalCode
 from gatekeeper.protocols.imap.client import ImapLogin
 from gatekeeper.protocols.imap.client_id import described
 from gatekeeper.protocols.imap.server import (
+    MAX_LINE_OCTETS,
+    MAX_LITERAL_OCTETS,
     NEED_DATA,
     Argument,
     Command,
@@ -35,6 +37,7 @@ MAX_COMMANDS = 100
 MAX_ERRORS = 3
 """Dovecot's CLIENT_MAX_BAD_COMMANDS."""
 
+_OWN = DialogueLimits()
 _PROBLEMS = {
     Problem.MALFORMED: replies.BAD_RESPONSE,
     Problem.REFUSED: replies.WRONG_CREDENTIALS,
@@ -52,16 +55,18 @@ class ImapDialogue:
         "_code",
         "_commands",
         "_errors",
+        "_limits",
         "_mechanism",
         "_peer",
         "_receiver",
         "_tag",
     )
 
-    def __init__(self, peer: Peer, code: RefusalCode) -> None:
+    def __init__(self, peer: Peer, code: RefusalCode, limits: DialogueLimits = _OWN) -> None:
         self._peer: Peer | None = peer
         self._code = code
-        self._receiver = Receiver()
+        self._limits = limits
+        self._receiver = self._new_receiver()
         self._tag = b""
         """Of the command that is being answered."""
         self._mechanism: Mechanism | None = None
@@ -85,7 +90,7 @@ class ImapDialogue:
 
     def tls_started(self) -> None:
         """Forget everything; the client asks for capabilities again (RFC 9051 §6.2.1)."""
-        self._receiver = Receiver()
+        self._receiver = self._new_receiver()
         self._asked = False
         self._commands = self._errors = 0
 
@@ -110,7 +115,7 @@ class ImapDialogue:
         reply = replies.rejected(rejected)
         if rejected.challenge:
             self._challenged = reply
-            self._receiver.expect_response(MAX_RESPONSE_OCTETS)
+            self._receiver.expect_response(self._limits.max_response_octets or MAX_RESPONSE_OCTETS)
             self._send(b"+ " + rejected.challenge + b"\r\n")
         else:
             self._answer(reply)
@@ -140,6 +145,10 @@ class ImapDialogue:
         """Let go of the flow."""
         self._peer = None
 
+    def _new_receiver(self) -> Receiver:
+        limits = self._limits
+        return Receiver(limits.max_line_octets or MAX_LINE_OCTETS, limits.max_literal_octets or MAX_LITERAL_OCTETS)
+
     def _go_on(self) -> None:
         while not self._busy and self._peer is not None:
             event = self._receiver.next_event()
@@ -165,7 +174,7 @@ class ImapDialogue:
     def _command(self, command: Command) -> None:
         self._tag = command.tag
         self._commands += 1
-        if self._commands > MAX_COMMANDS:
+        if self._commands > (self._limits.max_commands or MAX_COMMANDS):
             self._bye(Farewell.TOO_MANY_ERRORS)
             return
         answer = _COMMANDS.get(command.name)
@@ -241,7 +250,7 @@ class ImapDialogue:
         if len(words) == 2:
             self._exchange(words[1])
         else:
-            self._receiver.expect_response(MAX_RESPONSE_OCTETS)
+            self._receiver.expect_response(self._limits.max_response_octets or MAX_RESPONSE_OCTETS)
             self._send(b"+ \r\n")
 
     def _response(self, line: bytes) -> None:
@@ -315,7 +324,7 @@ class ImapDialogue:
 
     def _give_up(self) -> None:
         """End a dialogue of too many errors."""
-        if self._errors >= MAX_ERRORS:
+        if self._errors >= (self._limits.max_errors or MAX_ERRORS):
             self._bye(Farewell.TOO_MANY_ERRORS)
 
     def _answer(self, reply: bytes) -> None:
@@ -346,9 +355,9 @@ _COMMANDS: dict[bytes, Callable[[ImapDialogue, Sequence[Argument]], None]] = {
 }
 
 
-def imap_dialogue(code: RefusalCode = RefusalCode.UNAVAILABLE) -> NewDialogue:
+def imap_dialogue(code: RefusalCode = RefusalCode.UNAVAILABLE, limits: DialogueLimits = _OWN) -> NewDialogue:
     """How a listener starts its dialogues."""
-    return lambda peer: ImapDialogue(peer, code)
+    return lambda peer: ImapDialogue(peer, code, limits)
 
 
 def _id_fields(login: UpstreamLogin) -> tuple[tuple[str, str], ...]:

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 
-from gatekeeper.enforcement.flow.dialogue import Farewell, Peer, UpstreamLogin
+from gatekeeper.enforcement.flow.dialogue import DialogueLimits, Farewell, Peer, UpstreamLogin
 from gatekeeper.enforcement.pop3 import replies
 from gatekeeper.protocols.lines import Fatal
 from gatekeeper.protocols.login import LoggedIn, LoginClient, Rejected
 from gatekeeper.protocols.pop3.client import Pop3Login
-from gatekeeper.protocols.pop3.server import Command, Receiver, parse_command
+from gatekeeper.protocols.pop3.server import MAX_COMMAND_OCTETS, Command, Receiver, parse_command
 from gatekeeper.protocols.sasl.mechanisms import (
+    MAX_RESPONSE_OCTETS,
     Credentials,
     Mechanism,
     Problem,
@@ -23,6 +24,7 @@ MAX_COMMANDS = 100
 MAX_ERRORS = 3
 """Dovecot's CLIENT_MAX_BAD_COMMANDS."""
 
+_OWN = DialogueLimits()
 _ASKS_NAME = b"VXNlcm5hbWU6"
 _ASKS_PASSWORD = b"UGFzc3dvcmQ6"
 """`Username:` and `Password:`, as every server of AUTH LOGIN asks."""
@@ -36,11 +38,12 @@ _PROBLEMS = {
 class Pop3Dialogue:
     """One client's dialogue; see `flow.dialogue.Dialogue`."""
 
-    __slots__ = ("_awaits", "_busy", "_commands", "_errors", "_name", "_peer", "_receiver")
+    __slots__ = ("_awaits", "_busy", "_commands", "_errors", "_limits", "_name", "_peer", "_receiver")
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: Peer, limits: DialogueLimits = _OWN) -> None:
         self._peer: Peer | None = peer
-        self._receiver = Receiver()
+        self._limits = limits
+        self._receiver = self._new_receiver()
         self._name: bytes | None = None
         """What USER said."""
         self._awaits: Callable[[bytes], None] | None = None
@@ -60,7 +63,7 @@ class Pop3Dialogue:
 
     def tls_started(self) -> None:
         """Forget everything; the client asks for capabilities again (RFC 2595 §4)."""
-        self._receiver = Receiver()
+        self._receiver = self._new_receiver()
         self._name = self._awaits = None
         self._commands = self._errors = 0
 
@@ -124,7 +127,7 @@ class Pop3Dialogue:
     def _line(self, line: bytes) -> None:
         command = parse_command(line)
         self._commands += 1
-        if command is None or self._commands > MAX_COMMANDS:
+        if command is None or self._commands > (self._limits.max_commands or MAX_COMMANDS):
             self._bye()
             return
         answer = _COMMANDS.get(command.name)
@@ -242,9 +245,13 @@ class Pop3Dialogue:
         more = () if self._peer is None else self._peer.mechanisms
         return {found.value: found for found in (Mechanism.PLAIN, Mechanism.LOGIN, *more)}
 
+    def _new_receiver(self) -> Receiver:
+        limits = self._limits
+        return Receiver(limits.max_line_octets or MAX_COMMAND_OCTETS, limits.max_response_octets or MAX_RESPONSE_OCTETS)
+
     def _error(self, reply: bytes) -> None:
         self._errors += 1
-        if self._errors >= MAX_ERRORS:
+        if self._errors >= (self._limits.max_errors or MAX_ERRORS):
             self._bye()
         else:
             self._answer(reply)

@@ -1,5 +1,7 @@
 """The ManageSieve enforcement point: what a client is told before log-in, and in which words it is refused."""
 
+from functools import partial
+
 from gatekeeper.domain.request import MailProtocol
 from gatekeeper.enforcement.flow.dialogue import Farewell
 from gatekeeper.enforcement.flow.point import EnforcementPoint
@@ -9,7 +11,7 @@ from gatekeeper.protocols.sieve.client import SieveLogin
 
 POINT = EnforcementPoint(
     protocol=MailProtocol.SIEVE,
-    new_dialogue=lambda _: SieveDialogue,
+    new_dialogue=lambda settings: partial(SieveDialogue, limits=settings.limits),
     probe=lambda starttls: SieveLogin(None, name="", starttls=starttls),
     tells_address=("xclient", "proxy", "proxy-v2", "none"),
     alpn="managesieve",

@@ -2,13 +2,22 @@
 
 from collections.abc import Callable, Sequence
 
-from gatekeeper.enforcement.flow.dialogue import Farewell, Peer, UpstreamLogin
+from gatekeeper.enforcement.flow.dialogue import DialogueLimits, Farewell, Peer, UpstreamLogin
 from gatekeeper.enforcement.sieve import replies
 from gatekeeper.enforcement.sieve.exchange import Exchange
 from gatekeeper.protocols.login import LoggedIn, LoginClient, Rejected
-from gatekeeper.protocols.sasl.mechanisms import Credentials, Mechanism, Problem, SaslError
+from gatekeeper.protocols.sasl.mechanisms import MAX_RESPONSE_OCTETS, Credentials, Mechanism, Problem, SaslError
 from gatekeeper.protocols.sieve.client import SieveLogin
-from gatekeeper.protocols.sieve.server import NEED_DATA, Command, Event, Fatal, Malformed, Receiver, Response
+from gatekeeper.protocols.sieve.server import (
+    MAX_LINE_OCTETS,
+    NEED_DATA,
+    Command,
+    Event,
+    Fatal,
+    Malformed,
+    Receiver,
+    Response,
+)
 from gatekeeper.protocols.sieve.strings import MAX_QUOTED_OCTETS
 
 MAX_COMMANDS = 100
@@ -23,14 +32,18 @@ _PROBLEMS = {
 }
 
 
+_OWN = DialogueLimits()
+
+
 class SieveDialogue:
     """One client's dialogue; see `flow.dialogue.Dialogue`."""
 
-    __slots__ = ("_busy", "_commands", "_errors", "_exchange", "_last_reply", "_peer", "_receiver")
+    __slots__ = ("_busy", "_commands", "_errors", "_exchange", "_last_reply", "_limits", "_peer", "_receiver")
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: Peer, limits: DialogueLimits = _OWN) -> None:
         self._peer: Peer | None = peer
-        self._receiver = Receiver()
+        self._limits = limits
+        self._receiver = self._new_receiver()
         self._exchange: Exchange | None = None
         """Waits for the client's response."""
         self._last_reply = b""
@@ -50,7 +63,7 @@ class SieveDialogue:
 
     def tls_started(self) -> None:
         """Forget everything, and say unasked what is offered now (RFC 5804 §2.2)."""
-        self._receiver = Receiver()
+        self._receiver = self._new_receiver()
         self._exchange = None
         self._commands = self._errors = 0
         self._send(self._capabilities() + replies.TLS_IS_ON)
@@ -122,7 +135,7 @@ class SieveDialogue:
 
     def _command(self, command: Command) -> None:
         self._commands += 1
-        if self._commands > MAX_COMMANDS:
+        if self._commands > (self._limits.max_commands or MAX_COMMANDS):
             self._close(replies.farewell(Farewell.TOO_MANY_ERRORS))
             return
         answer = _COMMANDS.get(command.name)
@@ -223,11 +236,15 @@ class SieveDialogue:
         mechanisms = self._mechanisms().values() if peer.takes_credentials else ()
         return replies.capabilities(peer.upstream_offers, mechanisms, starttls=peer.offers_tls)
 
+    def _new_receiver(self) -> Receiver:
+        limits = self._limits
+        return Receiver(limits.max_line_octets or MAX_LINE_OCTETS, limits.max_response_octets or MAX_RESPONSE_OCTETS)
+
     def _error(self, reply: bytes = replies.UNKNOWN) -> None:
         """Answer, and end a dialogue of too many errors."""
         self._errors += 1
         self._send(reply)
-        if self._errors >= MAX_ERRORS:
+        if self._errors >= (self._limits.max_errors or MAX_ERRORS):
             self._close(replies.farewell(Farewell.TOO_MANY_ERRORS))
 
     def _send(self, data: bytes) -> None:

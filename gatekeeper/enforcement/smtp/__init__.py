@@ -9,7 +9,9 @@ from gatekeeper.protocols.smtp.client import SmtpLogin
 
 POINT = EnforcementPoint(
     protocol=MailProtocol.SMTP,
-    new_dialogue=lambda settings: smtp_dialogue(settings.hostname, settings.loop, forbids_second_login=True),
+    new_dialogue=lambda settings: smtp_dialogue(
+        settings.hostname, settings.loop, forbids_second_login=True, limits=settings.limits
+    ),
     probe=lambda starttls: SmtpLogin(None, starttls=starttls, ehlo_name="localhost"),
     tells_address=("xclient", "proxy", "proxy-v2", "none"),
     last_words=farewell(Farewell.SHUTTING_DOWN),

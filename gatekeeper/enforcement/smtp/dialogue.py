@@ -4,35 +4,43 @@ import asyncio
 import logging
 from typing import assert_never
 
-from gatekeeper.enforcement.flow.dialogue import Farewell, NewDialogue, Peer, UpstreamLogin
+from gatekeeper.enforcement.flow.dialogue import DialogueLimits, Farewell, NewDialogue, Peer, UpstreamLogin
 from gatekeeper.enforcement.smtp import replies
 from gatekeeper.enforcement.smtp.front import Dialogued, Given, Submission, Verdict, Want, Wants
 from gatekeeper.protocols.lines import Fatal
 from gatekeeper.protocols.login import LoggedIn, LoginClient, Rejected
-from gatekeeper.protocols.sasl.mechanisms import Credentials
+from gatekeeper.protocols.sasl.mechanisms import MAX_RESPONSE_OCTETS, Credentials
 from gatekeeper.protocols.smtp.client import SmtpLogin, ehlo_name
-from gatekeeper.protocols.smtp.server import Receiver
+from gatekeeper.protocols.smtp.server import MAX_COMMAND_OCTETS, Receiver
 
 MAX_COMMANDS = 100
 """Before log-in, as many as on IMAP; Postfix's smtpd_junk_command_limit."""
 MAX_ERRORS = 5
 """aiosmtpd's BOGUS_LIMIT."""
 
+_OWN = DialogueLimits()
 _FATAL = {Fatal.LINE_TOO_LONG: replies.LINE_TOO_LONG, Fatal.BAD_OCTETS: replies.BAD_OCTETS}
 
 
 class SmtpDialogue:
     """One client's dialogue; see `flow.dialogue.Dialogue`."""
 
-    __slots__ = ("_commands", "_dialogue", "_forbids_second_login", "_front", "_peer", "_receiver", "_wants")
+    __slots__ = ("_commands", "_dialogue", "_forbids_second_login", "_front", "_limits", "_peer", "_receiver", "_wants")
 
     def __init__(
-        self, peer: Peer, hostname: str, loop: asyncio.AbstractEventLoop, *, forbids_second_login: bool
+        self,
+        peer: Peer,
+        hostname: str,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        forbids_second_login: bool,
+        limits: DialogueLimits = _OWN,
     ) -> None:
         self._peer: Peer | None = peer
         self._front = Submission(peer, hostname, loop)
         self._forbids_second_login = forbids_second_login
-        self._receiver = Receiver()
+        self._limits = limits
+        self._receiver = self._new_receiver()
         self._dialogue: Dialogued | None = None
         self._wants: Want | None = None
         """What the front waits for; None before the greeting."""
@@ -53,7 +61,7 @@ class SmtpDialogue:
 
     def tls_started(self) -> None:
         """Forget everything; the front does likewise."""
-        self._receiver = Receiver()
+        self._receiver = self._new_receiver()
         self._commands = 0
         self._resume(b"")
 
@@ -100,6 +108,10 @@ class SmtpDialogue:
             dialogue.close()
         self._front.release()
 
+    def _new_receiver(self) -> Receiver:
+        limits = self._limits
+        return Receiver(limits.max_line_octets or MAX_COMMAND_OCTETS, limits.max_response_octets or MAX_RESPONSE_OCTETS)
+
     def _answer(self, verdict: Verdict) -> None:
         self._resume(verdict)
         self._go_on()
@@ -109,7 +121,7 @@ class SmtpDialogue:
         while (line := self._next_line()) is not None:
             if isinstance(line, Fatal):
                 self._close(_FATAL[line])
-            elif self._commands >= MAX_COMMANDS:
+            elif self._commands >= (self._limits.max_commands or MAX_COMMANDS):
                 self._close(replies.farewell(Farewell.TOO_MANY_ERRORS))
             else:
                 self._commands += 1
@@ -131,7 +143,7 @@ class SmtpDialogue:
         want = dialogue.send(given)
         if self._front.fault is not None:
             raise self._front.fault  # to the connection's guard, which logs it with the connection's id and closes
-        if self._front.errors >= MAX_ERRORS:
+        if self._front.errors >= (self._limits.max_errors or MAX_ERRORS):
             self._close(replies.farewell(Farewell.TOO_MANY_ERRORS))
             return
         self._wants = want
@@ -153,8 +165,14 @@ class SmtpDialogue:
             peer.close(last_words + b"\r\n" if last_words else b"")
 
 
-def smtp_dialogue(hostname: str, loop: asyncio.AbstractEventLoop, *, forbids_second_login: bool = False) -> NewDialogue:
+def smtp_dialogue(
+    hostname: str,
+    loop: asyncio.AbstractEventLoop,
+    *,
+    forbids_second_login: bool = False,
+    limits: DialogueLimits = _OWN,
+) -> NewDialogue:
     """How a listener starts its dialogues, greeting as `hostname`; see `SmtpLogin` for `forbids_second_login`."""
     # Below that level aiosmtpd logs what clients send; a base64 password sent out of turn is an unknown command to it.
     logging.getLogger("mail.log").setLevel(logging.ERROR)
-    return lambda peer: SmtpDialogue(peer, hostname, loop, forbids_second_login=forbids_second_login)
+    return lambda peer: SmtpDialogue(peer, hostname, loop, forbids_second_login=forbids_second_login, limits=limits)

@@ -24,7 +24,6 @@ from aiosmtpd.smtp import SMTP, Session
 
 from gatekeeper.enforcement.flow.dialogue import Farewell, Peer
 from gatekeeper.enforcement.smtp import replies
-from gatekeeper.protocols.lines import MAX_AUTH_OCTETS
 from gatekeeper.protocols.sasl.mechanisms import (
     Credentials,
     Mechanism,
@@ -40,6 +39,7 @@ _COMMANDS: Final = (
     *("MAIL", "RCPT", "DATA", "BDAT", "VRFY", "EXPN", "ETRN", "TURN"),
     *("GET", "POST", "CONNECT"),
 )
+_ANY_SIZE = 2**31
 _USER_NAME_PROMPT = b"VXNlcm5hbWU6"
 """`Username:`; Thunderbird compares the octets (draft-murchison-sasl-login has them)."""
 _PASSWORD_PROMPT = b"UGFzc3dvcmQ6"
@@ -144,8 +144,8 @@ class Submission(SMTP):
         self.transport = _NO_TRANSPORT
         self._forget()
         # Lines are bounded before they come here.
-        self.command_size_limit = MAX_AUTH_OCTETS
-        self.command_size_limits = defaultdict(lambda: MAX_AUTH_OCTETS)
+        self.command_size_limit = _ANY_SIZE
+        self.command_size_limits = defaultdict(lambda: _ANY_SIZE)
         return self._handle_client()
 
     def release(self) -> None:

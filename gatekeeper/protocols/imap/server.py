@@ -18,7 +18,7 @@ MAX_LINE_OCTETS = 8192
 MAX_LITERAL_OCTETS = 8192
 MAX_LITERAL_MINUS_OCTETS = 4096
 """Of a literal that does not wait, where LITERAL- is offered (RFC 7888 §5)."""
-MAX_COMMAND_OCTETS = 16384
+MAX_COMMAND_OCTETS = 2 * max(MAX_LINE_OCTETS, MAX_LITERAL_OCTETS)
 """Of one command with all its literals: limits on each literal alone are no limit (CVE-2024-34055)."""
 MAX_TAG_OCTETS = 126
 """Dovecot's IMAP_TAG_MAX_LEN."""
@@ -104,9 +104,21 @@ class _ParseError(Exception):
 class Receiver:
     """Turns a client's octets into events; `b""` is never fed, the end of a connection is its owner's matter."""
 
-    __slots__ = ("_buffer", "_literal_left", "_pieces", "_response_limit", "_size", "limits_literals")
+    __slots__ = (
+        "_buffer",
+        "_literal_left",
+        "_max_line",
+        "_max_literal",
+        "_pieces",
+        "_response_limit",
+        "_size",
+        "limits_literals",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, max_line: int = MAX_LINE_OCTETS, max_literal: int = MAX_LITERAL_OCTETS) -> None:
+        """Octets of a line, and of one literal; a command with all of both may be twice the larger."""
+        self._max_line = max_line
+        self._max_literal = max_literal
         self.limits_literals = False
         """Whether LITERAL- was offered, and not LITERAL+."""
         self._buffer = b""
@@ -151,7 +163,7 @@ class Receiver:
                 return event
 
     def _line(self) -> bytes | Fatal | NeedData:
-        limit = self._response_limit or MAX_LINE_OCTETS
+        limit = self._response_limit or self._max_line
         end = self._buffer.find(b"\n", 0, limit + 2)
         if end < 0:
             # One octet more than the limit may be the CR, whose LF is still on its way.
@@ -185,7 +197,7 @@ class Receiver:
         self._size += octets
         if self.limits_literals and not synchronising and octets > MAX_LITERAL_MINUS_OCTETS:
             return Fatal("literal too large for LITERAL-", is_too_big=True)
-        if octets > MAX_LITERAL_OCTETS or self._size > MAX_COMMAND_OCTETS:
+        if octets > self._max_literal or self._size > 2 * max(self._max_line, self._max_literal):
             return Fatal("literal too large")
         if len(self._pieces) > 2 * MAX_LITERALS:
             return Fatal("too many literals")

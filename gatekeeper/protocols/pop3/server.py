@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from gatekeeper.protocols.lines import LineReceiver
+from gatekeeper.protocols.sasl.mechanisms import MAX_RESPONSE_OCTETS
 
 MAX_COMMAND_OCTETS = 253
 """RFC 2449 §4: 255 with CRLF. AUTH may be longer than RFC 5034 §4 has it: clients send whole bearer tokens in it."""
@@ -25,8 +26,8 @@ class Receiver(LineReceiver):
 
     __slots__ = ()
 
-    def __init__(self) -> None:
-        super().__init__(MAX_COMMAND_OCTETS)
+    def __init__(self, max_command: int = MAX_COMMAND_OCTETS, max_response: int = MAX_RESPONSE_OCTETS) -> None:
+        super().__init__(max_command, max_response)
 
 
 def parse_command(line: bytes) -> Command | None:

@@ -18,7 +18,8 @@ from gatekeeper.protocols.sieve.strings import QUOTED, unescape
 
 MAX_LINE_OCTETS = 8192
 """Pigeonhole's limit before log-in (MAX_MANAGESIEVE_LINE)."""
-MAX_COMMAND_OCTETS = MAX_RESPONSE_OCTETS + 1024
+_BESIDE_OCTETS = 1024
+MAX_COMMAND_OCTETS = MAX_RESPONSE_OCTETS + _BESIDE_OCTETS
 """Of one command, or one SASL response, with its literals: limits on each alone are no limit (CVE-2024-34055)."""
 MAX_LITERALS = 4
 """In one command; AUTHENTICATE can use two."""
@@ -73,9 +74,12 @@ Event = Command | Response | Malformed | Fatal
 class Receiver:
     """Turns a client's octets into events; `b""` is never fed, the end of a connection is its owner's matter."""
 
-    __slots__ = ("_buffer", "_expects_response", "_literal_left", "_pieces", "_size")
+    __slots__ = ("_buffer", "_expects_response", "_literal_left", "_max_line", "_max_response", "_pieces", "_size")
 
-    def __init__(self) -> None:
+    def __init__(self, max_line: int = MAX_LINE_OCTETS, max_response: int = MAX_RESPONSE_OCTETS) -> None:
+        """Octets of a line, and of a SASL response; a command with all its literals may be a little larger."""
+        self._max_line = max_line
+        self._max_response = max_response
         self._buffer = b""
         self._pieces: list[tuple[bytes, bool]] = []
         """The command so far: octets, and whether they are a literal."""
@@ -115,7 +119,7 @@ class Receiver:
                 return event
 
     def _line(self) -> bytes | Fatal | NeedData:
-        limit = MAX_COMMAND_OCTETS if self._expects_response else MAX_LINE_OCTETS
+        limit = self._max_response + _BESIDE_OCTETS if self._expects_response else self._max_line
         end = self._buffer.find(b"\n", 0, limit + 2)
         if end < 0:
             # One octet more than the limit may be the CR, whose LF is still on its way.
@@ -132,7 +136,7 @@ class Receiver:
         """What one line of a command amounts to; None: a literal follows."""
         self._size += len(line)
         self._pieces.append((line, False))
-        if self._size > MAX_COMMAND_OCTETS:
+        if self._size > self._max_response + _BESIDE_OCTETS:
             return Fatal("command too long")
         if _LITERAL_LIKE.search(line):
             return self._announced(_LITERAL.search(line))
@@ -148,7 +152,7 @@ class Receiver:
         if literal is None:
             return Fatal("literal that waits, or is too large")
         self._size += int(literal[1])
-        if self._size > MAX_COMMAND_OCTETS:
+        if self._size > self._max_response + _BESIDE_OCTETS:
             return Fatal("literal too large")
         if len(self._pieces) >= 2 * MAX_LITERALS:
             return Fatal("too many literals")

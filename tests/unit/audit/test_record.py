@@ -256,3 +256,12 @@ def test_a_record_may_stand_for_many() -> None:
     """`count` is there when it is not one (OCSF)."""
     assert "count" not in json.loads(line(event()))
     assert json.loads(line(event(code=EventCode.CONNECTION_CLOSED, decision=None, count=300)))["count"] == 300
+
+
+def test_a_counted_record_says_how_many_and_from_when_to_when() -> None:
+    """In OCSF's own attributes; a record of one has none of them."""
+    counted = json.loads(line(event(count=12, start_time=NOW - timedelta(seconds=40))))
+    assert counted["count"] == 12
+    assert counted["end_time"] - counted["start_time"] == 40_000
+    assert counted["end_time"] == counted["time"]
+    assert not {"count", "start_time", "end_time"} & json.loads(line(event())).keys()

@@ -87,3 +87,11 @@ def test_other_fields_may_hold_anything(name: str, value: object) -> None:
     for text in (record.account, record.device, record.protocol):
         assert text is None or isinstance(text, str)
     assert isinstance(why(record), str)
+
+
+def test_a_counted_record_is_told_with_its_count() -> None:
+    """Whatever else stands there."""
+    counted = read(line(event(count=12, start_time=NOW)))
+    assert counted.count == 12
+    assert "12 times" in why(counted)
+    assert read(line(event())).count == 1

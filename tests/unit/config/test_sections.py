@@ -12,7 +12,11 @@ from gatekeeper.domain.document import DocumentError
 from gatekeeper.domain.identity import IdentitySettings, Plus
 from gatekeeper.domain.request import MailProtocol
 from gatekeeper.enforcement.flow.account import AccountSettings, CertificateAccount
+from gatekeeper.enforcement.flow.dialogue import DialogueLimits
 from gatekeeper.gate.identify import Method
+from gatekeeper.gate.refusals import RefusalSettings
+from gatekeeper.gate.throttle import ThrottleSettings
+from gatekeeper.net.crowd import CrowdLimits
 from gatekeeper.net.tls import ClientCertificates
 from testkit.configuration import Configuration
 from testkit.toml import dumps
@@ -49,6 +53,13 @@ FAULTS: list[tuple[str, dict[str, object], str]] = [
     ("bad duration", {"server": {"drain_timeout": "30"}}, 'server.drain_timeout: `30` is not a duration such as "30s", "24h" or "7d"'),
     ("idle too short", {"server": {"idle_timeout": "5s"}}, "server.idle_timeout: must be at least 60s"),
     ("limit too short", {"limits": {"login_timeout": "10ms"}}, "limits.login_timeout: must be at least 1s"),
+    ("line too short", {"limits": {"max_line_octets": 100}}, "limits.max_line_octets: must lie between 512 and 1048576"),
+    ("crowd", {"limits": {"max_per_address": 10}}, "limits.max_waiting_per_address: must not be more than max_per_address"),
+    ("unknown limit", {"limits": {"max_line": 1}}, "limits.max_line: unknown key (did you mean `max_line_octets`?)"),
+    ("throttle order", {"throttle": {"first_delay": "20s"}}, "throttle.max_delay: must not be shorter than first_delay"),
+    ("throttle memory", {"throttle": {"forget_after": "5s"}}, "throttle.forget_after: must not be shorter than max_delay"),
+    ("unknown throttle", {"throttle": {"delay": "5s"}}, "throttle.delay: unknown key (did you mean `max_delay`?)"),
+    ("fold", {"audit": {"fold": "minute"}}, 'audit.fold: `minute` is not a duration such as "30s", "24h" or "7d"'),
     ("workers", {"server": {"workers": 2}}, "server.workers: only 1 in this version"),
     ("no listener", {"listener": None}, "listener: at least one [[listener]] is required"),
     ("listener name", listeners({"name": "Im aps"}), "listener[0].name: must be 1 to 32 of a-z, 0-9, `_` and `-`"),
@@ -351,3 +362,21 @@ def test_names_are_known_without_the_rest(configuration: Configuration, tmp_path
     assert names(tmp_path / "absent.toml", {}) == IdentitySettings()
     with pytest.raises(DocumentError, match=r"identity\.case"):
         names(configuration.write({"identity": {"case": "upper"}}), {})
+
+
+def test_limits_and_throttle_are_taken_as_written(configuration: Configuration) -> None:
+    """What is not written is the default: of dialogues, each protocol's own."""
+    configuration.write(
+        {
+            "limits": {"max_line_octets": 1000, "max_errors": 7, "max_handshakes": 50, "max_connections": 60},
+            "throttle": {"first_delay": "1s", "free_accounts": 0, "remember_refusals": "30s"},
+            "audit": {"fold": "0s"},
+        }
+    )
+    settings = load(configuration.path, {})
+    assert settings.limits.dialogue == DialogueLimits(max_line_octets=1000, max_errors=7)
+    assert settings.limits.max_handshakes == 50
+    assert settings.limits.crowd == CrowdLimits(max_connections=60)
+    assert settings.throttle == ThrottleSettings(first_delay_s=1, free_accounts=0)
+    assert settings.refusals == RefusalSettings(remember_for_s=30)
+    assert settings.audit.fold == timedelta(0)

@@ -4,7 +4,6 @@ import pytest
 
 from gatekeeper.audit.event import EventCode
 from gatekeeper.enforcement.flow.dialogue import Farewell
-from gatekeeper.enforcement.flow.front import Limits
 from gatekeeper.net.dial import TlsMode
 from testkit.flow_bed import Bed, Conversation, on_a_poller
 from testkit.flow_talk import CLOSED, ENDED, LOGIN, OK, UNAVAILABLE, admitted, every_listener
@@ -230,20 +229,6 @@ async def test_the_deadline_for_logging_in_ends_a_log_in_that_is_under_way(autho
         bed.audit.release()
         await bed.server.until(lambda: bed.conversation.ended)
     assert bed.codes() == [EventCode.SESSION_ALLOWED, CLOSED]
-
-
-@on_a_poller
-async def test_no_more_may_wait_than_allowed(authority: Authority) -> None:
-    """The connection over the limit is closed and recorded; one that was admitted does not count."""
-    async with Bed(authority, limits=Limits(max_waiting=2)) as bed:
-        await admitted(bed)
-        first, second = await bed.greeted(), await bed.greeted()
-        assert await (await bed.connect(encrypted=False)).rest() == b""
-        assert bed.audit.events[-1].detail["ended"] == "too_many_waiting"
-        assert await first.ask(b"n NOOP\r\n") == await second.ask(b"n NOOP\r\n") == b"n OK Done.\r\n"
-        await first.close()
-        await bed.audit.until(lambda: len(bed.audit.terminal()) == 2)
-        await bed.greeted()
 
 
 @every_listener

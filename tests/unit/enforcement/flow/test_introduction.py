@@ -286,9 +286,11 @@ async def test_shutting_down_ends_who_has_not_been_introduced(authority: Authori
 async def test_who_has_not_been_introduced_counts_as_waiting(authority: Authority) -> None:
     """The bound on connections before log-in holds for them too."""
     async with behind(authority, limits=Limits(max_waiting=1)) as bed:
+        first = await bed.connect(encrypted=False)
+        await bed.accepts(1)
         await bed.connect(encrypted=False)
-        assert await (await bed.connect(encrypted=False)).rest() == b""
-        assert bed.audit.events[-1].detail["ended"] == "too_many_waiting"
+        assert await first.rest() == b""
+        assert bed.audit.events[-1].detail["ended"] == "max_waiting"
 
 
 # Health checks.

@@ -1,0 +1,76 @@
+"""How many connections there are, in all and from each source: constant-time, and no entry for who is not there.
+
+A connection enters before it is admitted, settles when it is, and leaves when it ends. One source's connections that
+wait are counted by themselves: whoever only connects and never logs in must not be able to keep others out.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrowdLimits:
+    """Bounds over all listeners of a process, each with its precedent."""
+
+    max_connections: int = 20_000
+    """Waiting and admitted; nginx's worker_connections is the like. At 16 KiB each, 320 MiB."""
+    max_per_address: int = 2000
+    """Waiting and admitted, from one IPv4 address or IPv6 /64: an office behind one address must fit in. nginx's
+    limit_conn has no default; Postfix's smtpd_client_connection_count_limit is 50, without such an office in mind."""
+    max_waiting_per_address: int = 100
+    """Not admitted yet: twice Postfix's smtpd_client_connection_count_limit, which counts these only in effect."""
+
+
+class Crowd:
+    """Who is there, by source (see `domain.source`)."""
+
+    __slots__ = ("_settled", "_waiting", "limits", "total")
+
+    def __init__(self, limits: CrowdLimits) -> None:
+        self.limits = limits
+        self.total = 0
+        self._waiting: dict[str, int] = {}
+        self._settled: dict[str, int] = {}
+
+    def refusal(self, source: str) -> str | None:
+        """The limit that one more connection from `source` would break, None when it may enter.
+
+        An empty source is one that is not known yet: only the limit on all counts for it.
+        """
+        limits = self.limits
+        if self.total >= limits.max_connections:
+            return "max_connections"
+        if not source:
+            return None
+        waiting = self._waiting.get(source, 0)
+        if waiting >= limits.max_waiting_per_address:
+            return "max_waiting_per_address"
+        if waiting + self._settled.get(source, 0) >= limits.max_per_address:
+            return "max_per_address"
+        return None
+
+    def enter(self, source: str) -> None:
+        """A connection is there and waits."""
+        self.total += 1
+        self._waiting[source] = self._waiting.get(source, 0) + 1
+
+    def settle(self, source: str) -> None:
+        """One that waited is admitted."""
+        _take_one(self._waiting, source)
+        self._settled[source] = self._settled.get(source, 0) + 1
+
+    def leave(self, source: str, *, settled: bool) -> None:
+        """One that waited, or was admitted, is gone."""
+        self.total -= 1
+        _take_one(self._settled if settled else self._waiting, source)
+
+    def sources(self) -> int:
+        """How many sources there are entries for."""
+        return len(self._waiting.keys() | self._settled.keys())
+
+
+def _take_one(counts: dict[str, int], source: str) -> None:
+    left = counts[source] - 1
+    if left:
+        counts[source] = left
+    else:
+        del counts[source]
