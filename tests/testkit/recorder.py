@@ -47,12 +47,23 @@ class Script:
     protocol: Literal["imap", "smtp", "pop3"] = "imap"
     passwords: Mapping[str, str] = field(default_factory=dict)
     tokens: tuple[str, ...] = ()
+    accepts_all: bool = False
+    """Any password and any token will do."""
+    features: tuple[bytes, ...] = (
+        b"PIPELINING",
+        b"SIZE 67108864",
+        b"8BITMIME",
+        b"AUTH PLAIN LOGIN XOAUTH2 OAUTHBEARER",
+    )
+    """What SMTP's EHLO offers."""
     tls: ssl.SSLContext | None = None
     mode: Literal["off", "implicit", "starttls"] = "off"
     greeting: bytes | None = None
     """In place of the usual greeting; the connection ends after it."""
     silent: bool = False
     """Accept connections and never say a word."""
+    act: Callable[["Peer"], None] | None = None
+    """In place of the whole dialogue, after implicit TLS: a server that misbehaves. All that still comes is noted."""
     before_data: Callable[[Recorded], None] | None = None
     """Called once per connection, before the first byte that follows the log-in is taken note of."""
 
@@ -65,7 +76,8 @@ class Recorder:
     """The listening server; `stop` ends it."""
 
     def __init__(self, script: Script) -> None:
-        self._script = script
+        self.script = script
+        """How connections that come from now on are served."""
         self._listener = socket.create_server((LOOPBACK, 0))
         self.port: int = self._listener.getsockname()[1]
         self.connections: list[Recorded] = []
@@ -105,8 +117,8 @@ class Recorder:
 
     def _serve(self, connection: socket.socket, recorded: Recorded) -> None:
         self._open.add(connection)
-        peer = _Peer(connection, recorded)
-        dialogue = _DIALOGUES[self._script.protocol](peer, self._script)
+        peer = Peer(connection, recorded)
+        dialogue = _DIALOGUES[self.script.protocol](peer, self.script)
         try:
             dialogue.run()
         except (_EndedError, OSError):
@@ -117,8 +129,8 @@ class Recorder:
             peer.close()
 
 
-class _Peer:
-    """Buffered reading with a record of all that was read."""
+class Peer:
+    """The server's end of a connection: buffered reading with a record of all that was read."""
 
     def __init__(self, connection: socket.socket, recorded: Recorded) -> None:
         self.socket = connection
@@ -126,12 +138,15 @@ class _Peer:
         self._buffer = bytearray()
 
     def secure(self, context: ssl.SSLContext) -> None:
+        """Begin TLS."""
         self.socket = context.wrap_socket(self.socket, server_side=True)
 
     def send(self, data: bytes) -> None:
+        """Send all of it."""
         self.socket.sendall(data)
 
     def line(self) -> bytes:
+        """Return the next line without its end."""
         while (end := self._buffer.find(b"\n")) < 0:
             self._fill()
         line = bytes(self._buffer[:end]).removesuffix(b"\r")
@@ -139,6 +154,7 @@ class _Peer:
         return line
 
     def exactly(self, count: int) -> bytes:
+        """Return so many octets."""
         while len(self._buffer) < count:
             self._fill()
         data = bytes(self._buffer[:count])
@@ -146,6 +162,7 @@ class _Peer:
         return data
 
     def chunk(self) -> bytes:
+        """Return what comes next."""
         if not self._buffer:
             self._fill()
         data = bytes(self._buffer)
@@ -174,7 +191,7 @@ class _Peer:
 class _Dialogue:
     """What both protocols share: TLS, the judgement of credentials, the time after the log-in."""
 
-    def __init__(self, peer: _Peer, script: Script) -> None:
+    def __init__(self, peer: Peer, script: Script) -> None:
         self.peer = peer
         self.script = script
         self.secured = script.mode == "implicit"
@@ -186,6 +203,10 @@ class _Dialogue:
         if self.script.mode == "implicit":
             assert self.script.tls is not None
             self.peer.secure(self.script.tls)
+        if self.script.act is not None:
+            self.script.act(self.peer)
+            while True:
+                self.peer.chunk()
         if self.script.greeting is not None:
             self.peer.send(self.script.greeting)
             return
@@ -201,11 +222,13 @@ class _Dialogue:
 
     def accepts(self, mechanism: str, response: bytes) -> bool:
         self.peer.recorded.sasl.append((mechanism, response))
+        if self.script.accepts_all:
+            return True
         if mechanism in _OAUTH:
             return any(f"auth=Bearer {token}\x01".encode() in response for token in self.script.tokens)
         user, _, password = response.rpartition(b"\0")
         user = user.rpartition(b"\0")[2]
-        return self.script.passwords.get(user.decode()) == password.decode()
+        return self.script.passwords.get(user.decode(), "\0").encode() == password
 
     def sasl(self, mechanism: str, initial: bytes | None, ask: Callable[[bytes], bytes]) -> bool:
         """Run an exchange; `ask` sends a challenge and returns the decoded response."""
@@ -314,8 +337,7 @@ class _Smtp(_Dialogue):
                 self.peer.send(b"250 2.0.0 done\r\n")
 
     def features(self) -> bytes:
-        features = [b"recorder", b"PIPELINING", b"SIZE 67108864", b"8BITMIME"]
-        features.append(b"AUTH PLAIN LOGIN XOAUTH2 OAUTHBEARER")
+        features = [b"recorder", *self.script.features]
         if self.script.mode == "starttls" and not self.secured:
             features.append(b"STARTTLS")
         return b"".join(b"250-" + one + b"\r\n" for one in features[:-1]) + b"250 " + features[-1] + b"\r\n"

@@ -49,6 +49,11 @@ class Wire:
     ) -> None:
         self.close()
 
+    @property
+    def local_port(self) -> int:
+        """Our end's port, by which the audit log knows this connection."""
+        return int(self._socket.getsockname()[1])
+
     def send(self, data: bytes) -> None:
         """Send `data` in one piece."""
         self._socket.sendall(data)
@@ -68,6 +73,13 @@ class Wire:
         """Return what comes next, whatever it is; b"" when the connection ended."""
         found, self._buffer = self._buffer, b""
         return found or self._receive()
+
+    def exactly(self, count: int) -> bytes:
+        """Return the next `count` octets; fewer when the connection ended."""
+        while len(self._buffer) < count and (more := self._receive()):
+            self._buffer += more
+        data, self._buffer = self._buffer[:count], self._buffer[count:]
+        return data
 
     def imap(self, command: bytes) -> list[bytes]:
         """Send one IMAP command line (with its tag) and return the reply's lines, the tagged one last."""
