@@ -178,6 +178,12 @@ class GateProcess:
         assert self._process is not None
         self._process.send_signal(number)
 
+    @property
+    def pid(self) -> int:
+        """The main process."""
+        assert self._process is not None
+        return self._process.pid
+
     def log(self) -> str:
         """Return what the gate wrote to its standard output and error."""
         return self._stderr.read_text(errors="replace") if self._stderr.exists() else ""

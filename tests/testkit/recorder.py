@@ -8,6 +8,7 @@ import base64
 import re
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ class Recorded:
     sasl: list[tuple[str, bytes]] = field(default_factory=list)
     """Mechanism and decoded responses, as they came; LOGIN commands as mechanism `LOGIN` with `user NUL password`."""
     ended: bool = False
+    aborted: bool = False
+    """The connection ended by a reset, or in the midst of TLS: what came may be cut short."""
 
     @property
     def after_login(self) -> bytes:
@@ -121,8 +124,10 @@ class Recorder:
         dialogue = _DIALOGUES[self.script.protocol](peer, self.script)
         try:
             dialogue.run()
-        except (_EndedError, OSError):
-            pass  # a peer that goes away, or refuses our certificate, is a normal end here
+        except _EndedError:
+            pass
+        except OSError:
+            recorded.aborted = True  # a peer that refuses our certificate is a normal end here, too
         finally:
             recorded.ended = True
             self._open.discard(connection)
@@ -175,6 +180,12 @@ class Peer:
             self._fill()
 
     def close(self) -> None:
+        """Close without a word."""
+        self.socket.close()
+
+    def reset(self) -> None:
+        """Close by a reset."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 
     def _fill(self) -> None:

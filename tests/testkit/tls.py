@@ -32,11 +32,11 @@ class Authority:
         self.ca_file = directory / f"{name}.pem"
         self._ca.cert_pem.write_to_path(str(self.ca_file))
 
-    def server_certificate(self, file_name: str, *identities: str) -> KeyPair:
+    def server_certificate(self, file_name: str, *identities: str, until: dt.datetime | None = None) -> KeyPair:
         """Issue a certificate for host names or addresses, `localhost` and `127.0.0.1` unless told."""
         names = identities or ("localhost", "127.0.0.1")
         # fetchmail takes no certificate without a common name.
-        leaf = self._ca.issue_cert(*names, common_name=names[0], key_type=trustme.KeyType.ECDSA)
+        leaf = self._ca.issue_cert(*names, common_name=names[0], key_type=trustme.KeyType.ECDSA, not_after=until)
         pair = self._paths(file_name)
         pair.certificate.write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
         pair.private_key.write_bytes(leaf.private_key_pem.bytes())

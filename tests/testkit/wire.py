@@ -4,6 +4,7 @@ Each `send` on TLS is one record, and a receiver gets at most one record per rea
 A connection that is reset counts as ended, as a phone would see it.
 """
 
+import contextlib
 import socket
 import ssl
 from types import TracebackType
@@ -136,6 +137,13 @@ class Wire:
         der = self._socket.getpeercert(binary_form=True)
         assert der is not None
         return der
+
+    def say_goodbye(self) -> None:
+        """Send TLS's close-notify, without waiting for the answer."""
+        assert isinstance(self._socket, ssl.SSLSocket)
+        self._socket.settimeout(0)
+        with contextlib.suppress(OSError):
+            self._socket.unwrap()
 
     def close(self) -> None:
         """Close without a word."""
