@@ -108,11 +108,12 @@ class LoginClient(Protocol):
 class LineBuffer:
     """A mail server's lines, bounded."""
 
-    __slots__ = ("_buffer", "_lines")
+    __slots__ = ("_buffer", "_lines", "_skipped")
 
     def __init__(self) -> None:
         self._buffer = b""
         self._lines = 0
+        self._skipped = 0
 
     def receive_data(self, data: bytes) -> None:
         """Take octets from the wire."""
@@ -132,10 +133,13 @@ class LineBuffer:
         return line.removesuffix(b"\r")
 
     def skip(self, octets: int) -> bool:
-        """Drop that many octets (a literal); False while they are not all here."""
-        if len(self._buffer) < octets:
+        """Drop that many octets (a literal) as they come; False, to be called again, while they are not all here."""
+        left = octets - self._skipped
+        self._skipped += min(left, len(self._buffer))
+        self._buffer = self._buffer[left:]
+        if self._skipped < octets:
             return False
-        self._buffer = self._buffer[octets:]
+        self._skipped = 0
         return True
 
     @property

@@ -50,9 +50,13 @@ def test_a_literal_is_skipped_once_it_is_complete() -> None:
     lines = LineBuffer()
     lines.receive_data(b"a\nb")
     assert not lines.skip(4)
+    assert lines.rest == b"", "what is skipped is not kept meanwhile"
     lines.receive_data(b"\nc\n")
     assert lines.skip(4)
     assert lines.next_line() == b"c"
+    lines.receive_data(b"12345d\n")
+    assert lines.skip(5)
+    assert lines.next_line() == b"d"
 
 
 @pytest.mark.parametrize(
