@@ -3,10 +3,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed-
+FUZZ_SECONDS ?= 30
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench servers
+.PHONY: help demo test check bench fuzz servers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +28,9 @@ check: $(STAMP)dev ## format, lint, types, import contracts: seconds
 bench: $(STAMP)dev servers ## side by side with nginx and Dovecot; BENCH=--quick for a first look
 	$(BIN)/python -m benchmarks $(BENCH)
 
+fuzz: $(STAMP)fuzz ## every parser of what strangers send; FUZZ_SECONDS=30 for each, FUZZ="imap sasl" for some
+	$(BIN)/python tests/fuzz/run.py $(FUZZ_SECONDS) $(FUZZ)
+
 servers:
 	@tests/install_servers.sh
 
@@ -41,3 +45,7 @@ $(STAMP)demo: .venv/bin/python pyproject.toml constraints.txt
 $(STAMP)dev: .venv/bin/python pyproject.toml constraints.txt
 	$(PIP) --editable '.[demo,dev]'
 	@touch $@ $(STAMP)demo
+
+$(STAMP)fuzz: $(STAMP)dev
+	$(PIP) --editable '.[demo,dev,fuzz]'
+	@touch $@
