@@ -15,6 +15,7 @@ from testkit.sessions import (
     plain,
     smtp_greeted,
     smtp_login_reply,
+    smtp_session,
 )
 from testkit.wire import Wire
 
@@ -147,6 +148,12 @@ def test_mail_without_a_log_in_is_refused(gate: GateProcess, context: ssl.SSLCon
     """MAIL before AUTH gets 530 5.7.0."""
     with smtp_greeted(gate.ports.submissions, context) as wire:
         assert wire.smtp(b"MAIL FROM:<a@example.com>")[0].startswith(b"530 5.7.0")
+
+
+def test_s09_a_second_auth_is_refused_by_the_mail_server(gate: GateProcess, context: ssl.SSLContext) -> None:
+    """After the log-in another AUTH is the mail server's matter, and it says 503."""
+    with smtp_session(gate.ports.submissions, context, ALICE) as wire:
+        assert wire.smtp(b"AUTH PLAIN " + plain(BOB))[0].startswith(b"503 5.5.1")
 
 
 def test_every_refusal_says_why_in_the_audit_log(gate: GateProcess, context: ssl.SSLContext) -> None:
