@@ -2,13 +2,15 @@
 
 import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from testkit.attack_bench import ALLOWED, ENDED, OVER, Bench, say
 from testkit.gate import detail
-from testkit.ports import LOOPBACK
+from testkit.ports import LOOPBACK, free_port
+from testkit.recorder import Recorder, Script
 from testkit.tls import Authority
 from testkit.wire import Wire
 
@@ -109,6 +111,108 @@ def test_a_proxy_header_from_anybody_is_rubbish(bench: Bench, header: bytes) -> 
     assert said == b"" or said.startswith(b"\x15\x03"), "a TLS alert at most"
     (record,) = bench.audit.of(port)
     assert record["src_endpoint"] == {"ip": LOOPBACK, "port": port}
+
+
+class Balanced:
+    """A phone behind a load balancer: a header, with the ClientHello in the same segment."""
+
+    def __init__(self, port: int, header: bytes, context: ssl.SSLContext) -> None:
+        self._sock = socket.create_connection((LOOPBACK, port), timeout=10)
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
+        self._unsent = header
+        self._step(self._tls.do_handshake)
+
+    def ask(self, said: bytes) -> bytes:
+        """Send, and return what comes next."""
+        if said:
+            self._tls.write(said)
+        return bytes(self._step(self._tls.read))
+
+    def close(self) -> None:
+        """Close without a word."""
+        self._sock.close()
+
+    def _step(self, call: Callable[[], bytes | None]) -> bytes:
+        while True:
+            try:
+                done = call()
+            except ssl.SSLWantReadError:
+                self._flush()
+                received = self._sock.recv(65_536)
+                if not received:
+                    return b""
+                self._incoming.write(received)
+            else:
+                self._flush()
+                return done or b""
+
+    def _flush(self) -> None:
+        self._sock.sendall(self._unsent + self._outgoing.read())
+        self._unsent = b""
+
+
+@pytest.fixture(scope="module")
+def balanced(make_bench: Callable[..., Bench]) -> Bench:
+    """Run a gate whose implicit TLS listener belongs to load balancers on this machine."""
+    listener = {
+        "name": "imaps",
+        "protocol": "imap",
+        "bind": "",
+        "tls": "implicit",
+        "proxy_protocol_from": ["127.0.0.0/8"],
+    }
+    listener["bind"] = f"{LOOPBACK}:{free_port()}"
+    servers = {"imap": Recorder(Script(accepts_all=True)), "smtp": Recorder(Script(protocol="smtp"))}
+    return make_bench(servers, {"listener": [listener]})
+
+
+def _port_of(bench: Bench) -> int:
+    (listener,) = bench.gate.configuration["listener"]  # type: ignore[misc]  # as the fixture wrote it
+    return int(listener["bind"].rpartition(":")[2])
+
+
+V2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes([192, 0, 2, 1, 198, 51, 100, 1]) + b"\x9c\x41\x03\xe1"
+TRUSTED = {
+    "T16-trusted-v1": (b"PROXY TCP4 192.0.2.1 198.51.100.1 40000 993\r\n", 40000),
+    "T16-trusted-v2": (V2, 40001),
+}
+
+
+@pytest.mark.parametrize(("header", "port"), TRUSTED.values(), ids=TRUSTED)
+def test_a_load_balancers_header_is_read_to_the_octet(
+    balanced: Bench, context: ssl.SSLContext, header: bytes, port: int
+) -> None:
+    """The ClientHello in the header's segment is TLS's; the phone's address is recorded and told to the mail server."""
+    watch = balanced.watch("imap")
+    phone = Balanced(_port_of(balanced), header, context)
+    assert phone.ask(b"").startswith(b"* OK ")
+    assert phone.ask(LOG_IN).startswith(b"a OK ")
+    phone.close()
+
+    (one,) = watch.connections()
+    assert b'"x-originating-ip" "192.0.2.1" "x-originating-port" "%d"' % port in one.received
+    records = balanced.audit.of(port)
+    assert [record["src_endpoint"]["ip"] for record in records if "src_endpoint" in record][:1] == ["192.0.2.1"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"PROXY TCP4 192.0.2.1 198.51.100.1 40000 993\n",
+        b"PROXY TCP4 999.0.2.1 198.51.100.1 1 2\r\n",
+        b"PROXY UNKNOWN " + b"x" * 200,
+        V2[:14] + b"\xff\xff",
+    ],
+    ids=["T16-none", "T16-bare-lf", "T16-no-address", "T16-long-v1", "T16-long-v2"],
+)
+def test_a_load_balancer_must_say_whose_connection_it_is(balanced: Bench, said: bytes) -> None:
+    """Without a whole and right header there is no TLS and no dialogue."""
+    hello = b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + bytes(200)
+    with Wire(_port_of(balanced)) as wire:
+        say(wire, said + hello)
+        assert wire.rest(within=15) == b""
 
 
 def test_t18_an_end_without_close_notify_is_no_end(bench: Bench, context: ssl.SSLContext) -> None:

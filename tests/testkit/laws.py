@@ -14,7 +14,9 @@ from gatekeeper.enforcement.imap.dialogue import imap_dialogue
 from gatekeeper.enforcement.smtp.dialogue import smtp_dialogue
 from gatekeeper.protocols.imap import server as imap
 from gatekeeper.protocols.imap.client import ImapLogin
-from gatekeeper.protocols.login import MAX_LINE_OCTETS, Failed, LoginClient, NeedData, Send, StartTls, Step
+from gatekeeper.protocols.login import MAX_LINE_OCTETS, NEED_DATA, Failed, LoginClient, NeedData, Send, StartTls, Step
+from gatekeeper.protocols.proxy_protocol.header import MAX_OCTETS, MalformedHeader
+from gatekeeper.protocols.proxy_protocol.header import parse as parse_proxy_header
 from gatekeeper.protocols.sasl.mechanisms import (
     MAX_RESPONSE_OCTETS,
     Credentials,
@@ -184,6 +186,23 @@ def sasl(pieces: Sequence[bytes]) -> object:
     return found
 
 
+def proxy_header(pieces: Sequence[bytes]) -> object:
+    """A header, or that it is none; no more is waited for than the longest header has."""
+    so_far = b""
+    for piece in pieces:
+        so_far += piece
+        try:
+            header = parse_proxy_header(so_far)
+        except MalformedHeader:
+            return "malformed"
+        if not isinstance(header, NeedData):
+            assert 0 < header.octets <= len(so_far)
+            assert header.source is None or header.destination is not None
+            return header
+        assert len(so_far) < MAX_OCTETS, "bounded"
+    return NEED_DATA
+
+
 def _taken(parse: Callable[[bytes], object], octets: bytes) -> object:
     try:
         return parse(octets)
@@ -204,6 +223,7 @@ LAWS: dict[str, Law] = {
     "imap_upstream": imap_login,
     "smtp_upstream": smtp_login,
     "sasl": sasl,
+    "proxy_header": proxy_header,
 }
 """One for each parser that reads what strangers send."""
 
