@@ -24,9 +24,14 @@ FEATURES = (b"SIZE 35882577", b"8BITMIME", b"AUTH PLAIN XOAUTH2 OAUTHBEARER")
 HOSTNAME = GREETING.split()[1].decode()
 
 
+_running: list[Bench] = []
+
+
 @pytest.fixture(autouse=True)
 def _close_wires() -> Iterator[None]:
-    """Close what a failed test left open."""
+    """Close what a failed test left open, and let no test read another's records."""
+    for bench in _running:
+        bench.audit.forget()
     yield
     for wire in tuple(Wire.open):
         wire.close()
@@ -56,7 +61,6 @@ def devices_ca(directory: Path) -> Authority:
 def make_bench(directory: Path, servers_ca: Authority, devices_ca: Authority) -> Iterator[MakeBench]:
     """Return a maker of started benches that end with the run."""
     numbers = itertools.count(1)
-    made: list[Bench] = []
 
     def make(servers: Mapping[str, Recorder], changes: Mapping[str, object] | None = None) -> Bench:
         place = directory / f"gate-{next(numbers)}"
@@ -68,7 +72,7 @@ def make_bench(directory: Path, servers_ca: Authority, devices_ca: Authority) ->
         }
         gate = GateProcess(place, servers_ca, devices_ca, merged(defaults, changes or {}))
         bench = Bench(gate, dict(servers), AuditTail(gate.audit_directory))
-        made.append(bench)
+        _running.append(bench)
         gate.start()
         gate.import_inventory(
             device("ph-alice", "alice"), device("ph-bob", "bob"), device("ph-mallory", "mallory", TIKTOK)
@@ -76,7 +80,7 @@ def make_bench(directory: Path, servers_ca: Authority, devices_ca: Authority) ->
         return bench
 
     yield make
-    for bench in made:
+    for bench in _running:
         bench.gate.discard()
         for server in bench.servers.values():
             server.stop()

@@ -32,18 +32,25 @@ class AuditTail:
     def __init__(self, directory: Path) -> None:
         self._segments = directory / "segments"
         self._read: dict[Path, int] = {}
-        self._by_port: dict[int, list[Record]] = {}
-        self._port_of: dict[str, int] = {}
+        self._records: dict[int, list[Record]] = {}
+        """Of the latest connection from each port."""
+        self._conn_from: dict[int, str] = {}
+
+    def forget(self) -> None:
+        """Let go of everything recorded so far: a port may come again."""
+        self._go_on()
+        self._records.clear()
+        self._conn_from.clear()
 
     def of(self, port: int) -> list[Record]:
         """Return the records of the connection from `port`, the terminal one last; wait for that one."""
 
         def ended() -> bool:
             self._go_on()
-            return any(code(record) in TERMINAL for record in self._by_port.get(port, ()))
+            return any(code(record) in TERMINAL for record in self._records.get(port, ()))
 
-        eventually(ended, within=10, what=lambda: f"no terminal record of {port}: {self._by_port.get(port)}")
-        records = self._by_port.pop(port)
+        eventually(ended, within=10, what=lambda: f"no terminal record of {port}: {self._records.get(port)}")
+        records = self._records[port]
         assert code(records[-1]) in TERMINAL, "nothing is recorded after the terminal record"
         return records
 
@@ -61,9 +68,12 @@ class AuditTail:
         port = record.get("src_endpoint", {}).get("port")
         if conn is None:
             return
-        if port is not None:
-            self._port_of[conn] = port
-        self._by_port.setdefault(self._port_of.get(conn, 0), []).append(record)
+        if port is not None and self._conn_from.get(port) != conn:
+            self._conn_from[port] = conn  # the kernel gave a port of before to a new connection
+            self._records[port] = []
+        for known, latest in self._conn_from.items():
+            if latest == conn:
+                self._records[known].append(record)
 
 
 @dataclass(slots=True)
