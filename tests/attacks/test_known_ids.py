@@ -27,13 +27,11 @@ NOT_APPLICABLE = {
     "fails is a temporary refusal (tests/unit/enforcement/flow/test_flow_faults.py)",
 }
 
-_POP3 = "POP3 is not spoken in this version"
 _SIEVE = "ManageSieve is not spoken in this version"
 NOT_YET = {
     "I74": "no throttle of its own in this version",
     "T13": "no ALPN in this version",
     "E01": "EXTERNAL is not taken in this version; that it is not offered is E03",
-    **dict.fromkeys(("T03", "T11", "U17", "P02", "P03", "P04", "P06", "P07", "P10", "P11"), _POP3),
     **dict.fromkeys(("T04", "M01", "M03"), _SIEVE),
 }
 """Shrinks as the parts they are about come."""

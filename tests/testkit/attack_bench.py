@@ -22,7 +22,7 @@ ALLOWED, OVER = "GK1001I", "GK1102I"
 """A session began, and was over."""
 DENIED_APP = "GK1002W"
 
-_PROBE = re.compile(rb"(?:pc CAPABILITY\r\n|EHLO localhost\r\n)?")
+_PROBE = re.compile(rb"(?:pc CAPABILITY\r\n|EHLO localhost\r\n|CAPA\r\n)?")
 """What the gate says of its own when it only asks what a server offers."""
 
 

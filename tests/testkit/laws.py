@@ -14,6 +14,7 @@ from gatekeeper.enforcement.imap.dialogue import imap_dialogue
 from gatekeeper.enforcement.smtp.dialogue import smtp_dialogue
 from gatekeeper.protocols.imap import server as imap
 from gatekeeper.protocols.imap.client import ImapLogin
+from gatekeeper.protocols.lines import MAX_AUTH_OCTETS
 from gatekeeper.protocols.login import MAX_LINE_OCTETS, NEED_DATA, Failed, LoginClient, NeedData, Send, StartTls, Step
 from gatekeeper.protocols.proxy_protocol.header import MAX_OCTETS, MalformedHeader
 from gatekeeper.protocols.proxy_protocol.header import parse as parse_proxy_header
@@ -29,7 +30,6 @@ from gatekeeper.protocols.sasl.mechanisms import (
     plain_response,
 )
 from gatekeeper.protocols.smtp.client import SmtpLogin
-from gatekeeper.protocols.smtp.server import MAX_AUTH_OCTETS
 from gatekeeper.protocols.smtp.server import Receiver as SmtpReceiver
 from testkit.gate_fakes import ScriptedPeer
 
