@@ -143,7 +143,7 @@ class ImapLogin(LineLogin):
         if self._state is _State.LOGIN and tag == self._tag + b"l":
             return self._result(rest)
         if self._state is _State.LOGGED_IN and tag == self._tag + b"d":
-            return self._accepted(self._late)
+            return self._told(rest)
         return None
 
     def _greeting(self, line: bytes) -> Step | None:
@@ -272,10 +272,17 @@ class ImapLogin(LineLogin):
             )
         )
 
-    def _accepted(self, offered: tuple[str, ...] | None) -> Step:
-        if "UNAUTHENTICATE" in map(str.upper, offered or ()):
+    def _told(self, rest: bytes) -> Step:
+        """What it offers once logged in; a server that will not say might offer anything."""
+        offered = _offered(rest[len(b"OK ") :]) or self._late
+        if offered is None or rest[:2].upper() != b"OK":
+            return self._end(Failed("the mail server does not say what it offers after the log-in"))
+        return self._accepted(offered)
+
+    def _accepted(self, offered: tuple[str, ...]) -> Step:
+        if "UNAUTHENTICATE" in map(str.upper, offered):
             return self._end(Failed(_SECOND_LOGIN))
-        return self._end(LoggedIn(self._words, None if offered is None else _visible(offered)))
+        return self._end(LoggedIn(self._words, _visible(offered)))
 
 
 def _offered(text: bytes) -> tuple[str, ...] | None:

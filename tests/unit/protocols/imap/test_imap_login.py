@@ -203,19 +203,25 @@ def answered(id_: str, answer: bytes, step: Step, before: bytes = b"") -> Row:
     return Row(id_, GREETING + before + answer + b"\r\n", [*sends(PLAIN_COMMAND), step])
 
 
-def silent(id_: str, answer: bytes, step: LoggedIn, after: bytes = b"") -> Row:
+def silent(id_: str, answer: bytes, step: Step, after: bytes = b"* CAPABILITY A C\r\nTd OK\r\n") -> Row:
     """A row of a server that does not say by itself what it offers after the log-in."""
     asked = sends(PLAIN_COMMAND, b"Td CAPABILITY\r\n")
-    return Row(id_, GREETING + answer + b"\r\n" + after + b"Td OK\r\n", [*asked, step])
+    return Row(id_, GREETING + answer + b"\r\n" + after, [*asked, step])
+
+
+NOT_SAID = Failed("the mail server does not say what it offers after the log-in")
 
 
 ANSWERS = [
     answered("U09", b"Tl OK [CAPABILITY " + U09 + b"] hi", LoggedIn("hi", KEPT)),
     answered("U09-untagged", b"Tl OK hi", LoggedIn("hi", KEPT), b"* CAPABILITY " + U09 + b"\r\n"),
     answered("U09-untagged-ok", b"Tl OK hi", LoggedIn("hi", KEPT), b"* OK [CAPABILITY " + U09 + b"] x\r\n"),
-    silent("U09-none", b"Tl OK hi", LoggedIn("hi")),
-    silent("U09-no-words", b"Tl OK", LoggedIn("Logged in")),
-    silent("U09-asked", b"Tl OK hi", LoggedIn("hi", KEPT), b"* CAPABILITY " + U09 + b"\r\n"),
+    silent("U09-none", b"Tl OK hi", LoggedIn("hi", ("A", "C"))),
+    silent("U09-no-words", b"Tl OK", LoggedIn("Logged in", ("A", "C"))),
+    silent("U09-asked", b"Tl OK hi", LoggedIn("hi", KEPT), b"* CAPABILITY " + U09 + b"\r\nTd OK\r\n"),
+    silent("I72-asked-code", b"Tl OK hi", SECOND_LOGIN, b"Td OK [CAPABILITY UNAUTHENTICATE] done\r\n"),
+    silent("I72-asked-in-vain", b"Tl OK hi", NOT_SAID, b"Td OK\r\n"),
+    silent("I72-asked-refused", b"Tl OK hi", NOT_SAID, b"* CAPABILITY A\r\nTd NO\r\n"),
     Row(
         "U09-unauthenticate-asked",
         GREETING + b"Tl OK hi\r\n* CAPABILITY IMAP4rev1 UNAUTHENTICATE\r\nTd OK\r\n",
@@ -223,18 +229,18 @@ ANSWERS = [
     ),
     Row(
         "U09-what-is-said-meanwhile-is-kept",
-        GREETING + b"Tl OK hi\r\n* OK [ALERT] disk\r\nTd OK\r\n* 1 EXISTS\r\n",
-        [*sends(PLAIN_COMMAND, b"Td CAPABILITY\r\n"), LoggedIn("hi")],
+        GREETING + b"Tl OK hi\r\n* OK [ALERT] disk\r\n* CAPABILITY A C\r\nTd OK\r\n* 1 EXISTS\r\n",
+        [*sends(PLAIN_COMMAND, b"Td CAPABILITY\r\n"), LoggedIn("hi", ("A", "C"))],
         trailing=b"* OK [ALERT] disk\r\n* 1 EXISTS\r\n",
     ),
     answered("U09-unauthenticate", b"Tl OK [CAPABILITY IMAP4rev1 UNAUTHENTICATE] hi", SECOND_LOGIN),
     answered("U09-unauthenticate-untagged", b"Tl OK hi", SECOND_LOGIN, b"* CAPABILITY UNAUTHENTICATE\r\n"),
-    silent("U09-second-code", b"Tl OK [X-Y] [CAPABILITY STARTTLS] hi", LoggedIn("CAPABILITY STARTTLS] hi")),
-    silent("U09-unreadable-code", b"Tl OK [CAPABILITY A\rB] hi", LoggedIn("CAPABILITY A?B] hi")),
+    silent("U09-second-code", b"Tl OK [X-Y] [CAPABILITY STARTTLS] hi", LoggedIn("CAPABILITY STARTTLS] hi", ("A", "C"))),
+    silent("U09-unreadable-code", b"Tl OK [CAPABILITY A\rB] hi", LoggedIn("CAPABILITY A?B] hi", ("A", "C"))),
     answered("U10-capability", b"Tl OK [CAPABILITY A \x1bB \xc3\xa4 C] hi", LoggedIn("hi", ("A", "C"))),
     answered("U10-bracket", b"Tl OK hi", LoggedIn("hi", ("A", "C")), b"* CAPABILITY A B] C\r\n"),
     answered("U07", b"Tl NO [REFERRAL imap://alice@evil/] x", Rejected(None, "x", is_temporary=False)),
-    silent("U07-ok", b"Tl OK [REFERRAL imap://alice@evil/] x", LoggedIn("x")),
+    silent("U07-ok", b"Tl OK [REFERRAL imap://alice@evil/] x", LoggedIn("x", ("A", "C"))),
     answered(
         "U10",
         b"Tl NO [ALERT] account \x1b]0;x\x07 expired",
