@@ -30,7 +30,6 @@ NOT_APPLICABLE = {
 _SIEVE = "the rows of ManageSieve are still to be written; its own tests are in tests/e2e"
 NOT_YET = {
     "I74": "no throttle of its own in this version",
-    "T13": "no ALPN in this version",
     "E01": "EXTERNAL against Dovecot is in tests/e2e; the row here is still to be written",
     **dict.fromkeys(("T04", "M01", "M03"), _SIEVE),
 }

@@ -68,6 +68,25 @@ def test_t14_a_handshake_has_a_deadline(impatient: Bench) -> None:
     assert [detail(one).get("ended") for one in impatient.audit.of(port)] == ["timeout"]
 
 
+@pytest.mark.parametrize("foreign", [["http/1.1"], ["h2", "smtp"]], ids=["T13", "T13-two"])
+def test_another_protocols_client_gets_no_session(bench: Bench, servers_ca: Authority, foreign: list[str]) -> None:
+    """A client that offers ALPN without the listener's protocol is told nothing (ALPACA); one that offers it is served."""
+    context = servers_ca.client_context()
+    context.set_alpn_protocols(foreign)
+    watch = bench.watch("imap")
+    try:
+        with Wire(bench.gate.ports.imaps, context) as wire:
+            say(wire, LOG_IN)
+            said = wire.rest(within=10)
+    except ssl.SSLError:
+        said = b""
+    assert said == b""
+    assert watch.connections() == []
+    context.set_alpn_protocols([*foreign, "imap"])
+    with Wire(bench.gate.ports.imaps, context) as wire:
+        assert wire.line().startswith(b"* OK ")
+
+
 def _resident_kib(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0])
