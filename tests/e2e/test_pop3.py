@@ -145,7 +145,7 @@ def test_curl_retrieves(
     pop3_server: Dovecot,
 ) -> None:
     """Curl's ways to log in each bring the message, octet for octet."""
-    user = SPARE[-1]
+    user = SPARE[-2]
     context = servers_ca.client_context()
     if not list((pop3_server.maildir(user)).glob("*/*,S=*")):
         _deliver(pop3_server, user, context)
