@@ -140,7 +140,7 @@ def test_octets_do_not_move_the_deadline_for_logging_in(
     make_gate: MakeGate, recorder: Recorder, context: ssl.SSLContext
 ) -> None:
     """A client that says something all the time is ended all the same."""
-    gate = shipped(make_gate, recorder, limits={"login_timeout": "1s", "max_commands": 10_000})
+    gate = shipped(make_gate, recorder, limits={"login_timeout": "1s", "max_commands": 1_000_000})
     begun = time.monotonic()
     with imap_greeted(gate.ports.imaps, context) as wire:
         while (reply := wire.imap(b"a NOOP")) == [b"a OK Done."]:
