@@ -171,6 +171,8 @@ def _mbsync_append(seat: Seat, message: bytes) -> Outcome:
 
 # OfflineIMAP
 
+# By implicit TLS: with STARTTLS it now and then waits for ever for the capabilities that it asks for next, while nothing
+# is left unread in either socket. The others of this module and the Python clients use STARTTLS.
 _OFFLINEIMAPRC = """
 [general]
 accounts = gate
@@ -186,9 +188,9 @@ localfolders = {home}/near
 [Repository far]
 type = IMAP
 remotehost = localhost
-remoteport = {target.imap}
-ssl = no
-starttls = yes
+remoteport = {target.imaps}
+ssl = yes
+starttls = no
 sslcacertfile = {target.ca_file}
 remoteuser = {user.login}
 remotepass = {user.password}

@@ -58,7 +58,7 @@ def _dialogue(table: Table) -> DialogueLimits:
         max_line_octets=bound("max_line_octets", **_OCTETS),
         max_literal_octets=bound("max_literal_octets", **_OCTETS),
         max_response_octets=bound("max_response_octets", **_OCTETS),
-        max_commands=bound("max_commands", low=10, high=10_000),
+        max_commands=bound("max_commands", low=10, high=1_000_000),
         max_errors=bound("max_errors", low=1, high=100),
     )
 
