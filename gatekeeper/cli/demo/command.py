@@ -88,8 +88,7 @@ async def _tell(teller: Teller, directory: Path) -> str | None:
         await tell(teller, directory)
     except (OSError, aiohttp.ClientError, AioImapException) as error:
         return f"{type(error).__name__}: {error}"
-    # aioimaplib waits with `asyncio.wait_for`, which on Python 3.11 may swallow a cancel: the story went on to its end.
-    return _INTERRUPTED if story is not None and story.cancelling() else None
+    return None
 
 
 def _show_log(path: Path) -> None:
