@@ -22,14 +22,19 @@ CUT_WITHIN_S = 2.0
 
 
 def _start(directory: Path, *options: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "gatekeeper", "demo", *options],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"TMPDIR": str(directory)},
-    )
+    # A shell starts what runs in the background with SIGINT ignored, and that is inherited: so not by the demo.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "gatekeeper", "demo", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"TMPDIR": str(directory)},
+        )
+    finally:
+        signal.signal(signal.SIGINT, inherited)
 
 
 def test_the_story_holds(tmp_path: Path) -> None:

@@ -171,8 +171,9 @@ def _mbsync_append(seat: Seat, message: bytes) -> Outcome:
 
 # OfflineIMAP
 
-# By implicit TLS: with STARTTLS it now and then waits for ever for the capabilities that it asks for next, while nothing
-# is left unread in either socket. The others of this module and the Python clients use STARTTLS.
+# By implicit TLS: with STARTTLS it now and then waits for ever for the capabilities that it asks for next. By then one of
+# its threads reads from the socket, perhaps since the session ticket came, and another writes to it, which OpenSSL does
+# not allow. The others of this module and the Python clients use STARTTLS.
 _OFFLINEIMAPRC = """
 [general]
 accounts = gate
