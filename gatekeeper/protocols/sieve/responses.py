@@ -49,7 +49,7 @@ class ResponseBuffer:
         while True:
             if self._left:
                 literal = self._lines.rest[: self._left]
-                if not self._lines.skip(self._left):
+                if len(literal) < self._left or not self._lines.skip(self._left):
                     return None
                 self._left = 0
                 self._pieces.append((literal, True))
