@@ -26,9 +26,6 @@ BUSY_SESSIONS = 64
 OPENING_AT_ONCE = 64
 """How many log-ins are under way while thousands of idle sessions are opened."""
 CONNECTING_AT_ONCE = 8
-CONNECTS_PER_S = 100
-"""Slow enough for every peer: at its own pace a quick one would keep the phones busier, and pay for that where the
-processors are two threads of one core."""
 """How many phones connect, log in and close side by side while the cost of that is measured."""
 TIMEOUT_S = 180.0
 
@@ -143,13 +140,7 @@ def connect(running: Running, _site: Site, sizes: Sizes) -> Measured:
     context = _warm(running)
     before = meter.cpu_ns(running.roots)
     opened = load.open_many(
-        running.target,
-        context,
-        sizes.connects,
-        at_once=CONNECTING_AT_ONCE,
-        timeout_s=TIMEOUT_S,
-        keep=False,
-        per_s=CONNECTS_PER_S,
+        running.target, context, sizes.connects, at_once=CONNECTING_AT_ONCE, timeout_s=TIMEOUT_S, keep=False
     )
     _refuse_errors(opened)
     meter.settle(running.roots)

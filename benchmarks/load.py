@@ -9,7 +9,6 @@ Handshakes are always full ones: no session is ever resumed. Every wait has a li
 import contextlib
 import errno
 import itertools
-import math
 import select
 import socket
 import ssl
@@ -202,19 +201,18 @@ class _Opener:
         self._opening: dict[int, _Opening] = {}
         self.opened = Opened()
 
-    def run(self, count: int, at_once: int, per_s: float, timeout_s: float) -> Opened:
+    def run(self, count: int, at_once: int, timeout_s: float) -> Opened:
         start = time.perf_counter()
         deadline = time.monotonic() + timeout_s
         begun = 0
         while begun < count or self._opening:
-            due = min(count, 1 + (time.perf_counter() - start) * per_s)
-            while begun < due and len(self._opening) < at_once:
+            while begun < count and len(self._opening) < at_once:
                 self._begin()
                 begun += 1
             if time.monotonic() > deadline:
                 self.opened.errors += ["not logged in in time"] * (len(self._opening) + count - begun)
                 break
-            for fd, _ in self._epoll.poll(1.0 if due == count else 1 / per_s):
+            for fd, _ in self._epoll.poll(1.0):
                 self._advance(fd)
         self.opened.wall_s = time.perf_counter() - start
         for opening in self._opening.values():
@@ -293,20 +291,10 @@ class _Opener:
 
 
 def open_many(
-    target: Target,
-    context: ssl.SSLContext,
-    count: int,
-    *,
-    at_once: int,
-    timeout_s: float,
-    keep: bool = True,
-    per_s: float = math.inf,
+    target: Target, context: ssl.SSLContext, count: int, *, at_once: int, timeout_s: float, keep: bool = True
 ) -> Opened:
-    """Open `count` sessions, `at_once` at a time and `per_s` a second at most.
-
-    `keep=False` closes each as soon as it is logged in.
-    """
-    return _Opener(target, context, keep=keep).run(count, at_once, per_s, timeout_s)
+    """Open `count` sessions, `at_once` at a time; `keep=False` closes each as soon as it is logged in."""
+    return _Opener(target, context, keep=keep).run(count, at_once, timeout_s)
 
 
 def noops_busy(sessions: list[ssl.SSLSocket], total: int, timeout_s: float) -> None:
