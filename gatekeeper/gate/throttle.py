@@ -124,17 +124,21 @@ class Throttle:
             self._under_way[pair] = under_way + 1
         return wait
 
-    def failed(self, account: str, source: str, began: float, now: float) -> float:
+    def failed(self, account: str, source: str, began: float | None, now: float) -> float:
         """The mail server refused the credentials: the seconds from `now` for which the answer is to be held.
 
         The delay counts from `began`, when the attempt was made: how long the mail server took does not show.
+        None: it never began here, and ends nobody else's either.
         """
         self.failures += 1
         settings = self.settings
         if settings.first_delay_s <= 0:
             return 0.0
         pair = _pair(account, source)
-        self._end(pair)
+        if began is None:
+            began = now
+        else:
+            self._end(pair)
         if self._pairs.find(pair, now, settings) is None:
             self._sources.add(source, now, settings)
         failures = self._pairs.add(pair, now, settings)

@@ -67,7 +67,7 @@ class Attempts:
         now = front.monotonic()
         began, self._began = self._began, None
         front.refusals.forget(account)
-        return front.throttle.failed(account, self.source, now if began is None else began, now)
+        return front.throttle.failed(account, self.source, began, now)
 
     def abandoned(self) -> None:
         """The client is gone."""

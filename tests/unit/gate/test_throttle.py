@@ -182,3 +182,11 @@ def test_no_account_or_source_is_shown(source: str) -> None:
     fail(throttle, ALICE, source, 0)
     assert ALICE not in repr(throttle)
     assert source not in repr(throttle)
+
+
+def test_what_never_began_ends_nobody_elses_attempt() -> None:
+    """A failure without an attempt leaves the count of those under way as it is."""
+    throttle = Throttle(ThrottleSettings(parallel=1))
+    assert throttle.begin(ALICE, OFFICE, 0) == 0
+    throttle.failed(ALICE, OFFICE, None, 0)
+    assert throttle.begin(ALICE, OFFICE, 60) == AGAIN_S
