@@ -27,11 +27,9 @@ NOT_APPLICABLE = {
     "fails is a temporary refusal (tests/unit/enforcement/flow/test_flow_faults.py)",
 }
 
-_SIEVE = "the rows of ManageSieve are still to be written; its own tests are in tests/e2e"
 NOT_YET = {
     "I74": "no throttle of its own in this version",
     "E01": "EXTERNAL against Dovecot is in tests/e2e; the row here is still to be written",
-    **dict.fromkeys(("T04", "M01", "M03"), _SIEVE),
 }
 """Shrinks as the parts they are about come."""
 
