@@ -1,4 +1,4 @@
-"""`gatekeeper policy check | explain`."""
+"""`gatekeeper policy`: what is asked of a policy, and the commands by which one comes into force."""
 
 import dataclasses
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from gatekeeper.cli.device import why
+from gatekeeper.cli.policy_keys import key
 from gatekeeper.cli.words import EXIT_FAILED, fail, identity_settings, load_settings, say_json
 from gatekeeper.decision.lint import warnings
 from gatekeeper.domain.document import DocumentError
@@ -44,3 +45,4 @@ def check(config_path: Path, file: Path | None, *, as_json: bool) -> None:
 
 
 policy.add_command(why, "explain")  # the same question, asked from the policy's side
+policy.add_command(key)

@@ -1,0 +1,108 @@
+"""Whether a bundle may come into force: approved by enough people besides its author, newer, a policy that compiles.
+
+`approve` is the only way to an `Approved`, and everything that serves or publishes a bundle goes through it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gatekeeper.decision.policy import Policy
+from gatekeeper.decision.schema import parse_policy
+from gatekeeper.domain.document import DocumentError
+from gatekeeper.domain.identity import IdentitySettings
+from gatekeeper.publishing.bundle import POLICY_FILE, Bundle, BundleError, Statement, parse_bundle
+from gatekeeper.signing.note import NoteError, VerifierKey, signed_by
+
+
+class Flaw(StrEnum):
+    """Why a bundle is refused; stable, a label of the metric and a fact in the audit log."""
+
+    MALFORMED = "malformed"
+    ORIGIN = "origin"
+    SIGNATURE = "signature"
+    VERSION = "version"
+    SCHEMA = "schema"
+    BREAKER = "breaker"
+    UNREADABLE = "unreadable"
+
+
+class Refused(Exception):
+    """A bundle that must not come into force."""
+
+    def __init__(self, flaw: Flaw, *reasons: str) -> None:
+        super().__init__("; ".join(reasons))
+        self.flaw = flaw
+        self.reasons = reasons
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approvers:
+    """Who must have signed."""
+
+    origin: str
+    threshold: int
+    """How many of `keys`, not counting the author."""
+    keys: tuple[VerifierKey, ...]
+    authors: tuple[VerifierKey, ...] = ()
+    """When given, the author must be one of them, and have signed; else the author is only who the bundle says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approved:
+    """A bundle whose signatures were checked, with its policy."""
+
+    bundle: Bundle
+    policy: Policy
+    approved_by: tuple[str, ...]
+    """Names of the approvers' keys, in the order of the signatures."""
+
+    @property
+    def statement(self) -> Statement:
+        """What was signed."""
+        return self.bundle.statement
+
+
+def approve(data: bytes, approvers: Approvers, names: IdentitySettings, *, above: int = 0) -> Approved:
+    """The approved bundle in `data`, of a version higher than `above`; raises `Refused`."""
+    try:
+        bundle = parse_bundle(data)
+    except BundleError as error:
+        raise Refused(Flaw.MALFORMED, str(error)) from error
+    approved_by = check_signatures(bundle, approvers)
+    version = bundle.statement.version
+    if version <= above:
+        raise Refused(Flaw.VERSION, f"version {version} is not newer than version {above}: versions only rise")
+    policy = compile_files(bundle.files, names, source=f"policy version {version}")
+    return Approved(bundle=bundle, policy=policy, approved_by=approved_by)
+
+
+def check_signatures(bundle: Bundle, approvers: Approvers) -> tuple[str, ...]:
+    """Names of the approvers whose signatures count; raises `Refused` when they are too few."""
+    statement = bundle.statement
+    if statement.origin != approvers.origin:
+        raise Refused(Flaw.ORIGIN, f"it is of `{statement.origin}`, not of `{approvers.origin}`")
+    try:
+        signers = signed_by(bundle.note, approvers.keys)
+        authors = signed_by(bundle.note, approvers.authors)
+    except NoteError as error:
+        raise Refused(Flaw.SIGNATURE, str(error)) from error
+    author_keys = {key.public for key in authors if key.name == statement.author}
+    if approvers.authors and not author_keys:
+        raise Refused(Flaw.SIGNATURE, f"its author `{statement.author}` is not a known author who signed it")
+    counted = [key.name for key in signers if key.name != statement.author and key.public not in author_keys]
+    if len(counted) < approvers.threshold:
+        found = ", ".join(counted) or "nobody"
+        raise Refused(
+            Flaw.SIGNATURE,
+            f"approved by {found}; {approvers.threshold} approvers are needed besides its author `{statement.author}`",
+        )
+    return tuple(counted)
+
+
+def compile_files(files: Mapping[str, bytes], names: IdentitySettings, *, source: str) -> Policy:
+    """The policy that the files are; raises `Refused` with every fault."""
+    try:
+        return parse_policy(files[POLICY_FILE], source=source, names=names)
+    except DocumentError as error:
+        raise Refused(Flaw.SCHEMA, *map(str, error.faults)) from error
