@@ -292,7 +292,18 @@ def _add_decision(facts: dict[str, object], decision: Decision | None, event: Ev
         facts["valid_until"] = decision.valid_until.isoformat()
     if binding.claimed_device is not None and binding.claimed_device != decision.device_id:
         facts["claimed_device"] = clean(binding.claimed_device, caps.text)
+    facts["judged"] = _judged(decision, caps)
     facts["engine"] = ENGINE
+
+
+def _judged(decision: Decision, caps: _Caps) -> list[str] | None:
+    """Each device that counted, with the revision of its posture: `replay` finds there what was decided on.
+
+    None rather than a part of it: a decision cannot be performed again on some of its devices.
+    """
+    if len(decision.judged) > caps.items or any(len(device_id) > caps.text for device_id, _ in decision.judged):
+        return None
+    return [f"{clean(device_id, caps.text)}@{revision}" for device_id, revision in decision.judged]
 
 
 def _cleaned(texts: tuple[str, ...], caps: _Caps) -> list[str]:

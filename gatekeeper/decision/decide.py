@@ -21,7 +21,7 @@ from gatekeeper.decision.judgement import EFFECT_ORDER, Effect, Hit, Judgement, 
 from gatekeeper.decision.message import default_message
 from gatekeeper.decision.policy import Policy
 from gatekeeper.domain.decision import Decision, Message, Phase, Reason, Verdict
-from gatekeeper.domain.device import DeviceClass
+from gatekeeper.domain.device import DeviceClass, DeviceId
 from gatekeeper.domain.posture import Assurance, Posture, PostureState, Subject
 from gatekeeper.domain.request import Request
 
@@ -55,8 +55,9 @@ def decide(policy: Policy, subject: Subject, request: Request, now: datetime) ->
     if len(judgements) > 1:
         decisive, overall = max(judgements, key=_weight), _together(judgements)
     posture = decisive.posture
+    judged = tuple([(each.device.device_id, each.revision) for each in postures])
     if not overall.effects:
-        return _clean(policy, subject, posture, overall.valid_until)
+        return _clean(policy, subject, posture, overall.valid_until, judged)
     result = posture.result
     verdict, reason = decisive.strongest
     hits = overall.hits
@@ -83,6 +84,7 @@ def decide(policy: Policy, subject: Subject, request: Request, now: datetime) ->
         evidence_source=result.source if result else None,
         collected_at=result.collected_at if result else None,
         apps_count=len(result.apps) if result else None,
+        judged=judged,
     )
 
 
@@ -93,7 +95,13 @@ def judged_by(subject: Subject) -> tuple[Posture, ...]:
     return tuple([each for each in subject.postures if each.device.device_class is _MOBILE])
 
 
-def _clean(policy: Policy, subject: Subject, posture: Posture, valid_until: datetime | None) -> Decision:
+def _clean(
+    policy: Policy,
+    subject: Subject,
+    posture: Posture,
+    valid_until: datetime | None,
+    judged: tuple[tuple[DeviceId, int], ...],
+) -> Decision:
     """The usual case: nothing applies to any device."""
     result = posture.result
     return Decision(
@@ -108,6 +116,7 @@ def _clean(policy: Policy, subject: Subject, posture: Posture, valid_until: date
         evidence_source=result.source if result else None,
         collected_at=result.collected_at if result else None,
         apps_count=len(result.apps) if result else None,
+        judged=judged,
     )
 
 

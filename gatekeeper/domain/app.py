@@ -88,6 +88,14 @@ class AppList:
         self.lacking = _lacking(self.apps)
         self.lacks = frozenset().union(*self.lacking)
 
+    @property
+    def absences(self) -> int:
+        """Which combinations of `OPTIONAL` its apps lack, as one number: bit *c* for the combination that is *c*.
+
+        In a combination, bit *i* stands for the *i*-th of `OPTIONAL`.
+        """
+        return sum(1 << sum(1 << OPTIONAL.index(name) for name in lacks) for lacks in self.lacking)
+
     def __len__(self) -> int:
         return len(self.apps)
 

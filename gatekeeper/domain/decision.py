@@ -96,3 +96,5 @@ class Decision:
     evidence_source: str | None = None
     collected_at: datetime | None = None
     apps_count: int | None = None
+    judged: tuple[tuple[DeviceId, int], ...] = ()
+    """Every device that counted, and the revision of its posture: what the decision can be performed again from."""

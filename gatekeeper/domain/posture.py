@@ -1,6 +1,6 @@
 """Posture: what is currently known about a device (RFC 9334 attestation result, with its scope, source and age)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -50,6 +50,9 @@ class Posture:
     device: Device
     result: AttestationResult | None
     """None: registered, but no evidence was ever accepted."""
+    revision: int = field(default=0, compare=False)
+    """Names this state of the device among all it ever had: microseconds since 1970 of when it was put on record.
+    0: not from a store."""
 
 
 class PostureState(StrEnum):

@@ -138,7 +138,8 @@ class Gate:
         """Decide about a subject; `state`: the changes there had been when it was read, and the rounds left."""
         changes, rounds = state
         request = Request(account=claim.account, protocol=claim.connection.protocol, listener=claim.connection.listener)
-        decision = decide(self.policy, subject, request, self._clock.now())
+        now = self._clock.now()
+        decision = decide(self.policy, subject, request, now)
 
         def recorded(durable: bool) -> None:
             if not durable:
@@ -159,7 +160,7 @@ class Gate:
             else:
                 answer(Refused(decision, self.text(decision)))
 
-        self._audit.append(_decided(claim, decision, self._clock), recorded)
+        self._audit.append(_decided(claim, decision, now), recorded)
 
     def refuse_again(self, claim: Claim, decision: Decision, answer: Answered) -> bool:
         """Refuse, without asking the mail server, whose credentials it accepted a moment ago and `decision` refused.
@@ -171,7 +172,8 @@ class Gate:
         if subject is None or not self._audit.writable:
             return False
         request = Request(account=claim.account, protocol=claim.connection.protocol, listener=claim.connection.listener)
-        if decide(self.policy, subject, request, self._clock.now()) != decision:
+        now = self._clock.now()
+        if decide(self.policy, subject, request, now) != decision:
             return False
 
         def recorded(durable: bool) -> None:
@@ -181,7 +183,7 @@ class Gate:
             self.decided(request, decision)
             answer(Refused(decision, self.text(decision)))
 
-        self._audit.append(_decided(claim, decision, self._clock), recorded)
+        self._audit.append(_decided(claim, decision, now), recorded)
         return True
 
     def _begin(self, claim: Claim, request: Request, decision: Decision) -> Admission:
@@ -341,11 +343,12 @@ _MESSAGES = {
 }
 
 
-def _decided(claim: Claim, decision: Decision, clock: Clock) -> Event:
+def _decided(claim: Claim, decision: Decision, now: datetime) -> Event:
+    """The record says the instant that was decided on, so that it can be decided again."""
     code = _code(decision)
     return Event(
         code=code,
-        time=clock.now(),
+        time=now,
         connection=claim.connection,
         account=claim.account,
         mechanism=claim.mechanism,

@@ -7,6 +7,7 @@ equal apps are one object in memory, and reading one again is one look-up.
 
 import json
 import sys
+from dataclasses import replace
 from typing import cast
 
 from gatekeeper.domain.app import App, AppList
@@ -15,6 +16,7 @@ SHARED_APPS = 50_000
 """How many different apps are shared; the phones of a large company carry some ten thousand versions of apps."""
 
 _shared: dict[tuple[object, ...], App] = {}
+_kinds: dict[tuple[object, ...], str] = {}
 
 
 def encode_apps(apps: AppList) -> str:
@@ -29,6 +31,22 @@ def decode_apps(text: str) -> AppList:
         return AppList([_shared.get(key) or _share(key) for key in map(tuple, rows)])
     except (TypeError, AttributeError, IndexError) as exc:
         raise ValueError("an app list on record does not have the expected shape") from exc
+
+
+def encode_kind(app: App) -> str:
+    """The text of an app without its version: what the index from apps to devices knows it by."""
+    key = (app.id, app.name, app.signer_sha256, app.publisher)
+    text = _kinds.get(key)
+    if text is None:
+        if len(_kinds) >= SHARED_APPS:
+            _kinds.clear()
+        text = _kinds[key] = json.dumps(_row(replace(app, version=None, version_code=None)), separators=(",", ":"))
+    return text
+
+
+def decode_kind(text: str) -> App:
+    """The app, without a version, of a text that `encode_kind` made."""
+    return _share(tuple(json.loads(text)))
 
 
 def _row(app: App) -> list[object]:

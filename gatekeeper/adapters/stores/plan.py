@@ -12,7 +12,9 @@ from types import MappingProxyType
 
 from gatekeeper.adapters.stores.codec import encode_apps
 from gatekeeper.adapters.stores.reading import IdentifierKey, OnRecord
-from gatekeeper.attestation.fold import update
+from gatekeeper.adapters.stores.sketch import kinds, past_row, sketch_row
+from gatekeeper.adapters.stores.tables import microseconds
+from gatekeeper.attestation.fold import fold, update
 from gatekeeper.domain.device import Device, DeviceId
 from gatekeeper.domain.posture import AttestationResult, Report, Scope
 from gatekeeper.ports.registry import Applied, IdentifierTaken, OlderEvidence
@@ -32,6 +34,13 @@ class Rows:
     identifiers_new: list[Row] = field(default_factory=list)
     results_new: list[Row] = field(default_factory=list)
     results_changed: list[Row] = field(default_factory=list)
+    postures_new: list[Row] = field(default_factory=list)
+    postures_changed: list[Row] = field(default_factory=list)
+    postures_past: list[Row] = field(default_factory=list)
+    apps_gone: list[tuple[str, int]] = field(default_factory=list)
+    """Kinds of apps that a device has no more, with the device's number in the index."""
+    apps_new: list[tuple[str, int | DeviceId]] = field(default_factory=list)
+    """Kinds of apps that a device has now; with the id of a device that has no number yet."""
     changes: list[Row] = field(default_factory=list)
 
 
@@ -42,8 +51,8 @@ class _State:
     before: Device | None
     device: Device
     results: dict[_RowKey, AttestationResult]
-    recorded: frozenset[_RowKey]
-    """The rows that exist in the database."""
+    record: OnRecord | None
+    """What exists in the database."""
     dirty: set[_RowKey] = field(default_factory=set)
 
 
@@ -71,7 +80,7 @@ class Plan:
             device_id = report.device.device_id
             state = self._states.get(device_id)
             if state is None:
-                state = _State(before=None, device=report.device, results={}, recorded=frozenset())
+                state = _State(before=None, device=report.device, results={}, record=None)
                 self._states[device_id] = state
                 self._claim(index, report.device)
                 self._put(index, state, report.result)
@@ -94,6 +103,7 @@ class Plan:
             facts = _write_device(rows, state)
             _write_results(rows, state)
             if facts or state.dirty:
+                _write_posture(rows, state, now)
                 accounts = {state.device.account, state.before.account if state.before else state.device.account}
                 rows.changes.extend(
                     {"device_id": device_id, "account": account, "at": now, "kind": kind, "digest": digest}
@@ -150,7 +160,7 @@ class Plan:
 
 def _state(record: OnRecord) -> _State:
     results = {(row.source, row.scope): row for row in record.rows}
-    return _State(before=record.device, device=record.device, results=results, recorded=frozenset(results))
+    return _State(before=record.device, device=record.device, results=results, record=record)
 
 
 def _write_device(rows: Rows, state: _State) -> bool:
@@ -178,7 +188,27 @@ def _write_device(rows: Rows, state: _State) -> bool:
     return True
 
 
+def _write_posture(rows: Rows, state: _State, now: datetime) -> None:
+    """The sketch of the new posture, the way back to the one before, and what changes in the index."""
+    record = state.record
+    result = fold(tuple(state.results.values()))
+    sketch = sketch_row(result)
+    if record is None or record.number is None:
+        rows.postures_new.append({"device_id": state.device.device_id, "revision": microseconds(now), **sketch})
+        rows.apps_new.extend((kind, state.device.device_id) for kind in kinds(state.results.values()))
+        return
+    # A clock that was set back must not give two postures one name.
+    revision = max(record.revision + 1, microseconds(now))
+    rows.postures_changed.append({"b_number": record.number, "revision": revision, **sketch})
+    rows.postures_past.append(past_row(record.posture, result, now))
+    if state.dirty:
+        before, after = kinds(record.rows), kinds(state.results.values())
+        rows.apps_gone.extend((kind, record.number) for kind in before - after)
+        rows.apps_new.extend((kind, record.number) for kind in after - before)
+
+
 def _write_results(rows: Rows, state: _State) -> None:
+    recorded = {(row.source, row.scope) for row in state.record.rows} if state.record else set()
     for key in sorted(state.dirty):
         result = state.results[key]
         values: Row = {
@@ -187,7 +217,7 @@ def _write_results(rows: Rows, state: _State) -> None:
             "evidence_sha256": result.evidence_sha256,
             "apps": encode_apps(result.apps),
         }
-        if key in state.recorded:
+        if key in recorded:
             place: Row = {"b_device_id": state.device.device_id, "b_source": key[0], "b_scope": key[1].value}
             rows.results_changed.append({**place, **values})
         else:

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, RowMapping, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gatekeeper.adapters.stores.codec import decode_apps
-from gatekeeper.adapters.stores.tables import attestation_result, change, device, device_identifier
+from gatekeeper.adapters.stores.tables import attestation_result, change, device, device_identifier, posture
 from gatekeeper.attestation.fold import fold
 from gatekeeper.domain.device import Device, DeviceClass, DeviceId, Ownership, Platform
 from gatekeeper.domain.posture import AttestationResult, Posture, Scope
@@ -34,11 +34,14 @@ class OnRecord:
 
     device: Device
     rows: tuple[AttestationResult, ...]
+    revision: int = 0
+    number: int | None = None
+    """What stands for the device in the index."""
 
     @property
     def posture(self) -> Posture:
         """The rows folded into one result."""
-        return Posture(device=self.device, result=fold(self.rows))
+        return Posture(device=self.device, result=fold(self.rows), revision=self.revision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +125,24 @@ async def _where(connection: AsyncConnection, condition: ColumnElement[bool]) ->
     newest = select(func.coalesce(func.max(change.c.seq), 0).label("seq")).subquery()
     said = attestation_result.c
     statement = (
-        select(newest.c.seq, device, *(column for column in said if column.name != "device_id"))
+        select(
+            newest.c.seq,
+            device,
+            posture.c.number,
+            posture.c.revision,
+            *(column for column in said if column.name != "device_id"),
+        )
         # Outer joins, so that the version comes also when there is no device, and a device without evidence.
         .select_from(
-            newest.outerjoin(device, condition).outerjoin(attestation_result, said.device_id == device.c.device_id)
+            newest.outerjoin(device, condition)
+            .outerjoin(posture, posture.c.device_id == device.c.device_id)
+            .outerjoin(attestation_result, said.device_id == device.c.device_id)
         )
         .order_by(device.c.device_id, said.source, said.scope)
     )
     devices: dict[DeviceId, Device] = {}
     results: dict[DeviceId, list[AttestationResult]] = {}
+    sketches: dict[DeviceId, tuple[int, int]] = {}
     seq = 0
     for row in (await connection.execute(statement)).mappings().all():
         seq = row["seq"]
@@ -139,11 +151,18 @@ async def _where(connection: AsyncConnection, condition: ColumnElement[bool]) ->
         device_id = DeviceId(row["device_id"])
         if device_id not in devices:
             devices[device_id], results[device_id] = _device(row), []
+            sketches[device_id] = (row["revision"], row["number"])
         if row["source"] is not None:
             results[device_id].append(_result(row))
             # A list of 300 apps takes about a millisecond to read: let waiting sessions in between.
             await asyncio.sleep(0)
-    return Answer(seq, {device_id: OnRecord(facts, tuple(results[device_id])) for device_id, facts in devices.items()})
+    return Answer(
+        seq,
+        {
+            device_id: OnRecord(facts, tuple(results[device_id]), *sketches[device_id])
+            for device_id, facts in devices.items()
+        },
+    )
 
 
 def _device(row: RowMapping) -> Device:

@@ -8,14 +8,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import Table, bindparam, delete, func, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from gatekeeper.adapters.stores.app_index import remove_from_index, write_index
 from gatekeeper.adapters.stores.engine import reading, writing
 from gatekeeper.adapters.stores.plan import Plan, Row, Rows
 from gatekeeper.adapters.stores.reading import by_ids, owners, version
-from gatekeeper.adapters.stores.tables import attestation_result, change, device, device_identifier, nonce, token_id
+from gatekeeper.adapters.stores.sketch import HISTORY_KEPT
+from gatekeeper.adapters.stores.tables import (
+    attestation_result,
+    change,
+    device,
+    device_identifier,
+    nonce,
+    past_posture,
+    posture,
+    token_id,
+)
 from gatekeeper.domain.device import DeviceId
 from gatekeeper.domain.posture import Posture, Report
 from gatekeeper.ports.registry import Applied, NonceInvalid, Replayed, TooManyNonces
@@ -60,6 +71,7 @@ class SqlRegistry:
                 plan = await _plan(connection, reports)
                 rows = plan.rows(now=now, kind="inventory", digest=digest)
             await _write(connection, rows)
+            await write_index(connection, rows)
             await self._purge_at_times(connection, now, beside=len(rows.changes))
         return plan.applied
 
@@ -91,7 +103,9 @@ class SqlRegistry:
                 await _consume_nonce(connection, device_id, nonce_digest, now)
             plan = Plan(known, {})
             plan.put_evidence(report)
-            await _write(connection, plan.rows(now=now, kind="evidence", digest=report.result.evidence_sha256))
+            rows = plan.rows(now=now, kind="evidence", digest=report.result.evidence_sha256)
+            await _write(connection, rows)
+            await write_index(connection, rows)
             await self._purge_at_times(connection, now)
         return plan.applied
 
@@ -115,6 +129,7 @@ class SqlRegistry:
     async def forget(self, device_id: DeviceId) -> bool:
         """Remove a device and all that is known about it; False when it was not registered."""
         async with writing(self._engine) as connection:
+            await remove_from_index(connection, device_id)
             removed = delete(device).where(device.c.device_id == device_id).returning(device.c.account)
             account = await connection.scalar(removed)
             if account is None:
@@ -183,6 +198,8 @@ _UPDATE_RESULT = update(attestation_result).where(
     attestation_result.c.scope == bindparam("b_scope"),
 )
 
+_UPDATE_POSTURE = update(posture).where(posture.c.number == bindparam("b_number"))
+
 
 async def _write(connection: AsyncConnection, rows: Rows) -> None:
     await _insert(connection, device, rows.devices_new)
@@ -194,6 +211,10 @@ async def _write(connection: AsyncConnection, rows: Rows) -> None:
     await _insert(connection, attestation_result, rows.results_new)
     if rows.results_changed:
         await connection.execute(_UPDATE_RESULT, rows.results_changed)
+    await _insert(connection, posture, rows.postures_new)
+    if rows.postures_changed:
+        await connection.execute(_UPDATE_POSTURE, rows.postures_changed)
+    await _insert(connection, past_posture, rows.postures_past)
     await _insert(connection, change, rows.changes)
 
 
@@ -207,6 +228,11 @@ async def _purge(connection: AsyncConnection, now: datetime, *, beside: int = 0)
     await connection.execute(delete(nonce).where(nonce.c.digest.in_(spent_nonces)))
     spent_tokens = select(token_id.c.jti).where(token_id.c.expires <= now).limit(PURGED_AT_ONCE)
     await connection.execute(delete(token_id).where(token_id.c.jti.in_(spent_tokens)))
+    past = select(past_posture.c.device_id, past_posture.c.revision).where(past_posture.c.until < now - HISTORY_KEPT)
+    spent = past.order_by(past_posture.c.until).limit(PURGED_AT_ONCE + beside)
+    await connection.execute(
+        delete(past_posture).where(tuple_(past_posture.c.device_id, past_posture.c.revision).in_(spent))
+    )
     # The limit is inside: the oldest few are looked at, never the whole feed. The last entry stays, it is the version.
     oldest = select(change.c.seq, change.c.at).order_by(change.c.seq).limit(PURGED_AT_ONCE + beside).subquery()
     last = select(func.max(change.c.seq)).scalar_subquery()

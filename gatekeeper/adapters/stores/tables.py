@@ -27,6 +27,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
+def microseconds(instant: datetime) -> int:
+    """Since 1970; a naive datetime is a fault of ours and raises TypeError."""
+    return (instant - _EPOCH) // _MICROSECOND
+
+
 class Instant(TypeDecorator[datetime]):
     """An aware UTC datetime, stored as microseconds since 1970."""
 
@@ -36,7 +41,7 @@ class Instant(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
         """To the database; a naive datetime is a fault of ours and raises."""
         _ = dialect
-        return None if value is None else (value - _EPOCH) // _MICROSECOND
+        return None if value is None else microseconds(value)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
         """From the database."""
@@ -113,3 +118,52 @@ change = Table(
     Column("detail", Text, nullable=False),
     sqlite_autoincrement=True,
 )
+
+posture = Table(
+    "posture",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("device_id", String, ForeignKey("device.device_id", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("source", String),
+    Column("scope", String),
+    Column("complete", Boolean),
+    Column("collected_at", Instant),
+    Column("evidence_sha256", String),
+    Column("apps_count", Integer),
+    Column("absences", Integer),
+    sqlite_autoincrement=True,
+)
+"""What is known about a device now, folded of all its results, without the apps: a narrow row that can be read for
+every device. `number` stands for the device in `device_app`; without evidence the columns after `revision` are null."""
+
+app = Table(
+    "app",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("facts", Text, nullable=False, unique=True),
+)
+"""Every app that was ever seen, without its version (`codec.encode_kind`)."""
+
+device_app = Table(
+    "device_app",
+    metadata,
+    Column("app", Integer, primary_key=True, autoincrement=False),
+    Column("device", Integer, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+"""Which devices have an app on any of their lists: the index that a new rule is looked up in. No foreign keys: they
+would want a second index of the same size; whoever removes a device removes its pairs."""
+
+past_posture = Table(
+    "past_posture",
+    metadata,
+    Column("device_id", String, ForeignKey("device.device_id", ondelete="CASCADE"), primary_key=True),
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("until", Instant, nullable=False, index=True),
+    Column("facts", Text, nullable=False),
+    Column("added", Text, nullable=False),
+    Column("removed", Text, nullable=False),
+)
+"""What a device's posture was before, kept for some days so that past decisions can be performed again: its facts, and
+the apps to add to and to remove from the next newer posture."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.audit.record import FIRST_PREV, MAX_RECORD, clean, encode
-from gatekeeper.domain.decision import Reason
+from gatekeeper.domain.decision import Decision, Reason
 from gatekeeper.domain.device import DeviceId
 from gatekeeper.domain.posture import Assurance, Binding, PostureState
 from gatekeeper.domain.request import LoadBalancer, ReportedTls
@@ -68,6 +68,7 @@ def test_a_refusal_says_who_what_where_and_why() -> None:
                 "evidence_src": "company-agents",
                 "apps_n": 143,
                 "valid_until": "2020-07-10T18:00:00+00:00",
+                "judged": [],
                 "engine": "1",
                 "listener_id": 3,
             }
@@ -265,3 +266,15 @@ def test_a_counted_record_says_how_many_and_from_when_to_when() -> None:
     assert counted["end_time"] - counted["start_time"] == 40_000
     assert counted["end_time"] == counted["time"]
     assert not {"count", "start_time", "end_time"} & json.loads(line(event())).keys()
+
+
+def test_the_postures_that_were_judged_are_named_all_or_none() -> None:
+    """A decision can be performed again on all of its devices, never on a part of them."""
+    few = dataclasses.replace(BLOCKED, judged=((DeviceId("ph-001"), 17), (DeviceId("ph@2"), 18)))
+    many = dataclasses.replace(BLOCKED, judged=tuple((DeviceId(f"ph-{number}"), 1) for number in range(65)))
+
+    def judged(decision: Decision) -> object:
+        return json.loads(line(event("abc", decision=decision)))["unmapped"]["gatekeeper"]["judged"]
+
+    assert judged(few) == ["ph-001@17", "ph@2@18"]
+    assert judged(many) is None

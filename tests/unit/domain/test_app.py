@@ -82,3 +82,15 @@ def test_a_list_does_not_show_its_apps() -> None:
     """They are sensitive: the length alone is shown."""
     assert repr(AppList([TIKTOK, NOTES])) == "AppList(2 apps)"
     assert f"{AppList([TIKTOK])}" == "AppList(1 apps)"
+
+
+def test_absences_say_which_combinations_are_missing() -> None:
+    """One bit for each combination that occurs, so that lists can be compared without their apps."""
+    signer = ("ab" * 32,)
+    whole = App(id="a", name="A", publisher="P", signer_sha256=signer)
+    nameless = App(id="b", publisher="P", signer_sha256=signer)
+    bare = App(id="c")
+
+    assert AppList([whole]).absences == 0
+    assert AppList([whole, nameless]).absences == 1 << 1
+    assert AppList([nameless, bare, bare]).absences == 1 << 1 | 1 << 7

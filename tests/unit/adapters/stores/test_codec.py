@@ -1,11 +1,13 @@
 """App lists as text."""
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekeeper.adapters.stores import codec
-from gatekeeper.adapters.stores.codec import decode_apps, encode_apps
+from gatekeeper.adapters.stores.codec import decode_apps, decode_kind, encode_apps, encode_kind
 from gatekeeper.domain.app import App, AppList
 
 TEXTS = st.text(max_size=8)
@@ -52,3 +54,9 @@ def test_another_text_is_refused(text: str) -> None:
     """What is not understood is not guessed at."""
     with pytest.raises(ValueError):
         decode_apps(text)
+
+
+@given(APPS)
+def test_a_kind_is_the_app_without_its_version(app: App) -> None:
+    """All versions of an app are one entry of the index."""
+    assert decode_kind(encode_kind(app)) == dataclasses.replace(app, version=None, version_code=None)

@@ -1,0 +1,176 @@
+"""What every write leaves beside the evidence itself: the posture at a glance, its index by app, and its past.
+
+A *sketch* is a row of `posture`: the folded result of a device without its apps. A *past* row says what the posture was
+before, as the difference to the one after it. `fill` makes the sketches of a database that has none.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import cast
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.engine import Connection
+
+from gatekeeper.adapters.stores.codec import decode_apps, encode_apps, encode_kind
+from gatekeeper.adapters.stores.tables import app as app_table
+from gatekeeper.adapters.stores.tables import attestation_result, change, device, device_app, microseconds, posture
+from gatekeeper.attestation.fold import fold
+from gatekeeper.domain.app import App, AppList
+from gatekeeper.domain.device import Device, DeviceClass, DeviceId, Ownership, Platform
+from gatekeeper.domain.posture import AttestationResult, Posture, Scope
+
+Row = dict[str, object]
+
+HISTORY_KEPT = timedelta(days=8)
+"""How far back decisions can be performed again: a week, and a day for whoever asks late."""
+
+_NO_APPS = AppList(())
+_PAGE = 500
+
+
+def sketch_row(result: AttestationResult | None) -> Row:
+    """The columns of `posture` that follow from the folded result."""
+    if result is None:
+        return dict.fromkeys(
+            ("source", "scope", "complete", "collected_at", "evidence_sha256", "apps_count", "absences")
+        )
+    return {
+        "source": result.source,
+        "scope": result.scope.value,
+        "complete": result.complete,
+        "collected_at": result.collected_at,
+        "evidence_sha256": result.evidence_sha256,
+        "apps_count": len(result.apps),
+        "absences": result.apps.absences,
+    }
+
+
+def kinds(results: Iterable[AttestationResult]) -> set[str]:
+    """The apps of all of a device's results, as the index knows them."""
+    return {encode_kind(each) for result in results for each in result.apps.apps}
+
+
+def past_row(before: Posture, after: AttestationResult | None, until: datetime) -> Row:
+    """The row that leads from the posture after a change back to the one before it."""
+    device_, result = before.device, before.result
+    old = dict.fromkeys(result.apps.apps if result else ())
+    new = dict.fromkeys(after.apps.apps if after else ())
+    facts: Row = {
+        "account": device_.account,
+        "platform": device_.platform.value,
+        "device_class": device_.device_class.value,
+        "ownership": device_.ownership.value if device_.ownership else None,
+    }
+    if result is not None:
+        facts |= {
+            "source": result.source,
+            "scope": result.scope.value,
+            "complete": result.complete,
+            "collected_at": result.collected_at.isoformat(),
+            "evidence_sha256": result.evidence_sha256,
+        }
+    return {
+        "device_id": device_.device_id,
+        "revision": before.revision,
+        "until": until,
+        "facts": json.dumps(facts, separators=(",", ":")),
+        "added": encode_apps(AppList(each for each in old if each not in new)),
+        "removed": encode_apps(AppList(each for each in new if each not in old)),
+    }
+
+
+def past_posture_of(row: Mapping[str, object], newer: AppList | None) -> tuple[Posture, AppList]:
+    """The posture of a past row and its apps, given the apps of the posture after it.
+
+    Raises ValueError for a row that `past_row` did not make.
+    """
+    facts = json.loads(cast("str", row["facts"]))
+    gone = set(decode_apps(cast("str", row["removed"])).apps)
+    kept: list[App] = [each for each in (newer or _NO_APPS).apps if each not in gone]
+    apps = AppList([*kept, *decode_apps(cast("str", row["added"])).apps])
+    try:
+        whose = Device(
+            device_id=DeviceId(cast("str", row["device_id"])),
+            account=facts["account"],
+            platform=Platform(facts["platform"]),
+            device_class=DeviceClass(facts["device_class"]),
+            ownership=Ownership(facts["ownership"]) if facts["ownership"] else None,
+            identifiers=MappingProxyType({}),
+        )
+        result = None
+        if "source" in facts:
+            result = AttestationResult(
+                source=facts["source"],
+                scope=Scope(facts["scope"]),
+                complete=facts["complete"],
+                collected_at=datetime.fromisoformat(facts["collected_at"]),
+                evidence_sha256=facts["evidence_sha256"],
+                apps=apps,
+            )
+    except (KeyError, TypeError) as exc:
+        raise ValueError("a past posture on record does not have the expected shape") from exc
+    return Posture(device=whose, result=result, revision=cast("int", row["revision"])), apps
+
+
+def fill(connection: Connection) -> None:
+    """Sketch every device of a database; reads all of the evidence once, some devices at a time."""
+    numbers: dict[str, int] = {}
+    number = 0
+    last = ""
+    while page := _page(connection, last):
+        sketches: list[Row] = []
+        pairs: list[Row] = []
+        for device_id, at, rows in page:
+            number += 1
+            results = [_result(row) for row in rows if row[1] is not None]
+            revision = microseconds(at) if at else 1
+            sketches.append(
+                {"number": number, "device_id": device_id, "revision": revision, **sketch_row(fold(results))}
+            )
+            found = kinds(results)
+            new = sorted(found - numbers.keys())
+            if new:
+                numbers |= {kind: len(numbers) + place for place, kind in enumerate(new, start=1)}
+                connection.execute(insert(app_table), [{"number": numbers[kind], "facts": kind} for kind in new])
+            pairs.extend({"app": numbers[kind], "device": number} for kind in found)
+            last = device_id
+        connection.execute(insert(posture), sketches)
+        if pairs:
+            connection.execute(insert(device_app), pairs)
+
+
+def _page(connection: Connection, after: str) -> list[tuple[str, datetime | None, list[tuple[object, ...]]]]:
+    """The next devices by id, when each last changed, and its results."""
+    ids = select(device.c.device_id).where(device.c.device_id > after).order_by(device.c.device_id).limit(_PAGE)
+    page = list(connection.execute(ids).scalars())
+    if not page:
+        return []
+    said = attestation_result.c
+    columns = (
+        said.device_id,
+        said.source,
+        said.scope,
+        said.complete,
+        said.collected_at,
+        said.evidence_sha256,
+        said.apps,
+    )
+    rows: dict[str, list[tuple[object, ...]]] = {device_id: [] for device_id in page}
+    for row in connection.execute(select(*columns).where(said.device_id.in_(page))):
+        rows[row[0]].append(tuple(row))
+    latest = select(change.c.device_id, func.max(change.c.at)).where(change.c.device_id.in_(page))
+    changed_at: dict[str, datetime] = dict(map(tuple, connection.execute(latest.group_by(change.c.device_id))))
+    return [(device_id, changed_at.get(device_id), rows[device_id]) for device_id in page]
+
+
+def _result(row: tuple[object, ...]) -> AttestationResult:
+    return AttestationResult(
+        source=cast("str", row[1]),
+        scope=Scope(cast("str", row[2])),
+        complete=cast("bool", row[3]),
+        collected_at=cast("datetime", row[4]),
+        evidence_sha256=cast("str", row[5]),
+        apps=decode_apps(cast("str", row[6])),
+    )
