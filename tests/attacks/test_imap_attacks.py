@@ -207,17 +207,6 @@ def test_d04_d03_what_a_client_says_of_itself_goes_nowhere(bench: Bench, context
         assert theirs not in one.received
 
 
-@pytest.mark.parametrize("said", ["mallory", "nobody", "alice"])
-def test_i73_without_the_password_all_look_alike(choosy: Bench, context: ssl.SSLContext, said: str) -> None:
-    """A blocked device, an unknown user and a wrong password get one answer, to the octet."""
-    with Wire(choosy.gate.ports.imaps, context) as wire:
-        wire.line()
-        assert wire.imap(f"a LOGIN {said} guess".encode()) == [WRONG.strip()]
-        assert wire.imap(b"b AUTHENTICATE PLAIN " + base64_of(f"\0{said}\0guess".encode())) == [
-            b"b" + WRONG.strip()[1:]
-        ]
-
-
 def test_o01_o09_a_refused_token_is_told_its_error_first(choosy: Bench, context: ssl.SSLContext) -> None:
     """The mail server's error is a challenge, and the refusal waits for the client's empty answer."""
     for mechanism, response, dummy in ((b"XOAUTH2", XOAUTH2, b""), (b"OAUTHBEARER", OAUTHBEARER, b"AQ==")):

@@ -27,12 +27,6 @@ NOT_APPLICABLE = {
     "fails is a temporary refusal (tests/unit/enforcement/flow/test_flow_faults.py)",
 }
 
-NOT_YET = {
-    "I74": "no throttle of its own in this version",
-    "E01": "EXTERNAL against Dovecot is in tests/e2e; the row here is still to be written",
-}
-"""Shrinks as the parts they are about come."""
-
 _HERE = Path(__file__).parent
 _TABLES = (_HERE.parent / "testkit" / "imap_rows.py", _HERE.parent / "testkit" / "smtp_talks.py")
 
@@ -52,11 +46,10 @@ def ids_in_tests() -> set[str]:
 
 def test_every_known_attack_is_tested_or_listed() -> None:
     """No id is lost: it is tested, or there is a reason; never both."""
-    listed = NOT_APPLICABLE.keys() | NOT_YET.keys()
+    listed = NOT_APPLICABLE.keys()
 
     assert len(every_id()) == 138
     assert every_id() - ids_in_tests() - listed == set()
     assert listed & ids_in_tests() == set()
     assert (ids_in_tests() | listed) - every_id() == set()
     assert all(NOT_APPLICABLE.values())
-    assert all(NOT_YET.values())

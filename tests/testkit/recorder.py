@@ -50,6 +50,7 @@ class Recorder:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             recorded = Recorded()
             self.connections.append(recorded)
             thread = threading.Thread(target=self._serve, args=(connection, recorded), daemon=True)
