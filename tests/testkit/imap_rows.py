@@ -8,7 +8,7 @@ import base64
 from dataclasses import dataclass, field
 
 from gatekeeper.enforcement.imap.dialogue import MAX_COMMANDS, ImapDialogue
-from gatekeeper.protocols.imap.server import MAX_LINE_OCTETS
+from gatekeeper.protocols.imap.server import MAX_ID_OCTETS, MAX_LINE_OCTETS
 from gatekeeper.protocols.login import Rejected
 from gatekeeper.protocols.sasl.mechanisms import MAX_RESPONSE_OCTETS
 from testkit.gate_fakes import Outcome, fault, refuse, reject
@@ -158,11 +158,13 @@ LITERALS = [
     Row("I23", b"a SEARCH {1024}\r\n" * 20, A_BAD * 3 + BYE, closed=True),
     Row("I23-unsynchronised", b"a SEARCH {6+}\r\nb NOOP\r\n", BYE, closed=True),
     Row("I23-many-empty", b"a LOGIN {0+}\r\n" + b"{0+}\r\n" * 2000, BYE, closed=True),
-    Row("I23-many-large", b"a ID ({8000+}\r\n" + (b"x" * 8000 + b" {8000+}\r\n") * 3, BYE, closed=True),
+    Row("I23-many-large", b"a ID ({8000+}\r\n" + (b"x" * 8000 + b" {8000+}\r\n") * 4, BYE, closed=True),
 ]
 
 SYNTAX = [
-    Row("I24", b"a ID " + b"(" * 20000 + b"\r\n", BYE, closed=True),
+    Row("I24", b"a ID " + b"(" * 20000 + b"\r\n", A_BAD),
+    Row("I24-longest", b"a ID " + b"(" * (MAX_ID_OCTETS - 5) + b"\r\n", A_BAD),
+    Row("I24-one-too-long", b"a ID " + b"(" * (MAX_ID_OCTETS - 4) + b"\r\n", BYE, closed=True),
     Row("I24-short", b"a ID ((\r\n", A_BAD),
     Row("I24-nested", b'a ID (("name" "x"))\r\n', A_BAD),
     Row("I25", b"A" * 10000 + b" NOOP\r\n", BYE, closed=True),
@@ -267,6 +269,14 @@ IDENTITY = [
     Row("D05-open", b'a ID ("a" "b"\r\nb ID ("a"  "b")\r\n', A_BAD + b"b " + BAD),
     Row("D08", b"a ID (" + b" ".join([b'"k" "v"'] * 31) + b")\r\n", A_BAD),
     Row("D08-30", b"a ID (" + b" ".join([b'"k" "v"'] * 30) + b")\r\n", IDENTIFIED),
+    Row(
+        "D08-long", b"a ID (" + b" ".join([b'"' + b"k" * 30 + b'" "' + b"v" * 1024 + b'"'] * 30) + b")\r\n", IDENTIFIED
+    ),
+    Row(
+        "D08-long-literals",
+        b"a ID (" + b" ".join([b'"' + b"k" * 30 + b'" {1024+}\r\n' + b"v" * 1024] * 30) + b")\r\n",
+        IDENTIFIED,
+    ),
     Row("D08-often", b"a ID NIL\r\n" * 500, IDENTIFIED * MAX_COMMANDS + BYE, closed=True),
     Row("D09", b'a ID ("name" "com.apple.email.maild" "os" "iOS" "os-version" "18.0 (22A3354)")\r\n', IDENTIFIED),
 ]

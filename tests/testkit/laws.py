@@ -58,7 +58,7 @@ def imap_events(pieces: Sequence[bytes], *, responses: bool = False) -> list[ima
         limit = MAX_RESPONSE_OCTETS if responses else imap.MAX_LINE_OCTETS
         assert len(receiver.trailing_data) <= limit + 1
         kept = sum(len(octets) for octets, _ in receiver._pieces)
-        assert kept <= imap.MAX_COMMAND_OCTETS + imap.MAX_LINE_OCTETS
+        assert kept <= max(imap.MAX_COMMAND_OCTETS, imap.MAX_ID_OCTETS) + imap.MAX_LINE_OCTETS
     return found
 
 

@@ -8,6 +8,7 @@ from gatekeeper.enforcement.imap.replies import RefusalCode
 from gatekeeper.protocols.imap.client import ImapLogin
 from gatekeeper.protocols.imap.client_id import described
 from gatekeeper.protocols.imap.server import (
+    MAX_ID_OCTETS,
     MAX_LINE_OCTETS,
     MAX_LITERAL_OCTETS,
     NEED_DATA,
@@ -147,7 +148,9 @@ class ImapDialogue:
 
     def _new_receiver(self) -> Receiver:
         limits = self._limits
-        return Receiver(limits.max_line_octets or MAX_LINE_OCTETS, limits.max_literal_octets or MAX_LITERAL_OCTETS)
+        line = limits.max_line_octets
+        # A bound that the operator sets holds for ID too.
+        return Receiver(line or MAX_LINE_OCTETS, limits.max_literal_octets or MAX_LITERAL_OCTETS, line or MAX_ID_OCTETS)
 
     def _go_on(self) -> None:
         while not self._busy and self._peer is not None:

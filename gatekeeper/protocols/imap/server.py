@@ -15,11 +15,13 @@ from enum import Enum
 
 MAX_LINE_OCTETS = 8192
 """Dovecot's limit before log-in (IMAP_LOGIN_MAX_LINE_LENGTH)."""
+MAX_ID_OCTETS = 32_768
+"""Of an ID, in one line or with literals: thirty fields with values of 1024 octets are allowed (RFC 2971 §3.3)."""
 MAX_LITERAL_OCTETS = 8192
 MAX_LITERAL_MINUS_OCTETS = 4096
 """Of a literal that does not wait, where LITERAL- is offered (RFC 7888 §5)."""
 MAX_COMMAND_OCTETS = 2 * max(MAX_LINE_OCTETS, MAX_LITERAL_OCTETS)
-"""Of one command with all its literals: limits on each literal alone are no limit (CVE-2024-34055)."""
+"""Of one command but ID with all its literals: limits on each literal alone are no limit (CVE-2024-34055)."""
 MAX_TAG_OCTETS = 126
 """Dovecot's IMAP_TAG_MAX_LEN."""
 MAX_ID_PAIRS = 30
@@ -30,6 +32,7 @@ _MAX_LITERAL_DIGITS = 10
 
 _LITERAL = re.compile(rb"\{([0-9]{1,10})(\+?)\}\Z")
 _LITERAL_LIKE = re.compile(rb"\{[0-9]+\+?\}\Z")
+_ID = re.compile(rb"[^ \r\n]{1,126} ID ", re.IGNORECASE)
 _HTTP = re.compile(rb"[A-Z]+ [^ ]+ HTTP/[0-9.]+\Z")
 _TAG = re.compile(rb"[!#-$&'*,-\[\]-z|}~]{1,126}")  # ASTRING-CHAR except `+`; `*` is taken out below
 _NAME = re.compile(rb"[A-Za-z]{1,32}")
@@ -107,6 +110,7 @@ class Receiver:
     __slots__ = (
         "_buffer",
         "_literal_left",
+        "_max_id",
         "_max_line",
         "_max_literal",
         "_pieces",
@@ -115,9 +119,12 @@ class Receiver:
         "limits_literals",
     )
 
-    def __init__(self, max_line: int = MAX_LINE_OCTETS, max_literal: int = MAX_LITERAL_OCTETS) -> None:
-        """Octets of a line, and of one literal; a command with all of both may be twice the larger."""
+    def __init__(
+        self, max_line: int = MAX_LINE_OCTETS, max_literal: int = MAX_LITERAL_OCTETS, max_id: int = MAX_ID_OCTETS
+    ) -> None:
+        """Octets of a line, of one literal, and of a whole ID; any other command may be twice the larger of the two."""
         self._max_line = max_line
+        self._max_id = max_id
         self._max_literal = max_literal
         self.limits_literals = False
         """Whether LITERAL- was offered, and not LITERAL+."""
@@ -163,7 +170,7 @@ class Receiver:
                 return event
 
     def _line(self) -> bytes | Fatal | NeedData:
-        limit = self._response_limit or self._max_line
+        limit = self._response_limit or self._line_limit()
         end = self._buffer.find(b"\n", 0, limit + 2)
         if end < 0:
             # One octet more than the limit may be the CR, whose LF is still on its way.
@@ -175,6 +182,13 @@ class Receiver:
         if b"\r" in line or b"\0" in line:
             return Fatal("control octet in a line")
         return line
+
+    def _line_limit(self) -> int:
+        return max(self._max_line, self._max_id - self._size) if self._is_id() else self._max_line
+
+    def _is_id(self) -> bool:
+        """Whether what is being read is an ID, which may be longer than other commands."""
+        return _ID.match(self._pieces[0][0] if self._pieces else self._buffer) is not None
 
     def _command_line(self, line: bytes) -> Event | None:
         """What one line of a command amounts to; None: a literal follows that needs no answer."""
@@ -197,7 +211,8 @@ class Receiver:
         self._size += octets
         if self.limits_literals and not synchronising and octets > MAX_LITERAL_MINUS_OCTETS:
             return Fatal("literal too large for LITERAL-", is_too_big=True)
-        if octets > self._max_literal or self._size > 2 * max(self._max_line, self._max_literal):
+        longest = 2 * max(self._max_line, self._max_literal)
+        if octets > self._max_literal or self._size > (max(self._max_id, longest) if self._is_id() else longest):
             return Fatal("literal too large")
         if len(self._pieces) > 2 * MAX_LITERALS:
             return Fatal("too many literals")
