@@ -20,6 +20,7 @@ from testkit.bed import ALICE, ALICE_PHONE, BOB, BOB_PHONE, EVERYBODY, SPARE, Ta
 from testkit.dovecot import Dovecot, User
 from testkit.gate import GateProcess, upstream
 from testkit.inventory import TIKTOK, device
+from testkit.parity_bed import ParityBed
 from testkit.ports import free_port
 from testkit.postfix import Postfix
 from testkit.recorder import Recorder, Script
@@ -177,6 +178,16 @@ def target(request: pytest.FixtureRequest, direct_target: Target, servers_ca: Au
         return direct_target
     ports = request.getfixturevalue("gate").ports
     return Target("gate", ports.imaps, ports.imap, ports.submissions, ports.submission, servers_ca.ca_file)
+
+
+@pytest.fixture(scope="session")
+def parity_bed(mail_certificate: KeyPair, servers_ca: Authority, make_gate_anywhere: MakeGate) -> Iterator[ParityBed]:
+    """Run two equal Dovecots, one of them behind a gate, for the whole test run."""
+    if dovecot_server.PROGRAM is None:
+        pytest.skip("Dovecot is not installed")
+    bed = ParityBed(mail_certificate, servers_ca, make_gate_anywhere)
+    yield bed
+    bed.stop()
 
 
 @pytest.fixture
