@@ -5,6 +5,7 @@ import ssl
 import pytest
 
 from testkit.attack_bench import ALLOWED, DENIED_APP, ENDED, EXPOSED, OVER, REFUSED, Bench, say
+from testkit.gate import detail
 from testkit.imap_rows import XOAUTH2, base64_of
 from testkit.recorder import OAUTH_ERROR
 from testkit.smtp_talks import (
@@ -157,40 +158,76 @@ END_OF_DATA = {
 SMUGGLED = b"MAIL FROM:<other@example.com>\r\nRCPT TO:<bob@example.com>\r\nDATA\r\nsecond\r\n.\r\n"
 
 
+def relayed(bench: Bench, context: ssl.SSLContext, *pieces: bytes) -> None:
+    """Send this behind a log-in: the mail server gets it to the octet, the client its answers, and both are counted.
+
+    Nothing is refused, changed or added, and nothing but octets is on record: what a message is, the mail server says.
+    """
+    sent = b"".join(pieces)
+    answers = b"".join(
+        b"221 2.0.0 bye\r\n" if line.strip().upper() == b"QUIT" else b"250 2.0.0 done\r\n"
+        for line in sent.split(b"\n")[:-1]
+    )
+    watch = bench.watch("smtp")
+    with admitted(bench, context) as wire:
+        say(wire, *pieces)
+        assert wire.exactly(len(answers)) == answers
+        wire.say_goodbye()
+        assert wire.rest(within=10) == b""
+        port = wire.local_port
+    (one,) = watch.connections()
+    assert one.after_login == sent
+    assert one.sasl == [("PLAIN", b"\0alice\0wonderland")]
+    allowed, over = bench.audit.of(port)
+    assert bench.codes(port) == [ALLOWED, OVER]
+    assert (detail(over)["octets_up"], detail(over)["octets_down"]) == (len(sent), len(answers))
+    assert detail(over)["ended"] == "client"
+    assert allowed["user"]["name"] == over["user"]["name"] == "alice"
+    assert "example.com" not in str([allowed["message"], over["message"], detail(allowed), detail(over)])
+
+
 @pytest.mark.parametrize("end", END_OF_DATA.values(), ids=END_OF_DATA)
-@pytest.mark.parametrize("way", ["one piece", "cut at the end"])
+@pytest.mark.parametrize("way", ["one piece", "cut at the end", "by octets"])
 def test_the_relay_is_exact(bench: Bench, context: ssl.SSLContext, end: bytes, way: str) -> None:
     """No end of data, true or false, is touched: the mail server decides on the very octets that the phone sent."""
     before = b"MAIL FROM:<alice@example.com>\r\nRCPT TO:<bob@example.com>\r\nDATA\r\nSubject: x\r\n\r\nfirst"
     sent = before + end + SMUGGLED + b"QUIT\r\n"
-    watch = bench.watch("smtp")
-    with admitted(bench, context) as wire:
-        middle = len(before) + len(end) // 2
-        say(wire, *([sent] if way == "one piece" else [sent[:middle], sent[middle:]]))
-        while wire.line() != b"221 2.0.0 bye":
-            pass
-    assert watch.after_login() == [sent]
+    middle = len(before) + len(end) // 2
+    match way:
+        case "one piece":
+            relayed(bench, context, sent)
+        case "cut at the end":
+            relayed(bench, context, sent[:middle], sent[middle:])
+        case _:
+            around = [sent[at : at + 1] for at in range(len(before) - 2, len(before) + len(end) + 2)]
+            relayed(bench, context, sent[: len(before) - 2], *around, sent[len(before) + len(end) + 2 :])
 
 
-def test_s42_bdat_is_relayed_as_it_is(bench: Bench, context: ssl.SSLContext) -> None:
-    """Chunks are octets: dots and line ends in them mean nothing to the gate."""
-    sent = b"BDAT 3\r\n\n.\nBDAT 5 LAST\r\n\r\n.\r\nQUIT\r\n"
-    watch = bench.watch("smtp")
-    with admitted(bench, context) as wire:
-        say(wire, sent)
-        while wire.line() != b"221 2.0.0 bye":
-            pass
-    assert watch.after_login() == [sent]
+CHUNKS = {
+    "S42": b"BDAT 3\r\n\n.\nBDAT 5 LAST\r\n\r\n.\r\nQUIT\r\n",
+    "S42-commands-in-a-chunk": b"BDAT %d LAST\r\n" % len(SMUGGLED) + SMUGGLED + b"\r\nQUIT\r\n",
+    "S42-other-length": b"BDAT 100 LAST\r\n\r\n.\r\n" + SMUGGLED + b"QUIT\r\n",
+    "S42-absurd-length": b"BDAT 18446744073709551616 LAST\r\n" + SMUGGLED + b"QUIT\r\n",
+}
 
 
-def test_s43_parameters_of_mail_are_the_mail_servers_to_judge(bench: Bench, context: ssl.SSLContext) -> None:
-    """AUTH= and SUBMITTER on MAIL are the mail server's to judge and pass as they are."""
-    sent = b"MAIL FROM:<a@b> AUTH=<admin@example.com> SUBMITTER=x@y\r\nBURL imap://host/;uid=1 LAST\r\n"
-    watch = bench.watch("smtp")
-    with admitted(bench, context) as wire:
-        say(wire, sent)
-        assert wire.smtp_reply() == wire.smtp_reply() == [b"250 2.0.0 done"]
-    assert watch.after_login() == [sent]
+@pytest.mark.parametrize("sent", CHUNKS.values(), ids=CHUNKS)
+def test_chunks_are_relayed_as_they_are(bench: Bench, context: ssl.SSLContext, sent: bytes) -> None:
+    """Chunks are octets: dots, line ends and lengths in them mean nothing to the gate."""
+    relayed(bench, context, sent)
+
+
+PARAMETERS = {
+    "S43": b"MAIL FROM:<a@b> AUTH=<admin@example.com> SUBMITTER=x@y\r\nQUIT\r\n",
+    "S43-burl": b"BURL imap://host/;uid=1 LAST\r\nQUIT\r\n",
+    "S43-xclient": b"XCLIENT ADDR=192.0.2.1 LOGIN=admin\r\nQUIT\r\n",
+}
+
+
+@pytest.mark.parametrize("sent", PARAMETERS.values(), ids=PARAMETERS)
+def test_parameters_of_mail_are_the_mail_servers_to_judge(bench: Bench, context: ssl.SSLContext, sent: bytes) -> None:
+    """AUTH= and SUBMITTER on MAIL pass as they are, and what is not offered here is still the mail server's to refuse."""
+    relayed(bench, context, sent)
 
 
 def test_o13_a_refused_token_is_told_its_error_first(choosy: Bench, context: ssl.SSLContext) -> None:
