@@ -20,6 +20,7 @@ from gatekeeper.decision.policy import Policy
 from gatekeeper.domain.decision import Decision, Reason, Verdict
 from gatekeeper.domain.posture import Subject
 from gatekeeper.domain.request import ClientCertificate, Connection, Request
+from gatekeeper.gate.cuts import Cuts
 from gatekeeper.gate.identify import BindingSettings, identify, identify_now
 from gatekeeper.gate.sessions import NO_FACTS, Admission, LiveSessions
 from gatekeeper.ports.audit import AuditLog
@@ -93,6 +94,7 @@ class Gate:
         self.settings = settings
         self.policy = policy
         self.sessions = LiveSessions()
+        self._cuts = Cuts()
         self._devices = devices
         self._audit = audit
         self._clock = clock
@@ -224,6 +226,7 @@ class Gate:
 
     def tick(self) -> None:
         """Called about every quarter of a second: decide again about what has expired or could not be looked up."""
+        self._cuts.tick()
         now = self._clock.now()
         self._decide_again(self.sessions.due(now))
         if self._undecided:
@@ -284,7 +287,7 @@ class Gate:
         admission.revoked = True
         admission.decision = decision
         self.decided(admission.request, decision)
-        admission.cut()
+        self._cuts.add(admission)
 
     def ended(self, admission: Admission, detail: Mapping[str, str | int]) -> None:
         """A session is over: its terminal record, of its own accord or revoked."""
