@@ -102,7 +102,7 @@ class ParityBed:
         home = server.maildir(PARITY)
         for folder in ("cur", "new", "tmp"):
             (home / folder).mkdir(parents=True)
-        uids = [f"3 V1594371600 N{len(messages) + 1} G{0:032x}"]
+        uids = [f"3 V1594371600 N{len(messages) + 1} G{1:032x}"]
         for number, message in enumerate(messages, 1):
             (home / "cur" / f"{number}.parity:2,").write_bytes(message)
             uids.append(f"{number} :{number}.parity")
