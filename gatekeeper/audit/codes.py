@@ -109,6 +109,7 @@ CLASSIFICATIONS: Mapping[EventCode, Classification] = MappingProxyType(
         EventCode.BLOCKED_STALE: _blocked("Mail sign-in refused: evidence is stale or absent"),
         EventCode.BLOCKED_UNKNOWN_DEVICE: _blocked("Mail sign-in refused: unknown device"),
         EventCode.BLOCKED_INSUFFICIENT: _blocked("Mail sign-in refused: evidence cannot prove absence"),
+        EventCode.BLOCKED_DEVICE: _blocked("Mail sign-in refused: the device is not as a rule asks"),
         EventCode.BLOCKED_INVALID: _blocked("Mail sign-in refused: evidence is invalid"),
         EventCode.SESSION_WARNED: _row(
             Word.WARN, "Mail session allowed with a warning", AUTHENTICATION, 1, 2, 1, action_id=3, disposition_id=19
@@ -193,6 +194,7 @@ EVENT_MEANINGS: Mapping[EventCode, str] = MappingProxyType(
         EventCode.WOULD_BLOCK: "A mail session was let through that a rule in its observe phase would have blocked.",
         EventCode.GATE_FAULT: "A log-in got a temporary refusal because of a fault on the gate's side.",
         EventCode.BLOCKED_INSUFFICIENT: "A log-in was refused because the app list cannot prove that an app is absent.",
+        EventCode.BLOCKED_DEVICE: "A log-in was refused because the device is not as a rule asks (app, version, flag).",
         EventCode.BLOCKED_INVALID: "A log-in was refused because the evidence about the device is invalid.",
         EventCode.CREDENTIALS_REFUSED: "The mail server refused the credentials, or they had no canonical form.",
         EventCode.PASSWORD_EXPOSED: "A client sent credentials before TLS; they were not used.",

@@ -30,6 +30,7 @@ class EventCode(StrEnum):
     """The mail server refused the credentials, or they could not be put into a canonical form."""
     PASSWORD_EXPOSED = "GK1012W"  # noqa: S105  an event code
     """A client sent credentials before TLS; they were not used."""
+    BLOCKED_DEVICE = "GK1013W"
     SESSION_REVOKED = "GK1101W"
     SESSION_ENDED = "GK1102I"
     CONNECTION_CLOSED = "GK1104I"

@@ -15,9 +15,10 @@ is no loss of knowledge but a change of what is registered, and can lift a block
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 
 from gatekeeper.decision.judgement import EFFECT_ORDER, Effect, Hit, Judgement, judge
+from gatekeeper.decision.language import in_language, languages
 from gatekeeper.decision.message import default_message
 from gatekeeper.decision.policy import Policy
 from gatekeeper.domain.decision import Decision, Message, Phase, Reason, Verdict
@@ -38,11 +39,22 @@ _STATE_ORDER = {
         )
     )
 }
-_OF_A_RULE = (Reason.APP_MATCH, Reason.APP_MATCH_UNCERTAIN)
+_OF_A_RULE = frozenset(
+    {
+        Reason.APP_MATCH,
+        Reason.APP_MATCH_UNCERTAIN,
+        Reason.APP_NOT_LISTED,
+        Reason.APP_REQUIRED,
+        Reason.OS_VERSION,
+        Reason.COMPROMISED,
+    }
+)
+MAX_MATCHED = 20
+"""Denied apps that a decision names: a list of the only allowed apps can deny a whole phone."""
 _PHASE_ORDER = {phase: order for order, phase in enumerate(Phase)}
 _CLEAN = (Reason.CLEAN,)
 # Python 3.11 calls a function for every look-up of an enum's member; these are needed in every decision.
-_ALLOW, _USER, _MOBILE = Verdict.ALLOW, Assurance.USER, DeviceClass.MOBILE
+_ALLOW, _WARN, _USER, _MOBILE = Verdict.ALLOW, Verdict.WARN, Assurance.USER, DeviceClass.MOBILE
 
 
 def decide(policy: Policy, subject: Subject, request: Request, now: datetime) -> Decision:
@@ -63,8 +75,7 @@ def decide(policy: Policy, subject: Subject, request: Request, now: datetime) ->
     hits = overall.hits
     rule_ids, matched = _findings(hits) if hits else ((), ())
     # The app that is named is the decisive device's; when that has no denied app, the strongest rule's on any.
-    leading = _strongest(decisive.hits or hits) if hits else None
-    app = leading.matches[0].app if leading else None
+    leading = _strongest(decisive.hits or hits, reason) if hits else None
     return Decision(
         verdict=verdict,
         reasons=_reasons(overall.effects),
@@ -75,10 +86,10 @@ def decide(policy: Policy, subject: Subject, request: Request, now: datetime) ->
         device_id=posture.device.device_id,
         rule_ids=rule_ids,
         matched=matched,
-        phase=_strongest(hits).phase if hits else None,
+        phase=max([hit.phase for hit in hits], key=_PHASE_ORDER.__getitem__) if hits else None,
         exemptions=tuple(dict.fromkeys(overall.exempted)) if overall.exempted else (),
-        message=None if verdict is _ALLOW else _message(leading, verdict, reason),
-        app_name=(app.name or app.id) if app else None,
+        message=None if verdict is _ALLOW else _message(policy, request, leading, verdict, reason),
+        app_name=_app_name(leading) if leading else None,
         deadline=_deadline(hits, now) if hits else None,
         evidence_sha256=result.evidence_sha256 if result else None,
         evidence_source=result.source if result else None,
@@ -164,25 +175,41 @@ def _findings(hits: Iterable[Hit]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         rule_ids[hit.rule.id] = None
         for match in hit.matches:
             matched[f"{hit.platform}:{match.app.id}"] = None
-    return tuple(rule_ids), tuple(matched)
+    return tuple(rule_ids), tuple(matched)[:MAX_MATCHED]
 
 
-def _strongest(hits: Sequence[Hit]) -> Hit:
-    """The first of the strongest phase."""
-    return hits[0] if len(hits) == 1 else max(hits, key=lambda hit: _PHASE_ORDER[hit.phase])
+def _strongest(hits: Sequence[Hit], reason: Reason) -> Hit:
+    """The first of those with the strongest effect, and of these one that gave the reason of the verdict."""
+    if len(hits) == 1:
+        return hits[0]
+    return max(
+        hits, key=lambda hit: (hit.rule.verdicts[hit.phase].strength, hit.reason is reason, _PHASE_ORDER[hit.phase])
+    )
 
 
-def _message(leading: Hit | None, verdict: Verdict, reason: Reason) -> Message | None:
+def _app_name(hit: Hit) -> str | None:
+    if not hit.matches:
+        return hit.missing
+    app = hit.matches[0].app
+    return app.name or app.id
+
+
+def _message(policy: Policy, request: Request, leading: Hit | None, verdict: Verdict, reason: Reason) -> Message | None:
     """The words of whatever gave the verdict: a rule before a default, because a rule names the app."""
-    words = leading.rule.message if leading and reason in _OF_A_RULE else None
+    words = None
+    if leading and leading.rule.messages and reason in _OF_A_RULE:
+        words = in_language(leading.rule.messages, languages(policy, request))
     return words or default_message(reason, verdict)
 
 
 def _deadline(hits: Iterable[Hit], now: datetime) -> datetime | None:
-    """When the strongest rule that is not yet enforced will be."""
-    coming = []
+    """When the strongest rule that does not block yet will, for the device that is in breach of it."""
+    coming: list[tuple[int, datetime, tzinfo | None]] = []
     for hit in hits:
-        enforce = hit.rule.phases.enforce
-        if enforce is not None and enforce > now:
-            coming.append((-_PHASE_ORDER[hit.phase], enforce))
-    return min(coming)[1] if coming else None
+        enforce = hit.phases.enforce
+        if enforce is not None and enforce > now and hit.rule.action.strength > _WARN.strength:
+            coming.append((-_PHASE_ORDER[hit.phase], enforce, hit.phases.zone))
+    if not coming:
+        return None
+    _, enforce, zone = min(coming, key=lambda each: each[:2])
+    return enforce.astimezone(zone) if zone else enforce

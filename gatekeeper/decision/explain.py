@@ -7,13 +7,13 @@ another app of the list.
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
-from gatekeeper.decision.decide import decide, judged_by
+from gatekeeper.decision.decide import MAX_MATCHED, decide, judged_by
 from gatekeeper.decision.index import Match
-from gatekeeper.decision.judgement import Judgement, judge, later
+from gatekeeper.decision.judgement import Hit, Judgement, judge, later
 from gatekeeper.decision.policy import Exemption, Phases, Policy, Rule
 from gatekeeper.decision.scope import names, scope_terms
 from gatekeeper.domain.decision import Decision, Phase, Reason, Verdict
-from gatekeeper.domain.posture import Assurance, AttestationResult, Posture, Subject
+from gatekeeper.domain.posture import Assurance, AttestationResult, EvidenceLevel, Posture, Subject
 from gatekeeper.domain.request import Request
 
 _VERDICTS = {
@@ -27,6 +27,10 @@ _REASONS = {
     Reason.CLEAN: "no rule and no default applies",
     Reason.APP_MATCH: "a denied app is on the device",
     Reason.APP_MATCH_UNCERTAIN: "an app is on the device that may be a denied one; what is not known counts as yes",
+    Reason.APP_NOT_LISTED: "an app is on the device that is not one of the only allowed ones",
+    Reason.APP_REQUIRED: "a required app is missing",
+    Reason.OS_VERSION: "the operating system is too old",
+    Reason.COMPROMISED: "the evidence speaks against the device itself",
     Reason.UNKNOWN_DEVICE: "no registered device is known for this session",
     Reason.DEVICE_OF_ANOTHER_USER: "the device is registered to another account",
     Reason.NO_EVIDENCE: "the device never sent any evidence",
@@ -34,7 +38,13 @@ _REASONS = {
     Reason.INSUFFICIENT: "the list cannot prove that an app is absent",
     Reason.EXEMPT: "an exemption takes a matching rule away",
 }
-_PHASES = {Phase.OBSERVE: "is only recorded", Phase.WARN: "warns", Phase.ENFORCE: "blocks"}
+_PHASES = {
+    Verdict.ALLOW: "is only recorded",
+    Verdict.WARN: "warns",
+    Verdict.QUARANTINE: "quarantines",
+    Verdict.BLOCK: "blocks",
+}
+_OF_APPS = (Reason.APP_MATCH, Reason.APP_MATCH_UNCERTAIN)
 _ANSWERS = {True: "true", False: "false", None: "not known"}
 
 
@@ -84,12 +94,18 @@ def _device(policy: Policy, judgement: Judgement, request: Request, now: datetim
         yield "  It has never sent any evidence."
         return
     yield from _evidence(policy, result, now)
-    found = policy.indexes[device.platform].find(result.apps)
+    found = policy.index_for(device.platform, result.source).find(result.apps)
     for position, matches in found.items():
-        yield from _rule(policy, policy.rules[position], matches, judgement.posture, request, now)
+        rule = policy.rules[position]
+        yield f"  Rule {_named(rule)} means {_list(map(_match, matches))}."
+        yield from _rule(policy, rule, judgement.posture, request, now)
+    demands = [hit for hit in judgement.hits if hit.reason not in _OF_APPS]
+    for hit in demands:
+        yield f"  Rule {_named(hit.rule)} {_demand(hit, result)}."
+        yield from _rule(policy, hit.rule, judgement.posture, request, now)
     for rule in judgement.unanswered:
-        yield f"  Rule {_named(rule)} asks for a name, publisher or signer that the list does not have for every app."
-    if not found and not judgement.unanswered:
+        yield f"  Rule {_named(rule)} asks for what the evidence does not say: {_asked(rule)}."
+    if not found and not demands and not judgement.unanswered:
         yield "  No rule means any app on its list."
 
 
@@ -105,19 +121,16 @@ def _evidence(policy: Policy, result: AttestationResult, now: datetime) -> Itera
         yield "  Such a list shows what is there, but cannot prove that an app is absent."
 
 
-def _rule(
-    policy: Policy, rule: Rule, matches: list[Match], posture: Posture, request: Request, now: datetime
-) -> Iterator[str]:
-    yield f"  Rule {_named(rule)} means {_list(map(_match, matches))}."
+def _rule(policy: Policy, rule: Rule, posture: Posture, request: Request, now: datetime) -> Iterator[str]:
     if rule.reason:
         yield f"    Reason of the rule: {rule.reason}."
-    terms = scope_terms(policy, rule.scope, request.account, posture.device, request.protocol)
+    terms = scope_terms(policy, rule.scope, posture.device, request)
     if terms:
         yield f"    Its scope: {_list(f'{name} is {_ANSWERS[holds]}' for name, holds in terms)}."
     if any(holds is False for _, holds in terms):
         yield "    So it is not for this session."
         return
-    yield f"    {_phase(rule.phases, now)}"
+    yield f"    {_phase(rule.phases_for(posture.device), rule, now)}"
     for exemption in policy.exemptions_of.get(rule.id, ()):
         if names(policy, exemption, request.account, posture.device):
             yield f"    {_exemption(exemption, now)}"
@@ -130,17 +143,43 @@ def _named(rule: Rule) -> str:
 def _match(match: Match) -> str:
     app = match.app
     label = f"{app.id} ({app.name})" if app.name else app.id
-    if match.is_certain:
+    if match.is_certain or match.matcher is None:
         return label
     return f"{label}, whose {' and '.join(match.matcher.unknowns(app))} is not known"
 
 
-def _phase(phases: Phases, now: datetime) -> str:
+def _demand(hit: Hit, result: AttestationResult) -> str:
+    """In what the device fails a rule that asks for more than the absence of an app."""
+    match hit.reason:
+        case Reason.APP_NOT_LISTED:
+            return f"allows only the apps on its list, and not {_list(map(_match, hit.matches[:MAX_MATCHED]))}"
+        case Reason.APP_REQUIRED:
+            return f"requires {hit.missing}, which is not there or not known to be the right one"
+        case Reason.OS_VERSION:
+            bound = hit.rule.oldest_os(hit.platform)
+            return f"requires {hit.platform} {bound} or newer, and the device reports {result.os_version}"
+        case _:
+            flags = sorted(flag for flag in hit.rule.flags if result.flags.get(flag))
+            return f"excludes devices of which the evidence says: {_list(flags)}"
+
+
+def _asked(rule: Rule) -> str:
+    """Which kinds of facts a rule needs."""
+    asked = sorted({attribute for matcher in rule.apps for attribute in matcher.blind_without})
+    asked += ["the version of the operating system"] if rule.min_os else []
+    asked += sorted(rule.flags)
+    levels = [matcher.min_evidence for matcher in rule.apps if matcher.min_evidence is not EvidenceLevel.CLAIMED]
+    asked += [f"the word of a source of the level {level}" for level in dict.fromkeys(levels)]
+    return ", ".join(asked)
+
+
+def _phase(phases: Phases, rule: Rule, now: datetime) -> str:
     phase = phases.at(now)
     begins = {Phase.OBSERVE: phases.observe, Phase.WARN: phases.warn, Phase.ENFORCE: phases.enforce}
-    coming = [f"{_PHASES[each]} from {_at(begin)} on" for each, begin in begins.items() if begin and begin > now]
+    does = {each: _PHASES[verdict] for each, verdict in rule.verdicts.items()}
+    coming = [f"{does[each]} from {_at(begin)} on" for each, begin in begins.items() if begin and begin > now]
     begin = begins[phase] if phase else None
-    present = f"It {_PHASES[phase]} since {_at(begin)}" if phase and begin else "It does nothing yet"
+    present = f"It {does[phase]} since {_at(begin)}" if phase and begin else "It does nothing yet"
     return f"{present}; it {_list(coming)}." if coming else f"{present}."
 
 

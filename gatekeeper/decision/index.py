@@ -24,7 +24,8 @@ class Match(NamedTuple):
     """An app that a rule means."""
 
     app: App
-    matcher: AppMatcher
+    matcher: AppMatcher | None
+    """None: it is on no list of allowed apps."""
     is_certain: bool
 
 
@@ -32,27 +33,36 @@ class Index:
     """Immutable once built; one per platform and policy."""
 
     __slots__ = (
+        "_beyond",
         "_blind",
         "_by_head",
+        "_by_installer",
         "_by_key",
         "_by_name",
         "_by_publisher",
         "_by_signer",
         "_heads",
+        "_installers",
         "_keys",
         "_names",
+        "_outside",
         "_prefixes",
         "_publishers",
         "_signers",
         "_slow",
     )
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
+    def __init__(self, entries: Iterable[Entry], *, beyond: Iterable[int] = ()) -> None:
+        """`beyond`: positions of the rules with a matcher that the evidence at hand is too weak for."""
+        self._beyond = tuple(beyond)
         self._by_key: dict[str, list[Entry]] = {}
         self._by_head: dict[str, list[tuple[str, Entry]]] = {}
         self._by_name: dict[str, list[Entry]] = {}
         self._by_publisher: dict[str, list[Entry]] = {}
         self._by_signer: dict[str, list[Entry]] = {}
+        self._by_installer: dict[str, list[Entry]] = {}
+        self._outside: list[Entry] = []
+        """Matchers of what other installers than theirs have put there."""
         self._prefixes: list[tuple[str, Entry]] = []
         """Patterns of ids that begin with less than two whole labels."""
         self._slow: list[tuple[str, Entry]] = []
@@ -73,6 +83,7 @@ class Index:
         self._signers = frozenset(self._by_signer)
         self._names = frozenset(self._by_name)
         self._publishers = frozenset(self._by_publisher)
+        self._installers = frozenset(self._by_installer)
 
     def _add(self, entry: Entry) -> None:
         matcher = entry[1]
@@ -82,6 +93,10 @@ class Index:
         # Without an id one condition that holds is enough for an uncertain match: the entry is filed under each.
         for signer in matcher.signer_sha256:
             self._by_signer.setdefault(signer, []).append(entry)
+        for installer in matcher.installer:
+            self._by_installer.setdefault(installer, []).append(entry)
+        if matcher.not_installer:
+            self._outside.append(entry)
         for pattern, index in ((matcher.name, self._by_name), (matcher.publisher, self._by_publisher)):
             if pattern is None:
                 continue
@@ -115,8 +130,12 @@ class Index:
             self._signers.isdisjoint(apps.signers)
             and self._names.isdisjoint(apps.names)
             and self._publishers.isdisjoint(apps.publishers)
+            and self._installers.isdisjoint(apps.installers)
         ):
             self._find_by_other_attributes(apps, found)
+        for entry in self._outside:
+            if not apps.installers <= entry[1].not_installer:
+                _note(found, entry, apps.apps)
         for literal, entry in self._slow:
             if literal in apps.text:
                 _note(found, entry, apps.apps)
@@ -127,16 +146,18 @@ class Index:
         hits = [self._by_signer[signer] for signer in self._signers & apps.signers]
         hits += [self._by_name[name] for name in self._names & apps.names]
         hits += [self._by_publisher[publisher] for publisher in self._publishers & apps.publishers]
+        hits += [self._by_installer[installer] for installer in self._installers & apps.installers]
         for entries in hits:
             for entry in entries:
                 _note(found, entry, apps.apps)
 
     def may_be_blind(self, apps: AppList) -> bool:
-        """False: every rule has its answer, told at once from which attributes are missing anywhere in the list."""
-        return bool(self._blind[apps.lacks])
+        """False: every rule has its answer, told at once from what is missing anywhere in the list."""
+        return bool(self._blind[apps.lacks]) or bool(self._beyond)
 
     def blind(self, apps: AppList) -> Iterator[int]:
         """Positions of the rules that this list cannot answer; a rule can come more than once."""
+        yield from self._beyond
         for attributes, entries in self._blind[apps.lacks]:
             without = [candidates for missing, candidates in apps.lacking.items() if attributes <= missing]
             for position, matcher in entries:

@@ -6,18 +6,21 @@ not known adds an effect or leaves it as it is.
 * Presence does not go stale: rules weigh the apps of evidence of any age; age adds the default for `stale`.
 * A registered device without evidence has an effect of its own (`Defaults.no_evidence`).
 * A device of another account is, for this account, an unknown device, on top of all it is judged by itself.
-* A rule that the list cannot answer (no app named, an attribute it asks for missing) has the default for
-  `insufficient` as its effect, but no more than a match would have had.
+* A rule that the evidence cannot answer (no app named and an attribute it asks for missing, a version of the operating
+  system or a flag not stated, evidence weaker than it asks for) has the default for `insufficient` as its effect, but
+  no more than a match would have had.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import product
 from types import MappingProxyType
 
+from gatekeeper.decision.demands import breaches
 from gatekeeper.decision.index import Match
-from gatekeeper.decision.policy import VERDICT_OF_PHASE, Policy, Rule
+from gatekeeper.decision.phases import Phases
+from gatekeeper.decision.policy import Policy, Rule
 from gatekeeper.decision.scope import exemptions_for, in_scope, names
 from gatekeeper.domain.decision import Phase, Reason, Verdict
 from gatekeeper.domain.device import Platform
@@ -27,11 +30,16 @@ from gatekeeper.domain.request import Request
 Effect = tuple[Verdict, Reason]
 
 _DENIED = PostureState.DENIED  # Python 3.11 calls a function for every look-up of an enum's member
+_MATCH, _UNCERTAIN = Reason.APP_MATCH, Reason.APP_MATCH_UNCERTAIN
 _NO_EFFECT: Effect = (Verdict.ALLOW, Reason.CLEAN)
 
 _REASONS = (
     Reason.APP_MATCH,
     Reason.APP_MATCH_UNCERTAIN,
+    Reason.APP_NOT_LISTED,
+    Reason.COMPROMISED,
+    Reason.OS_VERSION,
+    Reason.APP_REQUIRED,
     Reason.DEVICE_OF_ANOTHER_USER,
     Reason.UNKNOWN_DEVICE,
     Reason.NO_EVIDENCE,
@@ -45,25 +53,22 @@ EFFECT_ORDER: Mapping[Effect, int] = MappingProxyType(
 )
 """Of every possible effect, 0 for the strongest; effects of one verdict in the order in which reasons are told."""
 
-_EFFECT_OF_HIT: Mapping[tuple[Phase, bool], Effect] = MappingProxyType(
-    {
-        (phase, is_certain): (verdict, reason)
-        for phase, verdict in VERDICT_OF_PHASE.items()
-        for is_certain, reason in ((True, Reason.APP_MATCH), (False, Reason.APP_MATCH_UNCERTAIN))
-    }
-)
-
 
 @dataclass(slots=True)
 class Hit:
-    """A rule in one of its phases that means apps of the device."""
+    """A rule in one of its phases that the device is in breach of."""
 
     position: int
     rule: Rule
     phase: Phase
+    phases: Phases
+    """As they are for this device."""
     platform: Platform
-    matches: list[Match]
-    """Not empty, certain ones first."""
+    reason: Reason
+    matches: Sequence[Match] = ()
+    """The apps that are not allowed, certain ones first; none where it is not about an app that is there."""
+    missing: str | None = None
+    """The name or id of a required app."""
 
 
 @dataclass(slots=True)
@@ -126,9 +131,12 @@ def judge(policy: Policy, posture: Posture, request: Request, now: datetime) -> 
     if result is None:
         judgement.effects.append((_no_evidence(policy, posture, request), Reason.NO_EVIDENCE))
         return judgement
-    index = policy.indexes[device.platform]
+    index = policy.index_for(device.platform, result.source)
     found = index.find(result.apps)
     _weigh_matches(policy, judgement, found, request, now)
+    demanding = policy.demanding[device.platform]
+    if demanding:
+        _weigh_demands(policy, judgement, demanding, request, now)
     _weigh_age(policy, judgement, result, now)
     if not result.proves_absence:
         judgement.effects.append((policy.defaults.insufficient.action(device.ownership), Reason.INSUFFICIENT))
@@ -161,51 +169,92 @@ def _weigh_matches(
     policy: Policy, judgement: Judgement, found: Mapping[int, list[Match]], request: Request, now: datetime
 ) -> None:
     """The rules that mean an app of the list."""
-    device = judgement.posture.device
+    platform = judgement.posture.device.platform
     for position, matches in found.items():
         rule = policy.rules[position]
-        phase = _phase_for(policy, judgement, rule, request, now)
-        if phase is None:
+        phases = _phases_for(policy, judgement, rule, request, now)
+        phase = phases.at(now) if phases else None
+        if phase is None or phases is None or _is_exempt(policy, judgement, rule, request, now):
             continue
-        exemptions = exemptions_for(policy, rule, request.account, device, now)
-        if exemptions:
-            judgement.exempted.extend(exemption.id for exemption in exemptions)
-            judgement.effects.append((Verdict.ALLOW, Reason.EXEMPT))
+        reason = _MATCH if matches[0].is_certain else _UNCERTAIN
+        judgement.hits.append(Hit(position, rule, phase, phases, platform, reason, matches))
+        judgement.effects.append((rule.verdicts[phase], reason))
+
+
+def _weigh_demands(
+    policy: Policy, judgement: Judgement, positions: Iterable[int], request: Request, now: datetime
+) -> None:
+    """The rules that ask for more than the absence of an app."""
+    device, result = judgement.posture.device, judgement.posture.result
+    if result is None:
+        return
+    hits_before = len(judgement.hits)
+    for position in positions:
+        rule = policy.rules[position]
+        if not in_scope(policy, rule, device, request):
             continue
-        judgement.hits.append(Hit(position, rule, phase, device.platform, matches))
-        judgement.effects.append(_EFFECT_OF_HIT[phase, matches[0].is_certain])
+        found = breaches(rule, device, result)
+        if not found.hits and not found.is_unanswered:
+            continue
+        phases = _phases_for(policy, judgement, rule, request, now)
+        phase = phases.at(now) if phases else None
+        if phase is None or phases is None or _is_exempt(policy, judgement, rule, request, now):
+            continue
+        for reason, matches, missing in found.hits:
+            judgement.hits.append(Hit(position, rule, phase, phases, device.platform, reason, matches, missing))
+            judgement.effects.append((rule.verdicts[phase], reason))
+        if found.is_unanswered:
+            _add_unanswered(policy, judgement, rule, phase)
+    if hits_before and len(judgement.hits) > hits_before:
+        judgement.hits.sort(key=lambda hit: hit.position)
 
 
 def _weigh_unanswered(
     policy: Policy, judgement: Judgement, positions: Iterable[int], request: Request, now: datetime
 ) -> None:
     """The rules that the list cannot answer, until one has the full effect: no other can add to that."""
-    device = judgement.posture.device
-    insufficient = policy.defaults.insufficient.action(device.ownership)
     for position in positions:
         rule = policy.rules[position]
-        phase = _phase_for(policy, judgement, rule, request, now)
-        if phase is None or exemptions_for(policy, rule, request.account, device, now):
+        phases = _phases_for(policy, judgement, rule, request, now)
+        phase = phases.at(now) if phases else None
+        if phase is None or exemptions_for(policy, rule, request.account, judgement.posture.device, now):
             continue
-        judgement.unanswered.append(rule)
-        effect = min(VERDICT_OF_PHASE[phase], insufficient, key=lambda verdict: verdict.strength)
-        judgement.effects.append((effect, Reason.INSUFFICIENT))
-        if effect is insufficient:
+        if _add_unanswered(policy, judgement, rule, phase):
             return
 
 
-def _phase_for(policy: Policy, judgement: Judgement, rule: Rule, request: Request, now: datetime) -> Phase | None:
-    """The phase of a rule for this device; None: not in scope, or not yet. Notes when that, or an exemption, ends."""
+def _add_unanswered(policy: Policy, judgement: Judgement, rule: Rule, phase: Phase) -> bool:
+    """The effect of a rule that cannot be answered; whether it is the full one of `insufficient`."""
+    insufficient = policy.defaults.insufficient.action(judgement.posture.device.ownership)
+    effect = min(rule.verdicts[phase], insufficient, key=lambda verdict: verdict.strength)
+    judgement.unanswered.append(rule)
+    judgement.effects.append((effect, Reason.INSUFFICIENT))
+    return effect is insufficient
+
+
+def _is_exempt(policy: Policy, judgement: Judgement, rule: Rule, request: Request, now: datetime) -> bool:
+    """Whether an exemption takes a rule away that the device is in breach of; it is noted then."""
+    exemptions = exemptions_for(policy, rule, request.account, judgement.posture.device, now)
+    if not exemptions:
+        return False
+    judgement.exempted.extend(exemption.id for exemption in exemptions)
+    judgement.effects.append((Verdict.ALLOW, Reason.EXEMPT))
+    return True
+
+
+def _phases_for(policy: Policy, judgement: Judgement, rule: Rule, request: Request, now: datetime) -> Phases | None:
+    """The phases of a rule for this device; None: not in scope. Notes when the next begins, or an exemption ends."""
     device = judgement.posture.device
-    if not in_scope(policy, rule, request.account, device, request.protocol):
+    if not in_scope(policy, rule, device, request):
         return None
-    for begin in rule.phases.boundaries:
+    phases = rule.phases_for(device)
+    for begin in phases.boundaries:
         if begin > now:
             judgement.watch(begin, now)
     for exemption in policy.exemptions_of.get(rule.id, ()):
         if names(policy, exemption, request.account, device):
             judgement.watch(exemption.expires, now)
-    return rule.phases.at(now)
+    return phases
 
 
 def later(instant: datetime, by: timedelta) -> datetime:

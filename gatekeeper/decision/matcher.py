@@ -1,8 +1,8 @@
 """One app matcher of a rule, and what it makes of one app.
 
-Three-valued: an attribute that the source did not report is unknown. An app that is identified (by id, name, publisher
-or signer) but of which another attribute is unknown is an uncertain match, and counts as one. When nothing that
-identifies an app is known the matcher is blind to it: the list cannot answer the rule, which is the posture state
+Three-valued: an attribute that the source did not report is unknown. An app that is identified (by id, name, publisher,
+signer or installer) but of which another attribute is unknown is an uncertain match, and counts as one. When nothing
+that identifies an app is known the matcher is blind to it: the list cannot answer the rule, which is the posture state
 `insufficient`, not a match.
 """
 
@@ -13,6 +13,7 @@ from gatekeeper.decision.patterns import Pattern
 from gatekeeper.decision.versions import VersionRange
 from gatekeeper.domain.app import App
 from gatekeeper.domain.device import APPLE_MOBILE, Platform
+from gatekeeper.domain.posture import EvidenceLevel
 
 
 class Finding(Enum):
@@ -29,7 +30,7 @@ _NO, _BLIND, _UNCERTAIN, _CERTAIN = Finding  # Python 3.11 calls a function for 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppMatcher:
-    """All conditions that are given must hold; at least one of id, name, publisher and signer is given."""
+    """All conditions that are given must hold; at least one of them says which app it is."""
 
     platform: Platform | None = None
     """None: any. `ios` is meant for every platform with Apple's bundle identifiers."""
@@ -38,11 +39,18 @@ class AppMatcher:
     publisher: Pattern | None = None
     signer_sha256: frozenset[str] = frozenset()
     """Any of these signed the app; lower-case hex."""
+    installer: frozenset[str] = frozenset()
+    """Any of these put it there; case-folded."""
+    not_installer: frozenset[str] = frozenset()
+    """None of these put it there; case-folded."""
     version: VersionRange | None = None
+    min_evidence: EvidenceLevel = EvidenceLevel.CLAIMED
+    """What weaker evidence says does not count: such a list cannot answer."""
 
     def __post_init__(self) -> None:
-        if not (self.id or self.name or self.publisher or self.signer_sha256):
-            raise ValueError("needs an id, name, publisher or signer_sha256")
+        others = self.name or self.publisher or self.signer_sha256 or self.installer or self.not_installer
+        if not (self.id or others):
+            raise ValueError("needs an id, name, publisher, signer_sha256, installer or not_installer")
 
     def covers(self, platform: Platform) -> bool:
         """Whether apps of that platform are meant."""
@@ -55,8 +63,19 @@ class AppMatcher:
         """The attributes of which an app must lack all (`AppList.lacks`) for this matcher to be blind to it."""
         if self.id is not None:
             return frozenset()
-        given = {"name": self.name, "publisher": self.publisher, "signer": self.signer_sha256}
+        given = {
+            "name": self.name,
+            "publisher": self.publisher,
+            "signer": self.signer_sha256,
+            "installer": self.installer or self.not_installer,
+        }
         return frozenset(attribute for attribute, condition in given.items() if condition)
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether nothing but id and platform is asked."""
+        others = self.name or self.publisher or self.signer_sha256 or self.installer or self.not_installer
+        return self.id is not None and not others and self.version is None
 
     def judge(self, app: App) -> Finding:
         """Weigh every condition."""
@@ -70,6 +89,8 @@ class AppMatcher:
         if self.signer_sha256:
             known = app.signer_sha256
             answers.append(not self.signer_sha256.isdisjoint(known) if known else None)
+        if self.installer or self.not_installer:
+            answers.append(self._came_from(app.installer))
         if False in answers:
             return _NO
         in_range = True if self.version is None else self.version.contains(app.version, app.version_code)
@@ -78,6 +99,12 @@ class AppMatcher:
         if True not in answers:
             return _BLIND
         return _UNCERTAIN if in_range is None or None in answers else _CERTAIN
+
+    def _came_from(self, installer: str | None) -> bool | None:
+        if installer is None:
+            return None
+        folded = installer.casefold()
+        return (not self.installer or folded in self.installer) and folded not in self.not_installer
 
     def unknowns(self, app: App) -> tuple[str, ...]:
         """Names of the conditions that the report of `app` leaves open."""
@@ -88,6 +115,8 @@ class AppMatcher:
             open_conditions.append("publisher")
         if self.signer_sha256 and not app.signer_sha256:
             open_conditions.append("signer")
+        if (self.installer or self.not_installer) and app.installer is None:
+            open_conditions.append("installer")
         if self.version is not None and self.version.contains(app.version, app.version_code) is None:
             open_conditions.append("version")
         return tuple(open_conditions)

@@ -9,16 +9,19 @@ import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
+from zoneinfo import ZoneInfo
 
 from gatekeeper.domain.decision import Message, Reason, Verdict
 
 MAX_LINE_OCTETS = 400
 """RFC 5321 §4.5.3.1.5 allows 512 for a reply line with its codes, CR and LF; IMAP clients show one line."""
 
-PLACEHOLDERS: Mapping[str, int] = MappingProxyType({"app": 40, "check_url": 80, "deadline": 20})
+PLACEHOLDERS: Mapping[str, int] = MappingProxyType({"app": 40, "check_url": 80, "deadline": 20, "code": 16})
 """What a text may contain in braces, and the octets that are set aside for each."""
 
 _MAX_APP_OCTETS = 40  # the longest names in app stores have 30 (Apple) or 50 (Google Play) characters
+_MAX_CODE_OCTETS = 16
+_LONGER_ZONE = 3  # `+1245` is the longest that zoneinfo gives
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _ELLIPSIS = "..."
@@ -48,6 +51,22 @@ _PAUSED: Mapping[Reason, Message] = MappingProxyType(
         Reason.APP_MATCH_UNCERTAIN: Message(
             short="Mail is paused: {app} is on this device and may be a version that is not allowed.",
             fix="Remove {app}, or ask your help desk why its version or signer is not known; then open {check_url}.",
+        ),
+        Reason.APP_NOT_LISTED: Message(
+            short="Mail is paused: {app} is on this device and is not one of the allowed apps.",
+            fix="Remove {app}, then open {check_url} and press Check again.",
+        ),
+        Reason.APP_REQUIRED: Message(
+            short="Mail is paused: {app} is missing on this device.",
+            fix="Install {app}, then open {check_url} and press Check again.",
+        ),
+        Reason.OS_VERSION: Message(
+            short="Mail is paused: the system software of this device is too old.",
+            fix="Update it in the settings of the device, then open {check_url} and press Check again.",
+        ),
+        Reason.COMPROMISED: Message(
+            short="Mail is paused: this device reports that its protection has been taken off.",
+            fix="Ask your help desk, or read mail on another registered device.",
         ),
         Reason.UNKNOWN_DEVICE: Message(short="Mail is paused: this device is not registered.", fix=_REGISTER),
         Reason.DEVICE_OF_ANOTHER_USER: Message(
@@ -100,19 +119,34 @@ def template_fault(text: str) -> str | None:
     return None
 
 
-def octets_needed(message: Message) -> int:
-    """Octets of `short` and `fix` in one line, with room for what the placeholders stand for."""
+def octets_needed(message: Message, *, in_zone: bool = False) -> int:
+    """Octets of `short` and `fix` in one line, with room for what the placeholders stand for.
+
+    `in_zone`: the deadline is told in a time zone, whose abbreviation can be longer than `UTC`.
+    """
     line = f"{message.short} {message.fix}"
-    room = sum(PLACEHOLDERS.get(name, 0) for name in _BRACES.findall(line))
+    sizes = {**PLACEHOLDERS, "deadline": PLACEHOLDERS["deadline"] + (_LONGER_ZONE if in_zone else 0)}
+    room = sum(sizes.get(name, 0) for name in _BRACES.findall(line))
     return len(_BRACES.sub("", line).encode("utf-8", "replace")) + room
 
 
-def render(message: Message, *, app: str | None, check_url: str, deadline: datetime | None) -> tuple[str, str]:
-    """`short` and `fix` with their placeholders filled, each one clean line; joined by a space at most 400 octets."""
+def render(
+    message: Message, *, app: str | None, check_url: str, deadline: datetime | None, code: str = ""
+) -> tuple[str, str]:
+    """`short` and `fix` with their placeholders filled, each one clean line; joined by a space at most 400 octets.
+
+    Args:
+        message: The templates.
+        app: Name of the app that is in the way.
+        check_url: Where the person can look and ask for a new check.
+        deadline: Told in its own time zone.
+        code: Under which a help desk finds this very refusal: the connection's id.
+    """
     values = {
         "app": _shortened(clean(app or ""), _MAX_APP_OCTETS) or "a denied app",
         "check_url": clean(check_url) or "the device check page",
         "deadline": _instant(deadline) if deadline else "the announced date",
+        "code": _shortened(clean(code), _MAX_CODE_OCTETS) or "-",
     }
 
     def filled(text: str) -> str:
@@ -148,4 +182,7 @@ def _shortened(text: str, octets: int) -> str:
 
 
 def _instant(instant: datetime) -> str:
-    return instant.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    """In the time zone it comes with; an offset alone has no name that people know, so that is told in UTC."""
+    if not isinstance(instant.tzinfo, ZoneInfo):
+        instant = instant.astimezone(UTC)
+    return instant.strftime("%Y-%m-%d %H:%M %Z")

@@ -1,84 +1,46 @@
 """The policy: one frozen tree of defaults, rules, exemptions and groups, compiled when it is constructed.
 
 Valid by construction as far as `decide` needs it; `schema.parse_policy` checks everything a person can get wrong.
-Instants are aware UTC.
+Instants are aware UTC. Compiled once: `with_groups` exchanges the groups and keeps what was compiled.
 """
 
+import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
+from ipaddress import IPv4Network, IPv6Network
 from types import MappingProxyType
 
-from gatekeeper.decision.index import Index
+from gatekeeper.decision.allowlist import AllowList
+from gatekeeper.decision.defaults import ByOwnership, Defaults, Stale, UnknownDevice, strictest
+from gatekeeper.decision.index import Entry, Index
 from gatekeeper.decision.matcher import AppMatcher
+from gatekeeper.decision.phases import Grace, Phases, Step, phases_for
+from gatekeeper.decision.versions import Bound
 from gatekeeper.domain.decision import Message, Phase, Verdict
-from gatekeeper.domain.device import DeviceClass, Ownership, Platform
+from gatekeeper.domain.device import Device, DeviceClass, Ownership, Platform
+from gatekeeper.domain.posture import DeviceFlag, EvidenceLevel
 from gatekeeper.domain.request import MailProtocol
 
-_OBSERVE, _WARN, _ENFORCE = Phase  # Python 3.11 calls a function for every look-up of an enum's member
+__all__ = [
+    "ByOwnership",
+    "Defaults",
+    "Exemption",
+    "Grace",
+    "Phases",
+    "Policy",
+    "Rule",
+    "RuleScope",
+    "Stale",
+    "Step",
+    "UnknownDevice",
+    "strictest",
+]
 
+Network = IPv4Network | IPv6Network
 
-def strictest(verdicts: Iterable[Verdict]) -> Verdict:
-    """The strongest of some verdicts; `allow` of none."""
-    return max(verdicts, key=lambda verdict: verdict.strength, default=Verdict.ALLOW)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnknownDevice:
-    """What happens to a device that is not registered; an entry for a protocol or class stands in for `default`."""
-
-    default: Verdict = Verdict.BLOCK
-    by_protocol: Mapping[MailProtocol, Verdict] = field(default_factory=lambda: MappingProxyType({}))
-    by_class: Mapping[DeviceClass, Verdict] = field(default_factory=lambda: MappingProxyType({}))
-
-    def action(self, protocol: MailProtocol, device_class: DeviceClass | None = None) -> Verdict:
-        """The strictest entry that can apply; of an unregistered device the class is not known, so any can."""
-        classes = (device_class,) if device_class else tuple(DeviceClass)
-        return strictest(self._of(protocol, each) for each in classes)
-
-    def _of(self, protocol: MailProtocol, device_class: DeviceClass) -> Verdict:
-        entries = [self.by_protocol.get(protocol), self.by_class.get(device_class)]
-        given = [entry for entry in entries if entry is not None]
-        return strictest(given) if given else self.default
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ByOwnership:
-    """One action for company devices, one for personal ones."""
-
-    company: Verdict = Verdict.BLOCK
-    personal: Verdict = Verdict.BLOCK
-
-    def action(self, ownership: Ownership | None) -> Verdict:
-        """Unknown ownership takes the stricter of the two."""
-        if ownership is Ownership.COMPANY:
-            return self.company
-        if ownership is Ownership.PERSONAL:
-            return self.personal
-        return strictest((self.company, self.personal))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stale:
-    """What happens when evidence is older than `evidence_max_age`: `action`, and `after` that long `then`."""
-
-    action: Verdict = Verdict.BLOCK
-    then: Verdict = Verdict.BLOCK
-    """Not weaker than `action`."""
-    after: timedelta = timedelta(0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Defaults:
-    """What is not said is the safe choice."""
-
-    unknown_device: UnknownDevice = field(default_factory=UnknownDevice)
-    evidence_max_age: timedelta = timedelta(hours=24)
-    stale: Stale = field(default_factory=Stale)
-    insufficient: ByOwnership = field(default_factory=ByOwnership)
-    no_evidence: ByOwnership | None = None
-    """For registered devices that never sent evidence; None: the stricter of `unknown_device` and `insufficient`,
-    since less is known than of either."""
+_CLAIMED = EvidenceLevel.CLAIMED
+_NO_PEOPLE: Mapping[str, frozenset[str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,61 +49,79 @@ class RuleScope:
 
     device_class: frozenset[DeviceClass] = frozenset()
     ownership: frozenset[Ownership] = frozenset()
+    platforms: frozenset[Platform] = frozenset()
     protocols: frozenset[MailProtocol] = frozenset()
+    listeners: frozenset[str] = frozenset()
+    networks: tuple[Network, ...] = ()
+    not_networks: tuple[Network, ...] = ()
     users: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
     not_users: frozenset[str] = frozenset()
     not_groups: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Phases:
-    """When each phase of a rule begins; at least one is given, in this order."""
-
-    observe: datetime | None = None
-    warn: datetime | None = None
-    enforce: datetime | None = None
-    enforce_weekday: int | None = field(default=None, compare=False)
-    """Of the enforce date as written, in its own time zone (Monday is 0); for a warning only."""
-    boundaries: tuple[datetime, ...] = field(init=False, repr=False, compare=False)
-    """The instants at which the phase changes."""
-
-    def __post_init__(self) -> None:
-        given = [begin for begin in (self.observe, self.warn, self.enforce) if begin is not None]
-        object.__setattr__(self, "boundaries", tuple(given))
-
-    def at(self, now: datetime) -> Phase | None:
-        """The phase at an instant; None: not yet."""
-        if self.enforce is not None and now >= self.enforce:
-            return _ENFORCE
-        if self.warn is not None and now >= self.warn:
-            return _WARN
-        return _OBSERVE if self.observe is not None and now >= self.observe else None
-
-
-VERDICT_OF_PHASE: Mapping[Phase, Verdict] = MappingProxyType(
+_VERDICT_OF_PHASE: Mapping[Phase, Verdict] = MappingProxyType(
     {Phase.OBSERVE: Verdict.ALLOW, Phase.WARN: Verdict.WARN, Phase.ENFORCE: Verdict.BLOCK}
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One directive."""
+    """One directive: a device is in breach when any of the conditions that are given is."""
 
     id: str
     title: str
     reason: str = ""
-    apps: tuple[AppMatcher, ...]
+    apps: tuple[AppMatcher, ...] = ()
+    """None of these may be there."""
+    only_apps: tuple[AppMatcher, ...] = ()
+    """Nothing but these may be there."""
+    required_apps: tuple[AppMatcher, ...] = ()
+    """Each of these must be there, on the platforms that it covers."""
+    min_os: Mapping[Platform, Bound] = field(default_factory=lambda: MappingProxyType({}))
+    """The oldest operating system that is good."""
+    flags: frozenset[DeviceFlag] = frozenset()
+    """The device must have none of these."""
+    action: Verdict = Verdict.BLOCK
+    """The most that the rule does, whatever the phase."""
     scope: RuleScope = field(default_factory=RuleScope)
     phases: Phases
+    grace: Grace | None = None
+    rollout: tuple[Step, ...] = ()
     messages: Mapping[str, Message] = field(default_factory=lambda: MappingProxyType({}))
     """By language tag."""
-    message: Message | None = field(init=False, repr=False, compare=False)
-    """English, else the first that was written; None: the rule has no words of its own."""
+    verdicts: Mapping[Phase, Verdict] = field(init=False, repr=False, compare=False)
+    """What it does in each phase."""
+    allow_lists: Mapping[Platform, AllowList] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        message = self.messages.get("en") or next(iter(self.messages.values()), None)
-        object.__setattr__(self, "message", message)
+        verdicts = {
+            phase: min(verdict, self.action, key=lambda each: each.strength)
+            for phase, verdict in _VERDICT_OF_PHASE.items()
+        }
+        allow_lists = {platform: AllowList(self.only_apps, platform) for platform in Platform if self.only_apps}
+        object.__setattr__(self, "verdicts", MappingProxyType(verdicts))
+        object.__setattr__(self, "allow_lists", MappingProxyType(allow_lists))
+
+    def phases_for(self, device: Device) -> Phases:
+        """Its phases for one device."""
+        if self.grace is None and not self.rollout:
+            return self.phases
+        return phases_for(self.id, self.phases, self.grace, self.rollout, device)
+
+    def oldest_os(self, platform: Platform) -> Bound | None:
+        """The bound for a platform; iPadOS counts like iOS where it is not named itself."""
+        bound = self.min_os.get(platform)
+        return self.min_os.get(Platform.IOS) if bound is None and platform is Platform.IPADOS else bound
+
+    def asks_of(self, platform: Platform) -> bool:
+        """Whether it asks more of a device of that platform than that `apps` are not there."""
+        return bool(
+            self.only_apps
+            or self.flags
+            or self.oldest_os(platform) is not None
+            or any(matcher.covers(platform) for matcher in self.required_apps)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,21 +153,73 @@ class Policy:
     defaults: Defaults = field(default_factory=Defaults)
     rules: tuple[Rule, ...] = ()
     exemptions: tuple[Exemption, ...] = ()
-    groups: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
-    """Group name -> canonical accounts."""
+    groups: Mapping[str, frozenset[str]] = field(default_factory=lambda: _NO_PEOPLE)
+    """Group name -> canonical accounts; a group that is not in here has members who are not known."""
+    directory_groups: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Group name -> what the directory calls it, for groups whose members `with_groups` brings."""
+    sources: Mapping[str, EvidenceLevel] = field(default_factory=lambda: MappingProxyType({}))
+    """How far each source of evidence is believed; the others are only claims."""
     indexes: Mapping[Platform, Index] = field(init=False, repr=False, compare=False)
+    """Every matcher of `apps`."""
+    indexes_at: Mapping[EvidenceLevel, Mapping[Platform, Index]] | None = field(init=False, repr=False, compare=False)
+    """By the level of the evidence; None: no matcher asks for one."""
+    demanding: Mapping[Platform, tuple[int, ...]] = field(init=False, repr=False, compare=False)
+    """Positions of the rules that ask more than that `apps` are not there (`Rule.asks_of`)."""
     exemptions_of: Mapping[str, tuple[Exemption, ...]] = field(init=False, repr=False, compare=False)
     """By rule id."""
 
     def __post_init__(self) -> None:
         entries = [(position, matcher) for position, rule in enumerate(self.rules) for matcher in rule.apps]
         indexes = {platform: Index(entry for entry in entries if entry[1].covers(platform)) for platform in Platform}
+        demanding = {
+            platform: tuple(position for position, rule in enumerate(self.rules) if rule.asks_of(platform))
+            for platform in Platform
+        }
         exemptions_of: dict[str, tuple[Exemption, ...]] = {}
         for exemption in self.exemptions:
             exemptions_of[exemption.rule] = (*exemptions_of.get(exemption.rule, ()), exemption)
         object.__setattr__(self, "indexes", MappingProxyType(indexes))
+        object.__setattr__(self, "indexes_at", _indexes_at(entries))
+        object.__setattr__(self, "demanding", MappingProxyType(demanding))
         object.__setattr__(self, "exemptions_of", MappingProxyType(exemptions_of))
+
+    def index_for(self, platform: Platform, source: str) -> Index:
+        """The matchers that evidence from `source` can answer, and which rules it cannot."""
+        if self.indexes_at is None:
+            return self.indexes[platform]
+        return self.indexes_at[self.sources.get(source, _CLAIMED)][platform]
+
+    def with_groups(self, members: Mapping[str, frozenset[str]]) -> "Policy":
+        """The same policy with the members of the directory's groups, by the directory's names."""
+        brought = {name: members[place] for name, place in self.directory_groups.items() if place in members}
+        own = {name: people for name, people in self.groups.items() if name not in self.directory_groups}
+        changed = copy.copy(self)
+        object.__setattr__(changed, "groups", MappingProxyType({**own, **brought}))
+        return changed
 
     def __repr__(self) -> str:
         """The fingerprint only: scopes and groups name people."""
         return f"Policy({self.sha256[:12]}, {len(self.rules)} rules)"
+
+
+def _indexes_at(entries: list[Entry]) -> Mapping[EvidenceLevel, Mapping[Platform, Index]] | None:
+    if all(matcher.min_evidence is _CLAIMED for _, matcher in entries):
+        return None
+    found: dict[EvidenceLevel, Mapping[Platform, Index]] = {}
+    before: int | None = None
+    indexes: Mapping[Platform, Index] = {}
+    for level in EvidenceLevel:
+        answered = [entry for entry in entries if entry[1].min_evidence.rank <= level.rank]
+        if len(answered) != before:  # a level more often than not answers what the one below it does
+            beyond = [entry for entry in entries if entry[1].min_evidence.rank > level.rank]
+            indexes = {platform: _index(answered, beyond, platform) for platform in Platform}
+            before = len(answered)
+        found[level] = indexes
+    return MappingProxyType(found)
+
+
+def _index(answered: Iterable[Entry], beyond: Iterable[Entry], platform: Platform) -> Index:
+    return Index(
+        (entry for entry in answered if entry[1].covers(platform)),
+        beyond=(position for position, matcher in beyond if matcher.covers(platform)),
+    )

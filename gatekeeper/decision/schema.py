@@ -6,18 +6,23 @@
 import hashlib
 import re
 import tomllib
-from datetime import timedelta
-from enum import StrEnum
 from types import MappingProxyType
 
 from gatekeeper.decision.lint import warnings
-from gatekeeper.decision.policy import ByOwnership, Defaults, Exemption, Policy, Rule, Stale, UnknownDevice
-from gatekeeper.decision.schema_rules import accounts, end_of_day_or_instant, identifier, known_groups, read_rule
-from gatekeeper.domain.decision import Verdict
-from gatekeeper.domain.device import DeviceClass, Ownership
-from gatekeeper.domain.document import DocumentError, Fault, Table, parse_duration
+from gatekeeper.decision.policy import Exemption, Policy, Rule
+from gatekeeper.decision.schema_defaults import read_defaults
+from gatekeeper.decision.schema_rules import read_rule
+from gatekeeper.decision.schema_values import (
+    Context,
+    accounts,
+    end_of_day_or_instant,
+    identifier,
+    known_groups,
+    time_zone,
+)
+from gatekeeper.domain.document import DocumentError, Fault, Table
 from gatekeeper.domain.identity import DEFAULT, IdentitySettings, canonical_account
-from gatekeeper.domain.request import MailProtocol
+from gatekeeper.domain.posture import EvidenceLevel
 
 __all__ = ["MAX_POLICY_OCTETS", "parse_policy", "warnings"]
 
@@ -25,16 +30,7 @@ MAX_POLICY_OCTETS = 4 * 1024 * 1024
 """Ten thousand app matchers need about 1 MiB."""
 
 _SCHEMA = 1
-_MAX_AGE = timedelta(days=3650)
 _GROUP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", re.ASCII)
-
-
-class _Action(StrEnum):
-    """The verdicts that a default can name."""
-
-    ALLOW = "allow"
-    WARN = "warn"
-    BLOCK = "block"
 
 
 def parse_policy(data: bytes, *, source: str, names: IdentitySettings = DEFAULT) -> Policy:
@@ -46,10 +42,14 @@ def parse_policy(data: bytes, *, source: str, names: IdentitySettings = DEFAULT)
     root = Table(_toml(data, source), source=source, faults=faults)
     if root.integer("schema", high=2**31) != _SCHEMA and not faults:
         root.fault("schema", f"must be {_SCHEMA}, the only version of the language there is")
-    defaults = _defaults(root.table("defaults"))
-    groups = _groups(root.table("groups"), names)
-    rules = _rules(root, frozenset(groups), names)
-    exemptions = _exemptions(root, names, frozenset(groups), frozenset(rule.id for rule in rules))
+    groups, directory_groups = _groups(root.table("groups"), names)
+    known = frozenset(groups) | frozenset(directory_groups)
+    own = root.table("defaults")
+    context = Context(groups=known, names=names, zone=time_zone(own))
+    defaults = read_defaults(own, known)
+    sources = _sources(root.table("sources"))
+    rules = _rules(root, context)
+    exemptions = _exemptions(root, context, frozenset(rule.id for rule in rules))
     root.done()
     if faults:
         raise DocumentError(faults)
@@ -60,6 +60,8 @@ def parse_policy(data: bytes, *, source: str, names: IdentitySettings = DEFAULT)
         rules=rules,
         exemptions=exemptions,
         groups=MappingProxyType(groups),
+        directory_groups=MappingProxyType(directory_groups),
+        sources=MappingProxyType(sources),
     )
 
 
@@ -79,125 +81,63 @@ def _toml(data: bytes, source: str) -> dict[str, object]:
         raise DocumentError([Fault(source, "", f"is not TOML: {exc}")]) from exc
 
 
-def _defaults(table: Table) -> Defaults:
-    defaults = Defaults(
-        unknown_device=_unknown_device(table),
-        evidence_max_age=_age(table, "evidence_max_age", "24h"),
-        stale=_stale(table),
-        insufficient=_by_ownership(table, "insufficient") or ByOwnership(),
-        no_evidence=_by_ownership(table, "no_evidence"),
-    )
-    if parse_duration(str(table.raw("evidence_max_age"))) == timedelta(0):
-        table.fault("evidence_max_age", "must be longer than nothing: all evidence would be stale")
-    table.done()
-    return defaults
-
-
-def _age(table: Table, name: str, default: str) -> timedelta:
-    age = table.duration(name, default)
-    if age > _MAX_AGE:
-        table.fault(name, f"must not be longer than {_MAX_AGE.days}d")
-    return min(age, _MAX_AGE)
-
-
-def _action(table: Table, name: str, default: _Action | None = None) -> Verdict:
-    return Verdict(table.choice(name, _Action, default).value)
-
-
-def _unknown_device(table: Table) -> UnknownDevice:
-    name = "unknown_device"
-    if not isinstance(table.raw(name), dict):
-        return UnknownDevice(default=_action(table, name, _Action.BLOCK))
-    entries = table.table(name)
-    found = UnknownDevice(
-        default=_action(entries, "default", _Action.BLOCK),
-        by_protocol={each: _action(entries, each.value) for each in MailProtocol if entries.has(each.value)},
-        by_class={each: _action(entries, each.value) for each in DeviceClass if entries.has(each.value)},
-    )
-    entries.done()
-    return found
-
-
-def _by_ownership(table: Table, name: str) -> ByOwnership | None:
-    value = table.raw(name)
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        action = _action(table, name, _Action.BLOCK)
-        return ByOwnership(company=action, personal=action)
-    entries = table.table(name)
-    default = entries.choice("default", _Action, _Action.BLOCK)
-    found = ByOwnership(
-        company=_action(entries, Ownership.COMPANY.value, default),
-        personal=_action(entries, Ownership.PERSONAL.value, default),
-    )
-    entries.done()
-    return found
-
-
-def _stale(table: Table) -> Stale:
-    if not isinstance(table.raw("stale"), dict):
-        action = _action(table, "stale", _Action.BLOCK)
-        return Stale(action=action, then=action)
-    entries = table.table("stale")
-    action = _action(entries, "action")
-    if entries.has("then") != entries.has("after"):
-        missing, given = ("after", "then") if entries.has("then") else ("then", "after")
-        entries.fault(missing, f"is required beside `{given}`")
-    then = _action(entries, "then", _Action(action.value))
-    if then.strength < action.strength:
-        entries.fault("then", f"`{then}` is weaker than `{action}`: evidence does not get better with age")
-    found = Stale(action=action, then=then, after=_age(entries, "after", "0s"))
-    entries.done()
-    return found
-
-
-def _groups(table: Table, names: IdentitySettings) -> dict[str, frozenset[str]]:
+def _groups(table: Table, names: IdentitySettings) -> tuple[dict[str, frozenset[str]], dict[str, str]]:
+    """Groups with their members, and groups of the directory with the names that they have there."""
     found: dict[str, frozenset[str]] = {}
+    elsewhere: dict[str, str] = {}
     for name in list(table.names()):
         if _GROUP_NAME.fullmatch(name) is None:
             table.fault(name, "a group's name is made of letters, digits, `.`, `_`, `@`, `-` (at most 64)")
-        found[name] = frozenset(accounts(table, name, names, may_be_empty=True))
-    return found
+        if isinstance(table.raw(name), dict):
+            entry = table.table(name)
+            elsewhere[name] = entry.text("directory", max_length=1000)
+            if entry.has("directory") and not elsewhere[name].strip():
+                entry.fault("directory", "must not be empty")
+            entry.done()
+        else:
+            found[name] = frozenset(accounts(table, name, names, may_be_empty=True))
+    return found, elsewhere
 
 
-def _rules(root: Table, groups: frozenset[str], names: IdentitySettings) -> tuple[Rule, ...]:
+def _sources(table: Table) -> dict[str, EvidenceLevel]:
+    return {name: table.choice(name, EvidenceLevel) for name in list(table.names())}
+
+
+def _rules(root: Table, context: Context) -> tuple[Rule, ...]:
     rules: list[Rule] = []
     places: dict[str, str] = {}
     for index, table in enumerate(root.tables("rule")):
-        rule = read_rule(table, groups, names)
+        rule = read_rule(table, context)
         if rule.id and places.setdefault(rule.id, f"rule[{index}]") != f"rule[{index}]":
             table.fault("id", f"`{rule.id}` is already the id of {places[rule.id]}")
         rules.append(rule)
     return tuple(rules)
 
 
-def _exemptions(
-    root: Table, names: IdentitySettings, groups: frozenset[str], rule_ids: frozenset[str]
-) -> tuple[Exemption, ...]:
+def _exemptions(root: Table, context: Context, rule_ids: frozenset[str]) -> tuple[Exemption, ...]:
     exemptions: list[Exemption] = []
     places: dict[str, str] = {}
     for index, table in enumerate(root.tables("exemption")):
-        exemption = _exemption(table, names, groups, rule_ids)
+        exemption = _exemption(table, context, rule_ids)
         if exemption.id and places.setdefault(exemption.id, f"exemption[{index}]") != f"exemption[{index}]":
             table.fault("id", f"`{exemption.id}` is already the id of {places[exemption.id]}")
         exemptions.append(exemption)
     return tuple(exemptions)
 
 
-def _exemption(table: Table, names: IdentitySettings, groups: frozenset[str], rule_ids: frozenset[str]) -> Exemption:
+def _exemption(table: Table, context: Context, rule_ids: frozenset[str]) -> Exemption:
     rule = table.text("rule", max_length=64)
     if rule and rule not in rule_ids:
         table.fault("rule", f"there is no rule `{rule}`")
     exemption = Exemption(
         id=identifier(table, "id"),
         rule=rule,
-        users=frozenset(accounts(table, "users", names)),
-        groups=known_groups(table, "groups", groups),
+        users=frozenset(accounts(table, "users", context.names)),
+        groups=known_groups(table, "groups", context.groups),
         devices=frozenset(_devices(table)),
-        expires=end_of_day_or_instant(table, "expires"),
+        expires=end_of_day_or_instant(table, "expires", context.zone),
         reason=_said(table, "reason"),
-        approved_by=_approvers(table, names),
+        approved_by=_approvers(table, context.names),
     )
     if not any(table.has(name) for name in ("users", "groups", "devices")):
         table.fault("", "names nobody: give users, groups or devices")

@@ -5,48 +5,55 @@ Not known counts as in scope of a rule, but never makes a `not_` condition or an
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from gatekeeper.decision.policy import Exemption, Policy, Rule, RuleScope
+from gatekeeper.decision.policy import Exemption, Network, Policy, Rule, RuleScope
 from gatekeeper.domain.device import Device
+from gatekeeper.domain.request import Request
 
 Term = tuple[str, bool | None]
 """Name of a condition as the policy spells it, and whether it holds."""
 
 
-def in_scope(policy: Policy, rule: Rule, account: str, device: Device, protocol: str) -> bool:
-    """Whether a rule is for this device; what is not known counts as yes.
+def in_scope(policy: Policy, rule: Rule, device: Device, request: Request) -> bool:
+    """Whether a rule is for this device and session; what is not known counts as yes.
 
     INVARIANT: no term of `scope_terms` is false. Not computed from those, because every decision asks this.
     """
-    scope = rule.scope
+    scope, account = rule.scope, request.account
     return (
         (not scope.device_class or device.device_class in scope.device_class)
         and (not scope.ownership or device.ownership is None or device.ownership in scope.ownership)
-        and (not scope.protocols or protocol in scope.protocols)
+        and (not scope.platforms or device.platform in scope.platforms)
+        and (not scope.protocols or request.protocol in scope.protocols)
+        and (not scope.listeners or request.listener in scope.listeners)
+        and (not scope.networks or _lies_in(request.client_address, scope.networks) is not False)
+        and (not scope.not_networks or _lies_in(request.client_address, scope.not_networks) is not True)
         and account not in scope.not_users
         and (not (scope.users or scope.groups) or _is_one_of(policy, scope.users, scope.groups, account) is not False)
         and (not scope.not_groups or _is_one_of(policy, frozenset(), scope.not_groups, account) is not True)
     )
 
 
-def scope_terms(policy: Policy, scope: RuleScope, account: str, device: Device, protocol: str) -> list[Term]:
+def scope_terms(policy: Policy, scope: RuleScope, device: Device, request: Request) -> list[Term]:
     """Every condition that the scope gives, in the order of the policy's keys."""
-    terms: list[Term] = []
-    if scope.device_class:
-        terms.append(("device_class", device.device_class in scope.device_class))
-    if scope.ownership:
-        terms.append(("ownership", None if device.ownership is None else device.ownership in scope.ownership))
-    if scope.protocols:
-        terms.append(("protocols", protocol in scope.protocols))
-    if scope.users or scope.groups:
-        label = " or ".join(name for name, given in (("users", scope.users), ("groups", scope.groups)) if given)
-        terms.append((label, _is_one_of(policy, scope.users, scope.groups, account)))
-    if scope.not_users:
-        terms.append(("not_users", account not in scope.not_users))
-    if scope.not_groups:
-        member = _is_one_of(policy, frozenset(), scope.not_groups, account)
-        terms.append(("not_groups", None if member is None else not member))
-    return terms
+    account, address = request.account, request.client_address
+    owned = None if device.ownership is None else device.ownership in scope.ownership
+    who = " or ".join(name for name, given in (("users", scope.users), ("groups", scope.groups)) if given)
+    every: tuple[tuple[str, object, bool | None], ...] = (
+        ("device_class", scope.device_class, device.device_class in scope.device_class),
+        ("ownership", scope.ownership, owned),
+        ("platforms", scope.platforms, device.platform in scope.platforms),
+        ("protocols", scope.protocols, request.protocol in scope.protocols),
+        ("listeners", scope.listeners, request.listener in scope.listeners),
+        ("networks", scope.networks, _lies_in(address, scope.networks)),
+        ("not_networks", scope.not_networks, _negated(_lies_in(address, scope.not_networks))),
+        (who, who, _is_one_of(policy, scope.users, scope.groups, account)),
+        ("not_users", scope.not_users, account not in scope.not_users),
+        ("not_groups", scope.not_groups, _negated(_is_one_of(policy, frozenset(), scope.not_groups, account))),
+    )
+    return [(name, holds) for name, given, holds in every if given]
 
 
 def exemptions_for(policy: Policy, rule: Rule, account: str, device: Device, now: datetime) -> tuple[Exemption, ...]:
@@ -77,3 +84,23 @@ def _is_one_of(policy: Policy, users: frozenset[str], groups: Iterable[str], acc
     if any(known is not None and account in known for known in members):
         return True
     return None if None in members else False
+
+
+def _negated(value: bool | None) -> bool | None:
+    return None if value is None else not value
+
+
+def _lies_in(address: str, networks: Iterable[Network]) -> bool | None:
+    """None when the address is not known."""
+    parsed = _parsed(address)
+    return None if parsed is None else any(parsed in network for network in networks)
+
+
+@lru_cache(maxsize=4096)
+def _parsed(address: str) -> IPv4Address | IPv6Address | None:
+    """Remembered: phones come back from the same addresses all day."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+    return parsed.ipv4_mapped or parsed if isinstance(parsed, IPv6Address) else parsed

@@ -64,8 +64,69 @@ class VersionRange:
         """Whether an app's version lies in the range; None: not known."""
         return _any(_all(term.holds(version, code) for term in terms) for terms in self.alternatives)
 
+    @property
+    def can_hold(self) -> bool:
+        """Whether any version lies in it."""
+        return any(_is_satisfiable(terms) for terms in self.alternatives)
+
     def __str__(self) -> str:
         return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The oldest version that is good, as dotted numbers."""
+
+    text: str
+    numbers: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> "Bound":
+        """Compile `text`. Raises ValueError with the reason when it is no version."""
+        if _NUMBERS.fullmatch(text) is None:
+            raise ValueError("is not a version in dotted numbers such as 17.4")
+        return cls(text, tuple(map(int, text.split("."))))
+
+    def is_above(self, version: str | None) -> bool | None:
+        """Whether `version` is older than this; None: not known."""
+        order = _order(version, self.numbers)
+        return None if order is None else order < 0
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _is_satisfiable(terms: tuple[Term, ...]) -> bool:
+    """Whether one version and one code satisfy all terms: just at, below or above one of their bounds."""
+    for of_code in (False, True):
+        ours = [term for term in terms if term.of_code is of_code]
+        bounds = {term.bound for term in ours}
+        tried = (
+            bounds | {(*bound, 0, 1) for bound in bounds} | {_just_below(bound) for bound in bounds} | {(10**18 - 1,)}
+        )
+        if of_code:
+            tried = {(bound[0] + step,) for bound in bounds for step in (-1, 0, 1) if bound[0] + step >= 0}
+        if ours and not any(all(_holds(term, point) for term in ours) for point in tried):
+            return False
+    return True
+
+
+def _just_below(bound: tuple[int, ...]) -> tuple[int, ...]:
+    """A version below `bound` and above every other version below it that a policy is likely to name."""
+    numbers = list(bound)
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    if not numbers:
+        return (-1,)  # nothing lies below zero, and no term holds for this but `<` and `!=`
+    numbers[-1] -= 1
+    return (*numbers, 10**18 - 1)
+
+
+def _holds(term: Term, point: tuple[int, ...]) -> bool:
+    if point[0] < 0:
+        return False
+    width = max(len(point), len(term.bound))
+    return _OPERATORS[term.symbol](_compare(_padded(point, width), _padded(term.bound, width)), 0)
 
 
 def _alternative(text: str) -> tuple[Term, ...]:

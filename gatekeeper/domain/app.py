@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import compress
 
-OPTIONAL = ("name", "publisher", "signer")
+OPTIONAL = ("name", "publisher", "signer", "installer")
 """What identifies an app besides its id and can be missing: the members of `AppList.lacks`."""
 
 
@@ -21,6 +21,8 @@ class App:
     signer_sha256: tuple[str, ...] = ()
     """SHA-256 of the signing certificates, lower-case hex; empty: not known."""
     publisher: str | None = None
+    installer: str | None = None
+    """What put it there: the store's package on Android (`com.android.vending`), the distributor's id on Apple's."""
 
 
 def head_of(key: str) -> str:
@@ -42,6 +44,7 @@ class AppList:
         "apps",
         "by_key",
         "heads",
+        "installers",
         "keys",
         "lacking",
         "lacks",
@@ -64,12 +67,14 @@ class AppList:
     """Case-folded display names, of the apps whose name is known."""
     publishers: frozenset[str]
     """Case-folded, of the apps whose publisher is known."""
+    installers: frozenset[str]
+    """Case-folded, of the apps whose installer is known."""
     text: str
     """All keys, names and publishers, one a line: a pattern whose literal part is not in here matches no app."""
     lacking: Mapping[frozenset[str], tuple[App, ...]]
     """The apps that lack any of `OPTIONAL`, by which of them they lack."""
     lacks: frozenset[str]
-    """Which of `name`, `publisher`, `signer` at least one app does not have: nothing that asks for those is false."""
+    """Which of `OPTIONAL` at least one app does not have: nothing that asks for those is false."""
 
     def __init__(self, apps: Iterable[App]) -> None:
         self.apps = tuple(apps)
@@ -84,6 +89,7 @@ class AppList:
         self.signers = frozenset(signer for app in self.apps for signer in app.signer_sha256)
         self.names = frozenset(app.name.casefold() for app in self.apps if app.name is not None)
         self.publishers = frozenset(app.publisher.casefold() for app in self.apps if app.publisher is not None)
+        self.installers = frozenset(app.installer.casefold() for app in self.apps if app.installer is not None)
         self.text = "\n".join((*self.keys, *self.names, *self.publishers))
         self.lacking = _lacking(self.apps)
         self.lacks = frozenset().union(*self.lacking)
@@ -111,9 +117,9 @@ class AppList:
 
 
 def _lacking(apps: Iterable[App]) -> dict[frozenset[str], tuple[App, ...]]:
-    by_absence: dict[tuple[bool, bool, bool], list[App]] = {}
+    by_absence: dict[tuple[bool, ...], list[App]] = {}
     for app in apps:
-        absence = (app.name is None, app.publisher is None, not app.signer_sha256)
+        absence = (app.name is None, app.publisher is None, not app.signer_sha256, app.installer is None)
         by_absence.setdefault(absence, []).append(app)
     lacking = {frozenset(compress(OPTIONAL, absence)): tuple(without) for absence, without in by_absence.items()}
     lacking.pop(frozenset(), None)

@@ -47,6 +47,14 @@ class Reason(StrEnum):
     APP_MATCH = "app.match"
     APP_MATCH_UNCERTAIN = "app.match.uncertain"
     """The id matches; the version or signer that the rule asks for is not known, which never counts as false."""
+    APP_NOT_LISTED = "app.not_listed"
+    """An app that is not on the list of the only allowed ones."""
+    APP_REQUIRED = "app.required"
+    """An app that must be there is not, or it is not known to be the right one."""
+    OS_VERSION = "device.os_version"
+    """The operating system is older than a rule allows."""
+    COMPROMISED = "device.compromised"
+    """The evidence speaks against the device itself: rooted, jailbroken, unverified boot."""
     UNKNOWN_DEVICE = "device.unknown"
     DEVICE_OF_ANOTHER_USER = "device.other_user"
     NO_EVIDENCE = "evidence.absent"
@@ -57,7 +65,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """What the person at the phone is told, as templates: `{app}`, `{check_url}`, `{deadline}`."""
+    """What the person at the phone is told, as templates: `{app}`, `{check_url}`, `{deadline}`, `{code}`."""
 
     short: str
     fix: str
@@ -81,7 +89,7 @@ class Decision:
     rule_ids: tuple[str, ...] = ()
     """Every rule that matched and is in a phase (also those of weaker effect), in policy order."""
     matched: tuple[str, ...] = ()
-    """The denied apps found, as `platform:id`; nothing else of an app list ever leaves the decision."""
+    """The denied apps found, as `platform:id`, the first 20; nothing else of an app list ever leaves the decision."""
     phase: Phase | None = None
     """The strongest phase among `rule_ids`."""
     exemptions: tuple[str, ...] = ()
@@ -89,9 +97,9 @@ class Decision:
     message: Message | None = None
     """None when there is nothing to tell."""
     app_name: str | None = None
-    """Display name (or id) of the first denied app, for `{app}`."""
+    """Display name (or id) of the first denied or missing app, for `{app}`."""
     deadline: datetime | None = None
-    """When the strongest matching rule that is not yet enforced will be."""
+    """When the strongest matching rule that does not block yet will, for this device; in the rule's time zone."""
     evidence_sha256: str | None = None
     evidence_source: str | None = None
     collected_at: datetime | None = None

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NewType
@@ -57,6 +58,8 @@ class Device:
     """None: not known, so a rule that asks for it can be neither true nor false."""
     identifiers: Mapping[str, str] = field(default_factory=lambda: _NO_IDENTIFIERS)
     """Other names: `certificate_sha256`, `serial`, `eas_device_id`, ...; values as the source wrote them."""
+    first_seen: datetime | None = None
+    """When it was registered (aware UTC); None: not known, so no grace of a rule runs for it."""
 
 
 def default_device_class(platform: Platform) -> DeviceClass:

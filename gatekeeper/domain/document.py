@@ -8,7 +8,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from enum import StrEnum
 from typing import TypeVar
 
@@ -53,20 +53,23 @@ def parse_duration(text: str) -> timedelta | None:
     return int(match[1]) * _UNIT[match[2]] if match else None
 
 
-def parse_instant(value: object) -> datetime | None:
-    """An aware UTC datetime from an RFC 3339 text, a TOML date-time, or a date (its first instant in UTC)."""
+def parse_instant(value: object, zone: tzinfo = UTC) -> datetime | None:
+    """An aware UTC datetime from an RFC 3339 text, a TOML date-time, or a date (its first instant).
+
+    `zone` is meant where the value names none; of a local time that comes twice the first is taken.
+    """
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)
         except ValueError:
             return None
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day, tzinfo=zone)
     if isinstance(value, datetime):
         try:
-            return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
+            return (value if value.tzinfo else value.replace(tzinfo=zone)).astimezone(UTC)
         except OverflowError:  # the first or last hours of the calendar, seen from another zone
             return None
-    if isinstance(value, date):
-        return datetime(value.year, value.month, value.day, tzinfo=UTC)
     return None
 
 
@@ -140,7 +143,7 @@ class Table:
             return choices(value)
         except ValueError:
             names = ", ".join(choice.value for choice in choices)
-            self.fault(name, f"`{value}` is not one of {names}{_suggestion(value, [c.value for c in choices])}")
+            self.fault(name, f"`{value}` is not one of {names}{suggestion(value, [c.value for c in choices])}")
             return default or first
 
     def duration(self, name: str, default: str | None = None) -> timedelta:
@@ -154,14 +157,14 @@ class Table:
             return timedelta(0)
         return parsed
 
-    def instant(self, name: str, *, required: bool = False) -> datetime | None:
-        """An instant (aware UTC), None when absent."""
+    def instant(self, name: str, *, required: bool = False, zone: tzinfo = UTC) -> datetime | None:
+        """An instant (aware UTC), None when absent; `zone` is meant where the value names none."""
         value = self.raw(name)
         if value is None:
             if required:
                 self.fault(name, "is required")
             return None
-        instant = parse_instant(value)
+        instant = parse_instant(value, zone)
         if instant is None:
             self.fault(name, f"`{value}` is not a date or a date and time such as 2020-07-10T17:00:00-07:00")
         return instant
@@ -196,7 +199,7 @@ class Table:
         """Report every key that nobody asked for, with the nearest one that exists."""
         for name in self._values:
             if name not in self._asked:
-                self.fault(name, f"unknown key{_suggestion(name, sorted(self._asked))}")
+                self.fault(name, f"unknown key{suggestion(name, sorted(self._asked))}")
 
     def _typed(self, name: str, kind: type[T], words: str) -> T | None:
         self._asked.add(name)
@@ -216,6 +219,7 @@ class Table:
         return stand_in
 
 
-def _suggestion(word: str, known: Sequence[str]) -> str:
+def suggestion(word: str, known: Sequence[str]) -> str:
+    """The nearest known word, as the end of a fault; empty when none is near."""
     near = difflib.get_close_matches(word, known, n=1)
     return f" (did you mean `{near[0]}`?)" if near else ""

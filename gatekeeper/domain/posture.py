@@ -1,8 +1,10 @@
 """Posture: what is currently known about a device (RFC 9334 attestation result, with its scope, source and age)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 
 from gatekeeper.domain.app import AppList
 from gatekeeper.domain.device import Device, DeviceId
@@ -16,6 +18,40 @@ class Scope(StrEnum):
     WORK_PROFILE = "work-profile"
     QUERY = "query"
     USER_VISIBLE = "user-visible"
+
+
+class EvidenceLevel(StrEnum):
+    """How far a source of evidence is believed; declared weakest first (`rank`)."""
+
+    CLAIMED = "claimed"
+    """Nobody vouches for it."""
+    AGENT = "agent"
+    """Signed by an app on the device."""
+    MDM = "mdm"
+    """The device's management says so."""
+    HARDWARE = "hardware"
+    """Signed with a key that hardware attests."""
+
+    @property
+    def rank(self) -> int:
+        """0 for the weakest."""
+        return _RANK[self]
+
+
+_RANK = {level: rank for rank, level in enumerate(EvidenceLevel)}
+
+
+class DeviceFlag(StrEnum):
+    """What evidence can say against the device as a whole; not said is not known."""
+
+    COMPROMISED = "compromised"
+    """Rooted or jailbroken."""
+    UNVERIFIED_BOOT = "unverified_boot"
+    """It started something else than its maker signed."""
+    DEBUGGABLE = "debuggable"
+
+
+_NO_FLAGS: Mapping[DeviceFlag, bool] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +72,9 @@ class AttestationResult:
     evidence_sha256: str
     """Lower-case hex of the accepted evidence's bytes."""
     apps: AppList
+    os_version: str | None = None
+    flags: Mapping[DeviceFlag, bool] = field(default_factory=lambda: _NO_FLAGS)
+    """Those that the evidence speaks of."""
 
     @property
     def proves_absence(self) -> bool:

@@ -23,6 +23,10 @@ class Request:
     protocol: MailProtocol
     listener: str
     """Configured name of the listener."""
+    client_address: str = ""
+    """Of the phone, as text; empty, or no address: not known."""
+    languages: tuple[str, ...] = ()
+    """Tags (RFC 5646) that the person reads, preferred first; mail protocols do not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

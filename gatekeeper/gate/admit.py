@@ -139,7 +139,7 @@ class Gate:
     def _decide_new(self, claim: Claim, subject: Subject, answer: Answered, state: tuple[int, int]) -> None:
         """Decide about a subject; `state`: the changes there had been when it was read, and the rounds left."""
         changes, rounds = state
-        request = Request(account=claim.account, protocol=claim.connection.protocol, listener=claim.connection.listener)
+        request = _request(claim)
         now = self._clock.now()
         decision = decide(self.policy, subject, request, now)
 
@@ -160,7 +160,7 @@ class Gate:
                 if is_overtaken:
                     self._decide_again((admission,))
             else:
-                answer(Refused(decision, self.text(decision)))
+                answer(Refused(decision, self.text(decision, claim.connection.conn)))
 
         self._audit.append(_decided(claim, decision, now), recorded)
 
@@ -173,7 +173,7 @@ class Gate:
         subject = identify_now(self.settings.binding, self._devices, claim.account, claim.certificate)
         if subject is None or not self._audit.writable:
             return False
-        request = Request(account=claim.account, protocol=claim.connection.protocol, listener=claim.connection.listener)
+        request = _request(claim)
         now = self._clock.now()
         if decide(self.policy, subject, request, now) != decision:
             return False
@@ -183,7 +183,7 @@ class Gate:
                 answer(Faulted("the decision could not be recorded"))
                 return
             self.decided(request, decision)
-            answer(Refused(decision, self.text(decision)))
+            answer(Refused(decision, self.text(decision, claim.connection.conn)))
 
         self._audit.append(_decided(claim, decision, now), recorded)
         return True
@@ -200,12 +200,16 @@ class Gate:
         self.sessions.add(admission)
         return admission
 
-    def text(self, decision: Decision) -> str:
-        """The words for the person whose session is refused."""
+    def text(self, decision: Decision, code: str = "") -> str:
+        """The words for the person whose session is refused; `code` finds it in the log."""
         if decision.message is None:
             return "Mail is paused on this device."
         words = render(
-            decision.message, app=decision.app_name, check_url=self.settings.check_url, deadline=decision.deadline
+            decision.message,
+            app=decision.app_name,
+            check_url=self.settings.check_url,
+            deadline=decision.deadline,
+            code=code,
         )
         return ascii_line(" ".join(words))
 
@@ -315,6 +319,10 @@ def _nobody(_request: Request, _decision: Decision) -> None:
 _BLOCKED = {
     Reason.APP_MATCH: EventCode.BLOCKED_APP,
     Reason.APP_MATCH_UNCERTAIN: EventCode.BLOCKED_APP,
+    Reason.APP_NOT_LISTED: EventCode.BLOCKED_APP,
+    Reason.APP_REQUIRED: EventCode.BLOCKED_DEVICE,
+    Reason.OS_VERSION: EventCode.BLOCKED_DEVICE,
+    Reason.COMPROMISED: EventCode.BLOCKED_DEVICE,
     Reason.STALE: EventCode.BLOCKED_STALE,
     Reason.NO_EVIDENCE: EventCode.BLOCKED_STALE,
     Reason.UNKNOWN_DEVICE: EventCode.BLOCKED_UNKNOWN_DEVICE,
@@ -342,8 +350,19 @@ _MESSAGES = {
     EventCode.BLOCKED_STALE: "Mail sign-in refused: the evidence is too old or absent",
     EventCode.BLOCKED_UNKNOWN_DEVICE: "Mail sign-in refused: unknown device",
     EventCode.BLOCKED_INSUFFICIENT: "Mail sign-in refused: the evidence cannot prove that no denied app is installed",
+    EventCode.BLOCKED_DEVICE: "Mail sign-in refused: the device is not as a rule asks",
     EventCode.BLOCKED_INVALID: "Mail sign-in refused: the evidence is invalid",
 }
+
+
+def _request(claim: Claim) -> Request:
+    connection = claim.connection
+    return Request(
+        account=claim.account,
+        protocol=connection.protocol,
+        listener=connection.listener,
+        client_address=connection.client_address,
+    )
 
 
 def _decided(claim: Claim, decision: Decision, now: datetime) -> Event:

@@ -32,6 +32,7 @@ _REFUSALS = frozenset(
         EventCode.BLOCKED_STALE,
         EventCode.BLOCKED_UNKNOWN_DEVICE,
         EventCode.BLOCKED_INSUFFICIENT,
+        EventCode.BLOCKED_DEVICE,
         EventCode.BLOCKED_INVALID,
         EventCode.CREDENTIALS_REFUSED,
     }

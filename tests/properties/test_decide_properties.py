@@ -8,12 +8,16 @@ import dataclasses
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from types import MappingProxyType
 from typing import TypeVar
+from zoneinfo import ZoneInfo
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatekeeper.decision.decide import decide
+from gatekeeper.decision.allowlist import AllowList
+from gatekeeper.decision.decide import MAX_MATCHED, decide
 from gatekeeper.decision.explain import explain
 from gatekeeper.decision.index import Index
 from gatekeeper.decision.matcher import AppMatcher, Finding
@@ -23,21 +27,33 @@ from gatekeeper.decision.policy import (
     ByOwnership,
     Defaults,
     Exemption,
+    Grace,
     Phases,
     Policy,
     Rule,
     RuleScope,
     Stale,
+    Step,
     UnknownDevice,
     strictest,
 )
 from gatekeeper.decision.schema import parse_policy
-from gatekeeper.decision.versions import VersionRange
+from gatekeeper.decision.scope import in_scope, scope_terms
+from gatekeeper.decision.versions import Bound, VersionRange
 from gatekeeper.domain.app import App, AppList
-from gatekeeper.domain.decision import Message, Reason, Verdict
+from gatekeeper.domain.decision import Message, Phase, Reason, Verdict
 from gatekeeper.domain.device import Device, DeviceClass, DeviceId, Ownership, Platform
 from gatekeeper.domain.document import DocumentError, Fault
-from gatekeeper.domain.posture import Assurance, AttestationResult, Binding, Posture, Scope, Subject
+from gatekeeper.domain.posture import (
+    Assurance,
+    AttestationResult,
+    Binding,
+    DeviceFlag,
+    EvidenceLevel,
+    Posture,
+    Scope,
+    Subject,
+)
 from gatekeeper.domain.request import MailProtocol, Request
 
 LAW = settings(max_examples=250, deadline=None, derandomize=True)
@@ -79,11 +95,12 @@ def an_app() -> App:
         version_code=pick(None, 5, 7, 9),
         signer_sha256=pick((), (SIGNERS[0],), (SIGNERS[1],)),
         publisher=pick(None, "Byte"),
+        installer=pick(None, "Store", "other"),
     )
 
 
-def a_matcher(*, by_id: bool) -> AppMatcher:
-    asked = {name for name in ("name", "publisher", "signer") if DICE.random() < 0.3}
+def a_matcher(*, by_id: bool, levels: tuple[EvidenceLevel, ...] = ()) -> AppMatcher:
+    asked = {name for name in ("name", "publisher", "signer", "store", "no store") if DICE.random() < 0.25}
     app_id = pick(*ID_PATTERNS) if by_id or not asked or DICE.random() < 0.3 else None
     version = pick(None, None, *RANGES)
     return AppMatcher(
@@ -92,7 +109,10 @@ def a_matcher(*, by_id: bool) -> AppMatcher:
         name=Pattern.parse(pick("tik", "t*", "*k")) if "name" in asked else None,
         publisher=Pattern.parse(pick("byte", "b*")) if "publisher" in asked else None,
         signer_sha256=frozenset({pick(*SIGNERS)}) if "signer" in asked else frozenset(),
+        installer=frozenset({"store"}) if "store" in asked else frozenset(),
+        not_installer=frozenset({"store", "else"}) if "no store" in asked else frozenset(),
         version=VersionRange.parse(version) if version else None,
+        min_evidence=pick(EvidenceLevel.CLAIMED, EvidenceLevel.CLAIMED, EvidenceLevel.CLAIMED, *levels),
     )
 
 
@@ -100,7 +120,11 @@ def a_scope() -> RuleScope:
     return RuleScope(
         device_class=subset(*DeviceClass),
         ownership=subset(*Ownership),
+        platforms=subset(Platform.ANDROID, Platform.IOS),
         protocols=subset(MailProtocol.IMAP, MailProtocol.SMTP),
+        listeners=subset("listener", "other"),
+        networks=pick((), (), (ip_network("192.0.2.0/25"),)),
+        not_networks=pick((), (), (ip_network("192.0.2.128/25"),)),
         users=subset(ACCOUNTS[0]),
         groups=subset("staff", "lab", "unheard-of"),
         not_users=subset(ACCOUNTS[1]),
@@ -110,17 +134,50 @@ def a_scope() -> RuleScope:
 
 def some_phases() -> Phases:
     observe, warn, enforce = sorted(an_instant() for _ in range(3))
-    return Phases(observe=pick(None, observe), warn=pick(None, warn), enforce=pick(None, enforce, enforce))
+    return Phases(
+        observe=pick(None, observe),
+        warn=pick(None, warn),
+        enforce=pick(None, enforce, enforce),
+        zone=pick(None, ZoneInfo("Europe/Berlin")),
+    )
+
+
+def a_grace(phases: Phases) -> Grace | None:
+    if phases.enforce is None:
+        return None
+    hours = DICE.randint(0, 90)
+    grace = Grace(per_device=timedelta(hours=hours), cap=phases.enforce + timedelta(hours=DICE.randint(0, 120)))
+    return pick(None, grace)
+
+
+def a_rollout(phases: Phases) -> tuple[Step, ...]:
+    if phases.enforce is None:
+        return ()
+    begins = sorted({an_instant() for _ in range(3)})
+    percents = sorted(DICE.randint(0, 100) for _ in begins)
+    steps = tuple(Step(begin=begin, percent=percent) for begin, percent in zip(begins, percents, strict=True))
+    return pick((), (), steps)
 
 
 def a_rule(*, by_id: bool) -> Rule:
+    phases = some_phases()
+    demands = () if by_id else subset("only", "required", "os", "flags")
+    levels = () if by_id else tuple(EvidenceLevel)
+    has_apps = not demands or DICE.random() < 0.5
     return Rule(
         id=pick("r1", "r2", "r3"),
         title="Title",
-        apps=pool(lambda: a_matcher(by_id=by_id), DICE.randint(1, 3)),
+        apps=pool(lambda: a_matcher(by_id=by_id, levels=levels), DICE.randint(1, 3)) if has_apps else (),
+        only_apps=pool(lambda: a_matcher(by_id=by_id), DICE.randint(1, 4)) if "only" in demands else (),
+        required_apps=pool(lambda: a_matcher(by_id=by_id), DICE.randint(1, 2)) if "required" in demands else (),
+        min_os={Platform.ANDROID: Bound.parse("14"), Platform.IOS: Bound.parse("17.4")} if "os" in demands else {},
+        flags=frozenset({DeviceFlag.COMPROMISED, pick(*DeviceFlag)}) if "flags" in demands else frozenset(),
+        action=pick(Verdict.ALLOW, Verdict.WARN, Verdict.QUARANTINE, *[Verdict.BLOCK] * 5),
         scope=pick(RuleScope(), a_scope()),
-        phases=some_phases(),
-        messages=pick({}, {"de": Message(short="{app}", fix="{deadline}")}),
+        phases=phases,
+        grace=a_grace(phases),
+        rollout=a_rollout(phases),
+        messages=pick({}, {"de": Message(short="{app}", fix="{deadline} {code}")}),
     )
 
 
@@ -165,14 +222,17 @@ def a_posture() -> Posture:
         platform=pick(Platform.ANDROID, Platform.IOS, Platform.IPADOS),
         device_class=pick(DeviceClass.MOBILE, DeviceClass.MOBILE, DeviceClass.LAPTOP),
         ownership=pick(None, *Ownership),
+        first_seen=pick(None, an_instant()),
     )
     result = AttestationResult(
-        source="mdm",
+        source=pick("mdm", "agent", "unheard-of"),
         scope=pick(Scope.FULL, Scope.FULL, *Scope),
         complete=DICE.random() < 0.7,
         collected_at=an_instant(),
         evidence_sha256="0" * 64,
         apps=AppList(pool(an_app, DICE.randint(0, 5))),
+        os_version=pick(None, "13", "14", "17.4", "17.3", "beta"),
+        flags=MappingProxyType({flag: DICE.random() < 0.2 for flag in DeviceFlag if DICE.random() < 0.6}),
     )
     return Posture(device=device, result=pick(None, result, result, result, result))
 
@@ -185,6 +245,14 @@ POSTURES = pool(a_posture, 400)
 instants = st.integers(-130, 130).map(lambda hours: EPOCH + timedelta(hours=hours))
 any_rules = st.sampled_from(pool(lambda: a_rule(by_id=False), 400))
 rules_by_id = st.sampled_from(pool(lambda: a_rule(by_id=True), 400))
+demanding_rules = st.sampled_from(
+    [
+        rule
+        for rule in pool(lambda: a_rule(by_id=False), 1500)
+        if rule.min_os or rule.flags or any(each.min_evidence is not EvidenceLevel.CLAIMED for each in rule.apps)
+    ]
+)
+"""Rules that ask what the evidence may not state of the device, or from weaker sources than it has."""
 exemptions = st.sampled_from(pool(an_exemption, 100))
 any_defaults = st.sampled_from(pool(some_defaults, 200))
 blocking_defaults = st.sampled_from([Defaults(evidence_max_age=timedelta(hours=hours)) for hours in (0, 24, 100)])
@@ -200,7 +268,12 @@ known_subjects = st.builds(
     Subject, binding=bindings, postures=st.lists(known_postures, min_size=1, max_size=2).map(tuple)
 )
 requests = st.builds(
-    Request, account=st.sampled_from(ACCOUNTS), protocol=st.sampled_from(MailProtocol), listener=st.just("listener")
+    Request,
+    account=st.sampled_from(ACCOUNTS),
+    protocol=st.sampled_from(MailProtocol),
+    listener=st.just("listener"),
+    client_address=st.sampled_from(("192.0.2.1", "192.0.2.200", "2001:db8::1", "")),
+    languages=st.sampled_from(((), ("de",), ("fr",))),
 )
 
 
@@ -214,6 +287,7 @@ def policies(
         rules=st.lists(rules, min_size=1, max_size=4).map(tuple),
         exemptions=st.lists(exemptions, max_size=2).map(tuple),
         groups=st.just(GROUPS),
+        sources=st.just({"mdm": EvidenceLevel.MDM, "agent": EvidenceLevel.AGENT}),
     )
 
 
@@ -255,11 +329,22 @@ def without_ownership(subject: Subject) -> Subject:
     )
 
 
+def without_first_sight(subject: Subject) -> Subject:
+    return dataclasses.replace(
+        subject,
+        postures=tuple(
+            dataclasses.replace(each, device=dataclasses.replace(each.device, first_seen=None))
+            for each in subject.postures
+        ),
+    )
+
+
 LOSSES_FOR_ALL_DEFAULTS: dict[str, Callable[[Subject], Subject]] = {
     "version": lambda subject: with_apps(subject, version=None),
     "garbled version": lambda subject: with_apps(subject, version="?"),
     "version code": lambda subject: with_apps(subject, version_code=None),
     "ownership": without_ownership,
+    "first sight": without_first_sight,
     "completeness": lambda subject: with_results(subject, lambda each: dataclasses.replace(each, complete=False)),
     "scope": lambda subject: with_results(subject, lambda each: dataclasses.replace(each, scope=Scope.MANAGED_ONLY)),
     "freshness": lambda subject: with_results(
@@ -270,7 +355,15 @@ LOSSES_OF_IDENTITY: dict[str, Callable[[Subject], Subject]] = {
     "signer": lambda subject: with_apps(subject, signer_sha256=()),
     "name": lambda subject: with_apps(subject, name=None),
     "publisher": lambda subject: with_apps(subject, publisher=None),
-    "all three": lambda subject: with_apps(subject, signer_sha256=(), name=None, publisher=None),
+    "installer": lambda subject: with_apps(subject, installer=None),
+    "all four": lambda subject: with_apps(subject, signer_sha256=(), name=None, publisher=None, installer=None),
+}
+LOSSES_OF_THE_DEVICE: dict[str, Callable[[Subject], Subject]] = {
+    "version of the system": lambda subject: with_results(
+        subject, lambda each: dataclasses.replace(each, os_version=None)
+    ),
+    "flags": lambda subject: with_results(subject, lambda each: dataclasses.replace(each, flags={})),
+    "level": lambda subject: with_results(subject, lambda each: dataclasses.replace(each, source="unheard-of")),
 }
 LOSSES_OF_EVIDENCE: dict[str, Callable[[Subject], Subject]] = {
     "evidence": lambda subject: dataclasses.replace(
@@ -290,13 +383,15 @@ def losses(*kinds: dict[str, Callable[[Subject], Subject]]) -> st.SearchStrategy
 def test_total(policy: Policy, subject: Subject, request: Request, now: datetime) -> None:
     """Every input has a decision that holds together, and an explanation."""
     decision = decide(policy, subject, request, now)
-    assert decision.verdict in (Verdict.ALLOW, Verdict.WARN, Verdict.BLOCK)
+    assert decision.verdict in (Verdict.ALLOW, Verdict.WARN, Verdict.QUARANTINE, Verdict.BLOCK)
     assert decision.reasons
     assert len(set(decision.reasons)) == len(decision.reasons)
     assert (decision.message is None) is (decision.verdict is Verdict.ALLOW)
     assert decision.valid_until is None or decision.valid_until > now
     assert decision.deadline is None or decision.deadline > now
-    assert bool(decision.rule_ids) is bool(decision.matched) is (decision.phase is not None)
+    assert bool(decision.rule_ids) is (decision.phase is not None)
+    assert bool(decision.rule_ids) or not decision.matched
+    assert len(decision.matched) <= MAX_MATCHED
     assert (Reason.CLEAN in decision.reasons) is (decision.reasons == (Reason.CLEAN,))
     assert Reason.CLEAN not in decision.reasons or decision.verdict is Verdict.ALLOW
     assert explain(policy, subject, request, now)
@@ -336,7 +431,7 @@ def test_losing_signers_and_names_never_weakens_rules_that_name_an_id(
 @LAW
 @given(
     policies(defaults=blocking_defaults),
-    losses(LOSSES_FOR_ALL_DEFAULTS, LOSSES_OF_IDENTITY, LOSSES_OF_EVIDENCE),
+    losses(LOSSES_FOR_ALL_DEFAULTS, LOSSES_OF_IDENTITY, LOSSES_OF_THE_DEVICE, LOSSES_OF_EVIDENCE),
     known_subjects,
     requests,
     instants,
@@ -345,6 +440,22 @@ def test_losing_anything_never_weakens_where_the_defaults_block(
     policy: Policy, lose: Callable[[Subject], Subject], subject: Subject, request: Request, now: datetime
 ) -> None:
     """Rules without an id, devices without evidence, and no device at all included."""
+    before = decide(policy, subject, request, now)
+    assert decide(policy, lose(subject), request, now).verdict.strength >= before.verdict.strength
+
+
+@LAW
+@given(
+    policies(rules=demanding_rules, defaults=blocking_defaults),
+    losses(LOSSES_OF_THE_DEVICE),
+    known_subjects,
+    requests,
+    instants,
+)
+def test_losing_facts_of_the_device_never_weakens_where_the_defaults_block(
+    policy: Policy, lose: Callable[[Subject], Subject], subject: Subject, request: Request, now: datetime
+) -> None:
+    """Its version, its flags, the standing of who vouches for it."""
     before = decide(policy, subject, request, now)
     assert decide(policy, lose(subject), request, now).verdict.strength >= before.verdict.strength
 
@@ -398,6 +509,64 @@ def test_the_index_answers_what_judging_everything_answers(
     assert {position: {id(match.app) for match in matches} for position, matches in found.items()} == expected
     assert {(at, id(match.app)) for at, matches in found.items() for match in matches if match.is_certain} == certain
     assert set(index.blind(listed)) == blind
+
+
+@LAW
+@given(policies(), known_subjects, requests, instants)
+def test_what_is_lost_with_the_network_or_the_groups_never_weakens(
+    policy: Policy, subject: Subject, request: Request, now: datetime
+) -> None:
+    """An address that is not known, groups whose directory is away: the rules hold, the exemptions do not."""
+    before = decide(policy, subject, request, now)
+    lost = decide(policy.with_groups({}), subject, dataclasses.replace(request, client_address=""), now)
+    assert lost.verdict.strength >= before.verdict.strength
+    nobody_known = dataclasses.replace(policy, groups={})
+    assert decide(nobody_known, subject, request, now).verdict.strength >= before.verdict.strength
+
+
+@LAW
+@given(policies(), st.sampled_from(POSTURES), requests)
+def test_a_rule_is_in_scope_when_no_term_is_false(policy: Policy, posture: Posture, request: Request) -> None:
+    """The quick answer and the one that is explained are the same."""
+    for rule in policy.rules:
+        terms = [holds for _, holds in scope_terms(policy, rule.scope, posture.device, request)]
+        assert in_scope(policy, rule, posture.device, request) is (False not in terms)
+
+
+@LAW
+@given(policies(), st.sampled_from(POSTURES), instants)
+def test_every_device_keeps_within_the_dates_of_the_rule(policy: Policy, posture: Posture, now: datetime) -> None:
+    """Never enforced before the rule's date; by the cap and the last full step at the latest; at least warned between."""
+    for rule in policy.rules:
+        own, general = rule.phases_for(posture.device), rule.phases
+        if general.enforce is None:
+            assert own == general
+            continue
+        full = [step.begin for step in rule.rollout if step.percent == 100]
+        latest = [general.enforce, *([rule.grace.cap] if rule.grace else []), *full[:1]]
+        assert own.enforce is None or own.enforce >= general.enforce
+        if full or not rule.rollout:
+            assert own.enforce is not None
+            assert own.enforce <= max(latest)
+        if now >= general.enforce:
+            assert own.at(now) in (Phase.WARN, Phase.ENFORCE)
+        else:
+            assert own.at(now) == general.at(now)
+
+
+@LAW
+@given(st.lists(st.sampled_from(pool(lambda: a_matcher(by_id=False), 200)), max_size=5), app_lists)
+def test_an_allow_list_answers_what_judging_everything_answers(matchers: list[AppMatcher], listed: AppList) -> None:
+    """Allowed is only what some matcher is certain of."""
+    for platform in (Platform.ANDROID, Platform.IPADOS):
+        meant = [matcher for matcher in matchers if matcher.covers(platform)]
+        expected = {}
+        for app in listed.apps:
+            findings = {matcher.judge(app) for matcher in meant}
+            if Finding.CERTAIN not in findings:
+                expected[id(app)] = findings <= {Finding.NO}
+        found = AllowList(matchers, platform).unlisted(listed)
+        assert {id(match.app): match.is_certain for match in found} == expected
 
 
 @LAW

@@ -59,6 +59,7 @@ def posture(
     scope: Scope = Scope.FULL,
     complete: bool = True,
     collected_at: datetime = NOON,
+    first_seen: datetime | None = None,
 ) -> Posture:
     """A registered device; `apps=None`: without evidence."""
     device = Device(
@@ -67,6 +68,7 @@ def posture(
         platform=platform,
         device_class=device_class,
         ownership=ownership,
+        first_seen=first_seen,
     )
     if apps is None:
         return Posture(device=device, result=None)

@@ -69,7 +69,7 @@ def test_a_denied_app_on_all_sides_of_the_dates(  # noqa: PLR0917  a row of the 
     assert decision.rule_ids == ("no-tiktok",)
     assert decision.matched == (f"{platform}:{app.id}",)
     assert decision.app_name == (app.name or app.id)
-    assert decision.message == POLICY.rules[0].message
+    assert decision.message == POLICY.rules[0].messages["en"]
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_tells_what_is_not_known() -> None:
     assert "(android, mobile, ownership not known) is denied" in lines[4]
     assert "  Rule r means com.foo, whose version is not known." in lines
     assert "    Its scope: ownership is not known." in lines
-    assert "  Rule signed asks for a name, publisher or signer that the list does not have for every app." in lines
+    assert "  Rule signed asks for what the evidence does not say: signer." in lines
     partial = explain(policy(""), subject(posture(scope=Scope.MANAGED_ONLY)), request(), COLLECTED)
     assert "  Such a list shows what is there, but cannot prove that an app is absent." in partial
     assert "  No rule means any app on its list." in partial

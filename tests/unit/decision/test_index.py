@@ -87,3 +87,27 @@ def test_is_blind_only_without_all_that_identifies() -> None:
     assert list(index.blind(AppList([App(id="x", name="Notes", signer_sha256=("0",))]))) == []
     mixed = AppList([App(id="x", name="Notes"), App(id="y", signer_sha256=("0",))])
     assert list(index.blind(mixed)) == [0], "each lacks one attribute, none lacks both"
+
+
+STORE = frozenset({"com.android.vending"})
+
+
+@pytest.mark.parametrize(
+    ("installer", "allowed", "denied"),
+    [("com.Android.Vending", True, False), ("org.fdroid", False, True), (None, None, None)],
+)
+def test_what_installed_an_app(installer: str | None, allowed: bool | None, denied: bool | None) -> None:
+    """By one of these, or by anything else; an installer that is not reported leaves both open."""
+    app = App(id="x", installer=installer)
+    by_store = Index([(0, AppMatcher(installer=STORE))])
+    by_others = Index([(0, AppMatcher(not_installer=STORE))])
+    for index, expected in ((by_store, allowed), (by_others, denied)):
+        assert bool(index.find(AppList([app]))) is bool(expected)
+        assert list(index.blind(AppList([app]))) == ([0] if expected is None else [])
+
+
+def test_rules_beyond_the_evidence_are_never_answered() -> None:
+    """Whatever is on the list."""
+    index = Index([], beyond=[3])
+    assert index.may_be_blind(AppList([]))
+    assert list(index.blind(AppList([]))) == [3]

@@ -78,5 +78,5 @@ def test_an_id_is_always_known() -> None:
 
 def test_an_app_must_be_identified() -> None:
     """A version alone is no matcher."""
-    with pytest.raises(ValueError, match="needs an id, name, publisher or signer_sha256"):
+    with pytest.raises(ValueError, match="needs an id, name, publisher, signer_sha256, installer or not_installer"):
         AppMatcher(version=VERSION)

@@ -40,7 +40,7 @@ def test_reads_everything_a_rule_can_say() -> None:
     assert (found.scope.users, found.scope.not_users) == ({"a@example.com"}, {"b@example.com"})
     assert (found.scope.groups, found.scope.not_groups) == ({"staff"}, {"lab"})
     assert found.messages["de"] == Message(short="K ä", fix="B")
-    assert found.message == Message(short="S {app}", fix="F {check_url} {deadline}")
+    assert found.messages["en"] == Message(short="S {app}", fix="F {check_url} {deadline}")
 
 
 def test_a_rule_without_title_is_called_by_its_id_and_one_signer_may_be_a_text() -> None:
@@ -48,13 +48,7 @@ def test_a_rule_without_title_is_called_by_its_id_and_one_signer_may_be_a_text()
     (found,) = policy(rule(f"{{ signer_sha256 = '{SIGNER.upper()}' }}")).rules
     assert found.title == "r"
     assert found.apps[0].signer_sha256 == {SIGNER}
-    assert found.message is None
-
-
-def test_the_first_language_stands_in_for_english() -> None:
-    """A policy in one language needs no second."""
-    messages = '[rule.message.de]\nshort = "K"\nfix = "B"\n[rule.message.fr]\nshort = "C"\nfix = "R"\n'
-    assert policy(rule("{ id = 'a' }", messages)).rules[0].message == Message(short="K", fix="B")
+    assert found.messages == {}
 
 
 @pytest.mark.parametrize(
@@ -62,8 +56,11 @@ def test_the_first_language_stands_in_for_english() -> None:
     [
         ("", "apps: must not be empty: the rule would mean no app"),
         ("1", "apps[0]: must be a table"),
-        ("{ }", "apps[0]: names no app: give id, name, publisher or signer_sha256"),
-        ("{ platform = 'ios', version = '<2' }", "apps[0]: names no app: give id, name, publisher or signer_sha256"),
+        ("{ }", "apps[0]: names no app: give id, name, publisher, signer_sha256, installer or"),
+        (
+            "{ platform = 'ios', version = '<2' }",
+            "apps[0]: names no app: give id, name, publisher, signer_sha256, installer or",
+        ),
         ("{ platform = 'andriod', id = 'a' }", "apps[0].platform: `andriod` is not one of android, ios"),
         ("{ platform = 'andriod', id = 'a' }", "(did you mean `android`?)"),
         ("{ id = 'a', bundle = 'b' }", "apps[0].bundle: unknown key"),
@@ -194,6 +191,6 @@ def test_a_bare_rule_lacks_three_things() -> None:
     """id, apps and phases are required."""
     assert faults("schema = 1\n[[rule]]") == [
         "rule[0].id: is required",
-        "rule[0].apps: is required",
+        "rule[0].apps: is required, or another of only_apps, required_apps, min_os, flags",
         "rule[0].phases: needs at least one of observe, warn, enforce",
     ]

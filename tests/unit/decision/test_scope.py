@@ -9,7 +9,7 @@ from gatekeeper.decision.scope import exemptions_for, in_scope, names, scope_ter
 from gatekeeper.domain.device import DeviceClass, Ownership
 from gatekeeper.domain.request import MailProtocol
 
-from .samples import NOON, at, policy, posture, rule
+from .samples import NOON, at, policy, posture, request, rule
 
 GROUPS = '[groups]\nstaff = ["alice@example.com"]\nlab = ["bob@example.com"]\n'
 
@@ -41,6 +41,10 @@ def scoped(scope: str) -> Policy:
         ('not_groups = ["lab"]', True),
         ('groups = ["staff"], not_users = ["alice@example.com"]', False),
         ('device_class = ["mobile"], protocols = ["smtp"]', False),
+        ('platforms = ["android"]', True),
+        ('platforms = ["ios", "ipados"]', False),
+        ('listeners = ["imap-listener"]', True),
+        ('listeners = ["sieve"]', False),
     ],
 )
 def test_whom_a_rule_is_for(scope: str, expected: bool) -> None:
@@ -48,8 +52,8 @@ def test_whom_a_rule_is_for(scope: str, expected: bool) -> None:
     scoped_policy = scoped(scope)
     device = posture().device
     the_rule = scoped_policy.rules[0]
-    assert in_scope(scoped_policy, the_rule, "alice@example.com", device, MailProtocol.IMAP) is expected
-    terms = scope_terms(scoped_policy, the_rule.scope, "alice@example.com", device, MailProtocol.IMAP)
+    assert in_scope(scoped_policy, the_rule, device, request()) is expected
+    terms = scope_terms(scoped_policy, the_rule.scope, device, request())
     assert (False not in dict(terms).values()) is expected
 
 
@@ -57,13 +61,13 @@ def test_unknown_ownership_is_in_scope() -> None:
     """What is not known is not false."""
     scoped_policy = scoped('ownership = ["company"]')
     device = posture(ownership=None).device
-    assert in_scope(scoped_policy, scoped_policy.rules[0], "alice@example.com", device, MailProtocol.IMAP)
+    assert in_scope(scoped_policy, scoped_policy.rules[0], device, request())
 
 
 def test_a_group_that_nobody_knows_is_in_scope_and_excepts_nobody() -> None:
     """Neither a positive condition nor a `not_` one turns a missing group into a way out."""
     scope = RuleScope(groups=frozenset({"gone"}), not_groups=frozenset({"lost"}))
-    terms = scope_terms(Policy(sha256="0"), scope, "alice@example.com", posture().device, MailProtocol.IMAP)
+    terms = scope_terms(Policy(sha256="0"), scope, posture().device, request())
     assert terms == [("groups", None), ("not_groups", None)]
 
 
@@ -92,7 +96,7 @@ def test_terms_carry_the_names_of_the_policy() -> None:
         groups=frozenset({"staff"}),
         not_users=frozenset({"alice@example.com"}),
     )
-    terms = scope_terms(scoped(""), scope, "alice@example.com", posture(ownership=None).device, MailProtocol.IMAP)
+    terms = scope_terms(scoped(""), scope, posture(ownership=None).device, request())
     assert terms == [
         ("device_class", False),
         ("ownership", None),
@@ -132,3 +136,26 @@ def test_whom_an_exemption_is_for(whom: str, expected: bool) -> None:
     before = exemptions_for(exempt, exempt.rules[0], "alice@example.com", device, at("2020-07-10T11:59:59Z"))
     assert before == ((exemption,) if expected else ())
     assert exemptions_for(exempt, exempt.rules[0], "alice@example.com", device, NOON) == ()
+
+
+@pytest.mark.parametrize(
+    ("scope", "address", "expected"),
+    [
+        ('networks = ["192.0.2.0/24"]', "192.0.2.7", True),
+        ('networks = ["192.0.2.0/24"]', "::ffff:192.0.2.7", True),
+        ('networks = ["192.0.2.0/24", "2001:db8::/32"]', "2001:db8::7%eth0", True),
+        ('networks = ["192.0.2.0/24"]', "198.51.100.7", False),
+        ('networks = ["192.0.2.0/24"]', "", None),
+        ('networks = ["192.0.2.0/24"]', "a socket", None),
+        ('not_networks = ["192.0.2.0/24"]', "192.0.2.7", False),
+        ('not_networks = ["192.0.2.0/24"]', "2001:db8::7", True),
+        ('not_networks = ["192.0.2.0/24"]', "", None),
+    ],
+)
+def test_where_a_session_comes_from(scope: str, address: str, expected: bool | None) -> None:
+    """An address that is not known is neither in a network nor out of it: the rule holds."""
+    scoped_policy = scoped(scope)
+    the_rule, device = scoped_policy.rules[0], posture().device
+    asked = dataclasses.replace(request(), client_address=address)
+    assert in_scope(scoped_policy, the_rule, device, asked) is (expected is not False)
+    assert scope_terms(scoped_policy, the_rule.scope, device, asked) == [(scope.split(maxsplit=1)[0], expected)]

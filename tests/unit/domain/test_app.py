@@ -4,9 +4,15 @@ import pytest
 
 from gatekeeper.domain.app import App, AppList, head_of
 
-TIKTOK = App(id="com.Zhiliaoapp.musically", name="TikTok", signer_sha256=("ab" * 32, "cd" * 32), publisher="Bytedance")
+TIKTOK = App(
+    id="com.Zhiliaoapp.musically",
+    name="TikTok",
+    signer_sha256=("ab" * 32, "cd" * 32),
+    publisher="Bytedance",
+    installer="Store",
+)
 CLONE = App(id="COM.zhiliaoapp.musically", name="Clone", signer_sha256=("ef" * 32,), publisher="Other")
-NOTES = App(id="com.example.notes", name="NOTES", signer_sha256=("ab" * 32,), publisher="Example")
+NOTES = App(id="com.example.notes", name="NOTES", signer_sha256=("ab" * 32,), publisher="Example", installer="Other")
 
 
 @pytest.mark.parametrize(
@@ -46,16 +52,18 @@ def test_facts_are_indexed() -> None:
     assert apps.names == {"tiktok", "notes"}
     assert apps.publishers == {"bytedance", "example"}
     assert set(apps.text.split("\n")) == apps.keys | apps.names | apps.publishers
+    assert apps.installers == {"store", "other"}
     assert apps.lacks == frozenset()
 
 
 @pytest.mark.parametrize(
     ("app", "lacks"),
     [
-        (App(id="a", publisher="p", signer_sha256=("ab",)), {"name"}),
-        (App(id="a", name="n", signer_sha256=("ab",)), {"publisher"}),
-        (App(id="a", name="n", publisher="p"), {"signer"}),
-        (App(id="a"), {"name", "publisher", "signer"}),
+        (App(id="a", publisher="p", signer_sha256=("ab",), installer="i"), {"name"}),
+        (App(id="a", name="n", signer_sha256=("ab",), installer="i"), {"publisher"}),
+        (App(id="a", name="n", publisher="p", installer="i"), {"signer"}),
+        (App(id="a", name="n", publisher="p", signer_sha256=("ab",)), {"installer"}),
+        (App(id="a"), {"name", "publisher", "signer", "installer"}),
     ],
 )
 def test_what_one_app_lacks_is_lacked_by_the_list(app: App, lacks: set[str]) -> None:
@@ -87,10 +95,10 @@ def test_a_list_does_not_show_its_apps() -> None:
 def test_absences_say_which_combinations_are_missing() -> None:
     """One bit for each combination that occurs, so that lists can be compared without their apps."""
     signer = ("ab" * 32,)
-    whole = App(id="a", name="A", publisher="P", signer_sha256=signer)
-    nameless = App(id="b", publisher="P", signer_sha256=signer)
+    whole = App(id="a", name="A", publisher="P", signer_sha256=signer, installer="i")
+    nameless = App(id="b", publisher="P", signer_sha256=signer, installer="i")
     bare = App(id="c")
 
     assert AppList([whole]).absences == 0
     assert AppList([whole, nameless]).absences == 1 << 1
-    assert AppList([nameless, bare, bare]).absences == 1 << 1 | 1 << 7
+    assert AppList([nameless, bare, bare]).absences == 1 << 1 | 1 << 15
