@@ -148,6 +148,12 @@ CLASSIFICATIONS: Mapping[EventCode, Classification] = MappingProxyType(
         EventCode.POLICY_ACTIVATED: _entity(
             Word.POLICY, "Policy activated", _POLICY, accepted=True, activity_id=_ACTIVATE
         ),
+        EventCode.POLICY_PUBLISHED: _entity(
+            Word.POLICY, "Policy published", _POLICY, accepted=True, activity_id=_UPDATE
+        ),
+        EventCode.POLICY_ROLLED_BACK: _entity(
+            Word.POLICY, "Policy rolled back", _POLICY, accepted=True, activity_id=_UPDATE
+        ),
         EventCode.POLICY_REJECTED: _entity(
             Word.POLICY, "Policy rejected", _POLICY, accepted=False, activity_id=_ACTIVATE
         ),
@@ -203,7 +209,9 @@ EVENT_MEANINGS: Mapping[EventCode, str] = MappingProxyType(
         EventCode.CONNECTION_CLOSED: "A connection ended without ever having become a session.",
         EventCode.CONFIGURATION_LOADED: "A configuration was loaded.",
         EventCode.CONFIGURATION_REJECTED: "A configuration was rejected; the one before stays in force.",
+        EventCode.POLICY_PUBLISHED: "An approved bundle with a policy was found in the store.",
         EventCode.POLICY_ACTIVATED: "A policy came into force.",
+        EventCode.POLICY_ROLLED_BACK: "A published bundle brings back what an earlier version said.",
         EventCode.POLICY_REJECTED: "A policy was rejected; the one before stays in force.",
         EventCode.DEVICE_DENIED: "A device's posture left `clean`.",
         EventCode.DEVICE_CLEAN: "A device's posture is `clean` again.",

@@ -15,7 +15,8 @@ from gatekeeper.domain.document import DocumentError
 from gatekeeper.domain.identity import DEFAULT
 from gatekeeper.net.revocation import valid_until
 from gatekeeper.server.clock import SystemClock
-from gatekeeper.server.compose import load_policy, upstreams
+from gatekeeper.server.compose import upstreams
+from gatekeeper.server.policy_source import load_policy, policy_now
 
 
 @click.group()
@@ -30,25 +31,24 @@ def check(config_path: Path, *, as_json: bool) -> None:
     """Read the configuration and the policy it names; say everything that is wrong, at once."""
     faults: list[dict[str, str]] = []
     notes: tuple[str, ...] = ()
-    policy: Path | None = None
-    names = DEFAULT
+    settings: Settings | None = None
     try:
         settings = load(config_path, os.environ)
-        notes, names = settings.notes + _expired(settings), settings.accounts.names
-        policy = settings.policy_file
+        notes = settings.notes + _expired(settings)
         for protocol, pool in upstreams(settings).items():
             key = f"upstream.{protocol.value}.address"
             faults += [{"source": str(config_path), "key": key, "reason": fault} for fault in pool.unresolved]
     except DocumentError as error:
         faults += [dataclasses.asdict(fault) for fault in error.faults]
-        policy = policy_file(config_path, os.environ) if config_path.is_file() else None
     except (OSError, ssl.SSLError) as error:
         faults.append({"source": str(config_path), "key": "upstream", "reason": str(error)})
-    if policy is not None:
-        try:
-            load_policy(policy, names)
-        except DocumentError as error:
-            faults += [dataclasses.asdict(fault) for fault in error.faults]
+    try:
+        if settings is not None:
+            policy_now(settings)
+        elif config_path.is_file():
+            load_policy(policy_file(config_path, os.environ), DEFAULT)
+    except DocumentError as error:
+        faults += [dataclasses.asdict(fault) for fault in error.faults]
     if as_json:
         say_json({"ok": not faults, "faults": faults, "notes": list(notes)})
         raise SystemExit(EXIT_CONFIG if faults else 0)

@@ -35,14 +35,26 @@ def _ask(config_path: Path, method: str, path: str) -> tuple[int, dict[str, obje
 
 def ask_gate(control: Path, method: str, path: str, body: object = None) -> tuple[int, dict[str, object]]:
     """Ask the running gate; ends the command when none answers."""
+    try:
+        return _ask_socket(control, method, path, body)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        fail(f"no gatekeeper answers at `{control}`: {error} (is `gatekeeper serve` running?)", code=EXIT_TRY_AGAIN)
+
+
+def gate_answer(control: Path, method: str, path: str, body: object = None) -> tuple[int, dict[str, object]] | None:
+    """Ask the running gate; None when none answers."""
+    try:
+        return _ask_socket(control, method, path, body)
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+
+
+def _ask_socket(control: Path, method: str, path: str, body: object) -> tuple[int, dict[str, object]]:
     connection = _UnixConnection(control)
     try:
         connection.request(method, path, body=None if body is None else json.dumps(body))
         response = connection.getresponse()
         answer: dict[str, object] = json.loads(response.read())
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        fail(f"no gatekeeper answers at `{control}`: {error} (is `gatekeeper serve` running?)", code=EXIT_TRY_AGAIN)
-    else:
         return response.status, answer
     finally:
         connection.close()

@@ -22,7 +22,7 @@ from gatekeeper.domain.identity import canonical_account
 from gatekeeper.domain.posture import Assurance, Binding, Posture, Subject
 from gatekeeper.domain.request import MailProtocol, Request
 from gatekeeper.server.clock import SystemClock
-from gatekeeper.server.compose import load_policy
+from gatekeeper.server.policy_source import load_policy, policy_now
 
 PAGE = 500
 """Devices read at once: some 50 MiB with their app lists."""
@@ -193,7 +193,10 @@ def answer_why(  # noqa: PLR0913  one for each option of the command
     """Print why a session of `user` is let through or blocked, and end the command accordingly."""
     now = at or SystemClock().now()
     try:
-        policy = load_policy(policy_file or load_settings(config_path).policy_file, identity_settings(config_path))
+        if policy_file is None:
+            policy = policy_now(load_settings(config_path))
+        else:
+            policy = load_policy(policy_file, identity_settings(config_path))
     except DocumentError as error:
         fail(*map(str, error.faults), code=EXIT_CONFIG)
 

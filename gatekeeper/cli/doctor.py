@@ -26,7 +26,8 @@ from gatekeeper.net.poller import Poller, PollerLoop
 from gatekeeper.net.revocation import valid_until
 from gatekeeper.net.tls import ServerTls
 from gatekeeper.server.clock import SystemClock
-from gatekeeper.server.compose import load_policy, upstreams
+from gatekeeper.server.compose import upstreams
+from gatekeeper.server.policy_source import policy_now
 from gatekeeper.server.probe import ProbeFailed, probe
 from gatekeeper.server.run import CONTROL_SOCKET
 
@@ -183,11 +184,11 @@ def _revocations(path: Path) -> Finding:
 
 def _policy(settings: Settings) -> list[Finding]:
     try:
-        policy = load_policy(settings.policy_file, settings.accounts.names)
+        policy = policy_now(settings)
     except DocumentError as error:
-        advice = "see `gatekeeper policy check`"
+        advice = f"see `gatekeeper policy {'check' if settings.bundles is None else 'status'}`"
         return [Finding("policy", State.FAIL, f"{len(error.faults)} faults, first: {error.faults[0]}", advice)]
-    return [Finding("policy", State.OK, f"{settings.policy_file}: {len(policy.rules)} rules")]
+    return [Finding("policy", State.OK, f"{policy.source}: {len(policy.rules)} rules")]
 
 
 def _disk(settings: Settings) -> list[Finding]:

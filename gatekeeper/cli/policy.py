@@ -6,12 +6,13 @@ from pathlib import Path
 import click
 
 from gatekeeper.cli.device import why
+from gatekeeper.cli.policy_bundles import build, diff, publish, rollback, sign, status
 from gatekeeper.cli.policy_keys import key
 from gatekeeper.cli.words import EXIT_FAILED, fail, identity_settings, load_settings, say_json
 from gatekeeper.decision.lint import warnings
 from gatekeeper.domain.document import DocumentError
 from gatekeeper.server.clock import SystemClock
-from gatekeeper.server.compose import load_policy
+from gatekeeper.server.policy_source import load_policy
 
 
 @click.group()
@@ -45,4 +46,5 @@ def check(config_path: Path, file: Path | None, *, as_json: bool) -> None:
 
 
 policy.add_command(why, "explain")  # the same question, asked from the policy's side
-policy.add_command(key)
+for command in (build, sign, publish, status, rollback, diff, key):
+    policy.add_command(command)

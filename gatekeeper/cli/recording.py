@@ -30,19 +30,28 @@ def record_inventory(config_path: Path, code: EventCode, detail: dict[str, str |
 
     What cannot be recorded is said on stderr: the store has changed, or not, all the same.
     """
+    _record(config_path, code, detail, gate_knows=gate_knows)
+
+
+def record_policy(config_path: Path, code: EventCode, detail: dict[str, str | int]) -> None:
+    """Record what came of a command on policies that the gate does not hear of by itself."""
+    _record(config_path, code, detail, gate_knows=False)
+
+
+def _record(config_path: Path, code: EventCode, detail: dict[str, str | int], *, gate_knows: bool) -> None:
     try:
         settings = load(config_path, os.environ)
     except DocumentError:  # `--store` was given: there is a database, but no gate that it belongs to
         click.echo("note: not recorded in an audit log, for there is no configuration", err=True)
         return
     clock = SystemClock()
-    event = Event(code=code, time=clock.now(), message=_MESSAGES[code], detail=detail)
+    event = Event(code=code, time=clock.now(), message=_MESSAGES.get(code, ""), detail=detail)
     try:
         asyncio.run(_append(settings, event, clock))
     except AuditLogLocked:
         if gate_knows:
             return
-        status, _ = ask_gate(control_socket(config_path), "POST", "/inventory", {"code": code.value, "detail": detail})
+        status, _ = ask_gate(control_socket(config_path), "POST", "/record", {"code": code.value, "detail": detail})
         if status != 200:
             click.echo("warning: the running gate did not record this", err=True)
     except AuditLogError as error:

@@ -15,6 +15,7 @@ from gatekeeper.gate.refusals import RefusalSettings
 from gatekeeper.gate.throttle import ThrottleSettings
 from gatekeeper.net.dial import TlsMode
 from gatekeeper.net.tls import ServerTls
+from gatekeeper.publishing.approval import Approvers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,15 @@ class EvidenceSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BundleSettings:
+    """Policies come as signed bundles instead of a file."""
+
+    directory: Path
+    """Where published ones lie."""
+    approvers: Approvers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AdminSettings:
     """The admin port."""
 
@@ -95,6 +105,9 @@ class Settings:
     accounts: AccountSettings
     binding: BindingSettings
     policy_file: Path
+    """The policy in force, or with `bundles` the draft that `policy build` takes."""
+    bundles: BundleSettings | None
+    """None: a single file."""
     store_url: str
     audit: AuditSettings
     evidence: EvidenceSettings | None

@@ -22,7 +22,8 @@ from gatekeeper.domain.identity import canonical_account
 from gatekeeper.domain.posture import Assurance, Binding, Subject
 from gatekeeper.domain.request import MailProtocol, Request
 from gatekeeper.ports.devices import Unavailable
-from gatekeeper.server import health
+from gatekeeper.publishing.approval import Flaw
+from gatekeeper.server import health, in_force
 from gatekeeper.server.reload import reload
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ _STATUS = {
     RejectionCode.TOO_LARGE: 413,
     RejectionCode.RATE_LIMITED: 429,
 }
+_FROM_COMMANDS = (EventCode.INVENTORY_IMPORTED, EventCode.INVENTORY_REJECTED, EventCode.POLICY_REJECTED)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -77,7 +79,7 @@ def control_app(gatekeeper: "Gatekeeper", drain: Callable[[], None]) -> web.Appl
         [
             web.post("/reload", desk.reload),
             web.post("/drain", start_drain),
-            web.post("/inventory", desk.inventory),
+            web.post("/record", desk.record),
             web.get("/status", desk.status),
         ]
     )
@@ -175,15 +177,17 @@ class _Desk:
         body = {"reloaded": outcome.reloaded, "faults": list(outcome.faults), "notes": list(outcome.notes)}
         return web.json_response(body, status=200 if outcome.reloaded else 409)
 
-    async def inventory(self, request: web.Request) -> web.Response:
-        """The command line tells what came of an import, for the audit log's one writer to record."""
+    async def record(self, request: web.Request) -> web.Response:
+        """The command line tells what came of a command, for the audit log's one writer to record."""
         body = await _json(request)
         code, facts = (body.get("code"), body.get("detail")) if isinstance(body, dict) else (None, None)
-        if code not in (EventCode.INVENTORY_IMPORTED, EventCode.INVENTORY_REJECTED) or not isinstance(facts, dict):
-            raise web.HTTPBadRequest(reason="not an inventory event")
+        if code not in _FROM_COMMANDS or not isinstance(facts, dict):
+            raise web.HTTPBadRequest(reason="not an event of a command")
         detail = {str(name): value if isinstance(value, int) else str(value) for name, value in facts.items()}
         gatekeeper = self._gatekeeper
         gatekeeper.audit.append(Event(code=EventCode(code), time=gatekeeper.clock.now(), detail=detail))
+        if code == EventCode.POLICY_REJECTED:
+            gatekeeper.metrics.bundle_errors.labels(_flaw(detail.get("flaw"))).inc()
         return web.json_response({"recorded": True})
 
     async def status(self, _request: web.Request) -> web.Response:
@@ -204,6 +208,7 @@ class _Desk:
                 },
                 "admin": gatekeeper.admin_port,
                 "policy_sha256": gatekeeper.gate.policy.sha256,
+                "policy": in_force.described(gatekeeper),
                 "audit_records": gatekeeper.audit.counters.records,
             }
         )
@@ -225,6 +230,10 @@ async def _body(request: web.Request) -> bytes:
     except web.HTTPRequestEntityTooLarge as error:
         detail = f"the body is larger than {MAX_BODY_OCTETS} octets"
         raise EvidenceRejected(RejectionCode.TOO_LARGE, detail) from error
+
+
+def _flaw(value: object) -> str:
+    return value if value in tuple(Flaw) else "other"  # type: ignore[return-value]
 
 
 def _described(decision: Decision) -> dict[str, object]:

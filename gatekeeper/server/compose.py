@@ -13,10 +13,6 @@ from gatekeeper.adapters.stores.directory import DeviceDirectory
 from gatekeeper.adapters.stores.migrate import open_store
 from gatekeeper.adapters.stores.registry import SqlRegistry
 from gatekeeper.config.settings import ListenerSettings, Settings
-from gatekeeper.decision.policy import Policy
-from gatekeeper.decision.schema import parse_policy
-from gatekeeper.domain.document import DocumentError, Fault
-from gatekeeper.domain.identity import IdentitySettings
 from gatekeeper.domain.request import MailProtocol
 from gatekeeper.enforcement import points
 from gatekeeper.enforcement.flow.flow import accept
@@ -38,8 +34,9 @@ from gatekeeper.server.clock import SystemClock
 from gatekeeper.server.contexts import ServerContexts
 from gatekeeper.server.evidence import EvidenceDesk
 from gatekeeper.server.metrics import Metrics
+from gatekeeper.server.policy_source import read_source
+from gatekeeper.server.publications import Look, Publications
 
-MAX_POLICY_OCTETS = 8 * 1024 * 1024
 MAX_ADDRESSES = 32
 """Of one mail server, names resolved: a log-in may try each, and each is probed."""
 
@@ -65,6 +62,9 @@ class Gatekeeper:
     relay: Relay
     metrics: Metrics
     evidence: EvidenceDesk
+    publications: Publications | None
+    """Where policies come from; None: the policy is a file."""
+    found_at_start: Look
     contexts: ServerContexts = field(default_factory=ServerContexts)
     upstreams: dict[MailProtocol, UpstreamPool] = field(default_factory=dict)
     fronts: dict[str, Front] = field(default_factory=dict)
@@ -77,18 +77,6 @@ class Gatekeeper:
     """The older of two reloads must not end last."""
 
 
-def load_policy(path: Path, names: IdentitySettings) -> Policy:
-    """Read and compile a policy, its accounts canonical by `names`; raises `DocumentError` with all of its faults."""
-    try:
-        data = path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise DocumentError([Fault(str(path), "", f"cannot be read: {reason}")]) from error
-    if len(data) > MAX_POLICY_OCTETS:
-        raise DocumentError([Fault(str(path), "", f"larger than {MAX_POLICY_OCTETS} octets")])
-    return parse_policy(data, source=str(path), names=names)
-
-
 @asynccontextmanager
 async def compose(settings: Settings, config_path: Path, poller: Poller) -> AsyncIterator[Gatekeeper]:
     """Build everything but the listeners; undone in reverse order at the end.
@@ -96,7 +84,7 @@ async def compose(settings: Settings, config_path: Path, poller: Poller) -> Asyn
     Raises DocumentError, and what the adapters raise when they cannot be opened.
     """
     clock = SystemClock()
-    policy = load_policy(settings.policy_file, settings.accounts.names)
+    source = read_source(settings)
     settings.state_directory.mkdir(mode=0o750, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(open_store(settings.store_url))
@@ -116,7 +104,9 @@ async def compose(settings: Settings, config_path: Path, poller: Poller) -> Asyn
         registry = SqlRegistry(engine)
         # Before the gate hears of a change: what it then does to sessions stands behind the change in the log.
         directory.subscribe(lambda changes: record_changes(audit, clock, changes))
-        gate = Gate(settings=gate_settings(settings), policy=policy, devices=directory, audit=folding, clock=clock)
+        gate = Gate(
+            settings=gate_settings(settings), policy=source.policy, devices=directory, audit=folding, clock=clock
+        )
         gatekeeper = Gatekeeper(
             settings=settings,
             config_path=config_path,
@@ -132,6 +122,8 @@ async def compose(settings: Settings, config_path: Path, poller: Poller) -> Asyn
             throttle=Throttle(settings.throttle),
             refusals=Refusals(settings.refusals),
             relay=Relay(poller),
+            publications=source.publications,
+            found_at_start=source.look,
             metrics=Metrics(),
             evidence=EvidenceDesk(
                 registry=registry, directory=directory, audit=audit, clock=clock, gate=gate, settings=settings.evidence

@@ -34,6 +34,13 @@ class Metrics:
             "gatekeeper_reloads", "Attempts to load a new configuration", ("outcome",), registry=self.registry
         )
 
+        self.bundle_errors = Counter(
+            "gatekeeper_policy_bundle_errors",
+            "Policy bundles that were refused; the last good one stays",
+            ("flaw",),
+            registry=self.registry,
+        )
+
     def decided(self, request: Request, decision: Decision) -> None:
         """Count one decision."""
         labels = (request.protocol, decision.verdict, decision.reasons[0], decision.phase or "none")

@@ -20,10 +20,10 @@ from gatekeeper.domain.request import MailProtocol
 from gatekeeper.enforcement.flow.front import Front
 from gatekeeper.net.listen import Listener
 from gatekeeper.net.pool import UpstreamPool
-from gatekeeper.server import compose
+from gatekeeper.server import compose, in_force
+from gatekeeper.server.policy_source import Source, read_source
 
 if TYPE_CHECKING:
-    from gatekeeper.decision.policy import Policy
     from gatekeeper.server.compose import Gatekeeper
 
 _log = structlog.get_logger("gatekeeper.reload")
@@ -43,7 +43,7 @@ class Reloaded:
 @dataclass(frozen=True, slots=True)
 class _Prepared:
     settings: Settings
-    policy: "Policy"
+    source: Source
     fronts: dict[str, Front]
     upstreams: dict[MailProtocol, UpstreamPool]
     bound: dict[str, Listener]
@@ -59,7 +59,7 @@ async def reload(gatekeeper: "Gatekeeper") -> Reloaded:
 async def _reload(gatekeeper: "Gatekeeper") -> Reloaded:
     bound: dict[str, Listener] = {}
     try:
-        settings, policy, upstreams = await asyncio.to_thread(_read, gatekeeper)
+        settings, source, upstreams = await asyncio.to_thread(_read, gatekeeper)
         if gatekeeper.draining:
             return Reloaded(reloaded=False, faults=("shutting down",))
         fronts = _fronts(gatekeeper, settings, upstreams, bound)
@@ -72,28 +72,28 @@ async def _reload(gatekeeper: "Gatekeeper") -> Reloaded:
         for name in _RESTART
         if getattr(settings, name) != getattr(gatekeeper.settings, name)
     )
-    _swap(gatekeeper, _Prepared(settings, policy, fronts, upstreams, bound))
+    _swap(gatekeeper, _Prepared(settings, source, fronts, upstreams, bound))
     gatekeeper.metrics.reloads.labels("done").inc()
-    _log.info("reload.done", policy_sha256=policy.sha256, notes=notes)
+    _log.info("reload.done", policy_sha256=source.policy.sha256, notes=notes)
     return Reloaded(reloaded=True, notes=(*settings.notes, *notes))
 
 
-def _read(gatekeeper: "Gatekeeper") -> tuple[Settings, "Policy", dict[MailProtocol, UpstreamPool]]:
+def _read(gatekeeper: "Gatekeeper") -> tuple[Settings, Source, dict[MailProtocol, UpstreamPool]]:
     """Both files, so that the faults of both are told at once, and the mail servers' addresses; blocks on DNS."""
     faults: list[Fault] = []
-    settings = policy = None
+    settings = source = None
     try:
         settings = load(gatekeeper.config_path, os.environ)
     except DocumentError as error:
         faults += error.faults
     used = gatekeeper.settings if settings is None else settings
     try:
-        policy = compose.load_policy(used.policy_file, used.accounts.names)
+        source = read_source(used)
     except DocumentError as error:
         faults += error.faults
-    if settings is None or policy is None:
+    if settings is None or source is None:
         raise DocumentError(faults)
-    return settings, policy, compose.upstreams(settings)
+    return settings, source, compose.upstreams(settings)
 
 
 def _fronts(
@@ -140,7 +140,8 @@ def _swap(gatekeeper: "Gatekeeper", prepared: _Prepared) -> None:
     for name in set(gatekeeper.fronts) - set(prepared.fronts):
         _close(gatekeeper, name)
     gatekeeper.contexts.keep(front.context for front in gatekeeper.fronts.values())
-    policy_changed = prepared.policy.sha256 != gatekeeper.gate.policy.sha256
+    source = prepared.source
+    policy_changed = source.policy.sha256 != gatekeeper.gate.policy.sha256
     gatekeeper.settings = settings
     gatekeeper.crowd.limits = settings.limits.crowd
     gatekeeper.throttle.settings = settings.throttle
@@ -149,10 +150,11 @@ def _swap(gatekeeper: "Gatekeeper", prepared: _Prepared) -> None:
     gatekeeper.evidence.settings = settings.evidence
     gatekeeper.evidence.names = settings.accounts.names
     _record(gatekeeper, EventCode.CONFIGURATION_LOADED, "Configuration loaded", {})
+    gatekeeper.publications = source.publications
+    in_force.tell_refused(gatekeeper, source.look)
     if policy_changed:
-        detail: dict[str, str | int] = {"policy_sha256": prepared.policy.sha256, "rules_n": len(prepared.policy.rules)}
-        _record(gatekeeper, EventCode.POLICY_ACTIVATED, "Policy in force", detail)
-    gatekeeper.gate.replace_policy(prepared.policy)
+        in_force.activated(gatekeeper, source.policy, source.publications.accepted if source.publications else None)
+    gatekeeper.gate.replace_policy(source.policy)
 
 
 def _close(gatekeeper: "Gatekeeper", name: str) -> None:

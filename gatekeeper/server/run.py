@@ -16,11 +16,10 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
-from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.config.settings import Settings
 from gatekeeper.net.poller import Poller, PollerLoop
 from gatekeeper.net.relay import Ended
-from gatekeeper.server import compose
+from gatekeeper.server import compose, in_force
 from gatekeeper.server.admin import admin_app, control_app
 from gatekeeper.server.admin_listener import AdminListener
 from gatekeeper.server.compose import Gatekeeper
@@ -102,12 +101,7 @@ def _open_listeners(gatekeeper: Gatekeeper) -> None:
         front = compose.front(gatekeeper, gatekeeper.settings, settings, gatekeeper.upstreams[settings.protocol])
         gatekeeper.listeners[settings.name] = compose.bind(gatekeeper, settings, front)
         gatekeeper.fronts[settings.name] = front
-    detail: dict[str, str | int] = {
-        "policy_sha256": gatekeeper.gate.policy.sha256,
-        "rules_n": len(gatekeeper.gate.policy.rules),
-    }
-    now = gatekeeper.clock.now()
-    gatekeeper.audit.append(Event(code=EventCode.POLICY_ACTIVATED, time=now, message="Policy in force", detail=detail))
+    in_force.begin(gatekeeper)
     for protocol, pool in gatekeeper.upstreams.items():
         for fault in pool.unresolved:
             _log.warning("upstream.unresolved", protocol=protocol.value, reason=fault)
@@ -122,6 +116,7 @@ async def _run(gatekeeper: Gatekeeper, stop: _Stop) -> None:
             tasks.create_task(gatekeeper.directory.run(), name="follow the store"),
             tasks.create_task(_tick(gatekeeper), name="tick"),
             tasks.create_task(_reload_on(gatekeeper, stop.reload), name="reload on SIGHUP"),
+            tasks.create_task(in_force.follow(gatekeeper), name="follow the published policies"),
             tasks.create_task(watch_upstreams(gatekeeper), name="watch the mail servers"),
         ]
         await stop.drain.wait()

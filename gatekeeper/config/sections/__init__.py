@@ -10,6 +10,7 @@ from gatekeeper.config.sections.evidence import read_evidence
 from gatekeeper.config.sections.identity import read_accounts
 from gatekeeper.config.sections.limits import read_limits, read_throttle
 from gatekeeper.config.sections.listeners import read_listeners
+from gatekeeper.config.sections.policy import read_bundles
 from gatekeeper.config.sections.tls import read_tls
 from gatekeeper.config.sections.upstreams import read_upstreams
 from gatekeeper.config.sections.values import address, at_least
@@ -48,6 +49,7 @@ def read_settings(root: Table, source: str) -> Settings:
         accounts=read_accounts(root),
         binding=read_binding(root.table("binding"), notes),
         policy_file=Path(policy.text("file", DEFAULT_POLICY_FILE)),
+        bundles=read_bundles(policy),
         store_url=_store_url(store),
         audit=read_audit(root.table("audit"), notes),
         evidence=read_evidence(root),

@@ -124,7 +124,7 @@ def test_a_gate_that_cannot_know_is_told(capsys: pytest.CaptureFixture[str]) -> 
     with another_writer(), control_socket(200, told):
         record()
 
-    assert told == [("/inventory", {"code": EventCode.INVENTORY_IMPORTED.value, "detail": DETAIL})]
+    assert told == [("/record", {"code": EventCode.INVENTORY_IMPORTED.value, "detail": DETAIL})]
     assert capsys.readouterr().err == ""
 
 

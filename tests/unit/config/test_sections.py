@@ -19,6 +19,7 @@ from gatekeeper.gate.throttle import ThrottleSettings
 from gatekeeper.net.crowd import CrowdLimits
 from gatekeeper.net.tls import ClientCertificates
 from testkit.configuration import Configuration
+from testkit.publishing import RUIZ
 from testkit.toml import dumps
 
 
@@ -45,6 +46,8 @@ def listeners(*changes: dict[str, object]) -> dict[str, object]:
     return {"listener": [{**IMAPS, **change} for change in changes]}
 
 
+RUIZ_KEY = str(RUIZ.verifier)
+
 FAULTS: list[tuple[str, dict[str, object], str]] = [
     ("unknown section", {"listner": {}}, "listner: unknown key (did you mean `listener`?)"),
     ("unknown key", {"server": {"drain_timout": "1s"}}, "server.drain_timout: unknown key (did you mean `drain_timeout`?)"),
@@ -54,6 +57,11 @@ FAULTS: list[tuple[str, dict[str, object], str]] = [
     ("idle too short", {"server": {"idle_timeout": "5s"}}, "server.idle_timeout: must be at least 60s"),
     ("limit too short", {"limits": {"login_timeout": "10ms"}}, "limits.login_timeout: must be at least 1s"),
     ("line too short", {"limits": {"max_line_octets": 100}}, "limits.max_line_octets: must lie between 512 and 1048576"),
+    ("bundles without approvers", {"policy": {"bundles": {"origin": "o"}}}, "policy.bundles.approvers: is required: verifier keys, as `gatekeeper policy key show` prints them"),
+    ("bundles without origin", {"policy": {"bundles": {"approvers": [RUIZ_KEY], "threshold": 1}}}, "policy.bundles.origin: is required"),
+    ("threshold", {"policy": {"bundles": {"origin": "o", "approvers": [RUIZ_KEY]}}}, "policy.bundles.threshold: is 2, but there are only 1 approvers"),
+    ("one key twice", {"policy": {"bundles": {"origin": "o", "threshold": 1, "approvers": [RUIZ_KEY, RUIZ_KEY]}}}, "policy.bundles.approvers[1]: `a.ruiz` has the name or the key of another one"),
+    ("no key", {"policy": {"bundles": {"origin": "o", "threshold": 1, "approvers": ["a.ruiz"]}}}, "policy.bundles.approvers[0]: is not a verifier key (name+id+base64); `gatekeeper policy key show` prints it"),
     ("crowd", {"limits": {"max_per_address": 10}}, "limits.max_waiting_per_address: must not be more than max_per_address"),
     ("unknown limit", {"limits": {"max_line": 1}}, "limits.max_line: unknown key (did you mean `max_line_octets`?)"),
     ("throttle order", {"throttle": {"first_delay": "20s"}}, "throttle.max_delay: must not be shorter than first_delay"),

@@ -265,7 +265,7 @@ async def test_the_control_socket_tells_the_status(house: House, control: tuple[
 )  # fmt: skip
 async def test_an_import_that_makes_no_sense_is_not_recorded(control: tuple[Client, list[str]], body: bytes) -> None:
     """Another version of the command, or somebody's script: 400."""
-    answer = await control[0].post("/inventory", data=body, headers={"Content-Type": "application/json"})
+    answer = await control[0].post("/record", data=body, headers={"Content-Type": "application/json"})
     assert answer.status == 400
 
 

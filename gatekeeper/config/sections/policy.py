@@ -1,0 +1,51 @@
+"""`[policy.bundles]`: who approves a policy, and how it comes into force. Without it the policy is a single file."""
+
+from pathlib import Path
+
+from gatekeeper.config.settings import BundleSettings
+from gatekeeper.domain.document import Table
+from gatekeeper.publishing.approval import Approvers
+from gatekeeper.signing.note import NoteError, VerifierKey
+
+_MAX_KEYS = 64
+
+
+def read_bundles(policy: Table) -> BundleSettings | None:
+    """How bundles are approved; None when the policy is a file."""
+    if not policy.has("bundles"):
+        return None
+    table = policy.table("bundles")
+    approvers = _keys(table, "approvers")
+    authors = _keys(table, "authors")
+    threshold = table.integer("threshold", 2, low=1, high=_MAX_KEYS)
+    origin = table.text("origin", max_length=128)
+    if not approvers:
+        table.fault("approvers", "is required: verifier keys, as `gatekeeper policy key show` prints them")
+    elif threshold > len(approvers):
+        table.fault("threshold", f"is {threshold}, but there are only {len(approvers)} approvers")
+    if table.has("origin") and (not origin.isprintable() or " " in origin or not origin):
+        table.fault("origin", "must be one word, such as gatekeeper.example/policy")
+    settings = BundleSettings(
+        directory=Path(table.text("directory", "var/policy")),
+        approvers=Approvers(origin=origin, threshold=threshold, keys=approvers, authors=authors),
+    )
+    table.done()
+    return settings
+
+
+def _keys(table: Table, name: str) -> tuple[VerifierKey, ...]:
+    found: list[VerifierKey] = []
+    texts = table.texts(name)
+    if len(texts) > _MAX_KEYS:
+        table.fault(name, f"has more than {_MAX_KEYS} keys")
+    for index, text in enumerate(texts[:_MAX_KEYS]):
+        try:
+            key = VerifierKey.parse(text)
+        except NoteError as error:
+            table.fault(f"{name}[{index}]", str(error))
+            continue
+        # One person with two keys, or one key under two names, would count as two people.
+        if any(key.name == other.name or key.public == other.public for other in found):
+            table.fault(f"{name}[{index}]", f"`{key.name}` has the name or the key of another one")
+        found.append(key)
+    return tuple(found)

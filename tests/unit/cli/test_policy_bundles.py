@@ -1,0 +1,161 @@
+"""The commands `policy build | sign | publish | status | rollback | diff`, without a gate that runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gatekeeper.adapters.bundles.store import BundleStore
+from gatekeeper.cli.main import cli
+from gatekeeper.publishing.bundle import parse_bundle
+from gatekeeper.signing.keys import locked
+from testkit.configuration import Configuration
+from testkit.publishing import MALLORY, NOVAK, ORIGIN, RUIZ, bundle, policy_text
+
+PASSPHRASE = "correct horse battery"
+BUILD = ("build", "--author", "w.author", "--reason", "Directive 7")
+
+
+class Bench:
+    """A configuration with bundles, and the command line on it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.configuration = Configuration(directory)
+        self.store = BundleStore(directory / "published")
+        keys = [str(RUIZ.verifier), str(NOVAK.verifier)]
+        bundles = {"directory": str(self.store.directory), "origin": ORIGIN, "threshold": 2, "approvers": keys}
+        self.configuration.write({"policy": {"bundles": bundles}})
+        (directory / "passphrase").write_text(PASSPHRASE)
+        for key in (RUIZ, NOVAK, MALLORY):
+            (directory / f"{key.name}.key").write_bytes(locked(key, PASSPHRASE.encode()))
+
+    def run(self, *arguments: object) -> Result:
+        """A `policy` command."""
+        command = ["--config", str(self.configuration.path), "policy", *map(str, arguments)]
+        return CliRunner().invoke(cli, command)
+
+    def sign(self, path: Path, name: str, *more: str) -> Result:
+        """Sign with somebody's key."""
+        key = self.directory / f"{name}.key"
+        return self.run("sign", path, "--key", key, "--passphrase-file", self.directory / "passphrase", *more)
+
+    def records(self) -> list[dict[str, object]]:
+        """What the audit log has of policies."""
+        lines = [line for path in self.directory.glob("var/audit/segments/*") for line in path.read_text().splitlines()]
+        records = [json.loads(line) for line in lines]
+        return [one["unmapped"]["gatekeeper"] for one in records if one["metadata"]["event_code"].startswith("GK30")]
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """In a directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    return Bench(tmp_path)
+
+
+def test_built_signed_published(bench: Bench) -> None:
+    """Three commands; the file that is published is the file that was signed."""
+    path = bench.directory / "policy-1.bundle"
+    assert bench.run(*BUILD).exit_code == 0
+    for name in ("a.ruiz", "i.novak"):
+        assert bench.sign(path, name).exit_code == 0
+    done = bench.run("publish", path)
+
+    assert (done.exit_code, done.stdout) == (0, "version 1: published, approved by a.ruiz, i.novak\n")
+    assert "no gate answers: it takes this version when it starts" in done.stderr
+    assert bench.store.read(1) == path.read_bytes()
+    assert bench.run("build", *BUILD[1:]).stdout.splitlines()[1] == "2"
+
+
+def test_what_is_not_approved_is_not_published(bench: Bench) -> None:
+    """Exit code 1, the reason, a record; the store stays as it was."""
+    path = bench.directory / "policy-1.bundle"
+    bench.run(*BUILD)
+    bench.sign(path, "a.ruiz")
+    bench.sign(path, "mallory")
+    done = bench.run("publish", path)
+
+    assert done.exit_code == 1
+    assert "approved by a.ruiz; 2 approvers are needed besides its author `w.author`" in done.stderr
+    assert bench.store.versions() == ()
+    assert [(one["flaw"]) for one in bench.records()] == ["signature"]
+
+
+def test_the_author_cannot_approve(bench: Bench) -> None:
+    """Whose key it is decides; who is not the author cannot say so either."""
+    path = bench.directory / "own.bundle"
+    path.write_bytes(bundle(1, by=(), author="a.ruiz").encode())
+
+    assert "`a.ruiz` is its author, who cannot approve it" in bench.sign(path, "a.ruiz").stderr
+    assert "`i.novak` is not its author" in bench.sign(path, "i.novak", "--as-author").stderr
+    assert parse_bundle(path.read_bytes()).signatures == ()
+    assert bench.sign(path, "a.ruiz", "--as-author").exit_code == 0
+
+
+def test_a_policy_with_faults_is_not_built(bench: Bench) -> None:
+    """Every fault, with its key; no file is written."""
+    bench.configuration.policy_path.write_text('schema = 1\n[[rule]]\nid = "x"\n')
+    done = bench.run(*BUILD)
+
+    assert done.exit_code == 1
+    assert "rule[0].apps" in done.stderr
+    assert not list(bench.directory.glob("*.bundle"))
+
+
+def test_nothing_is_written_over(bench: Bench) -> None:
+    """A bundle that somebody has signed already is not built again on top of it."""
+    bench.run(*BUILD)
+    assert "exists: name another with --output" in bench.run(*BUILD).stderr
+
+
+def test_a_rollback_has_the_old_content_and_a_new_version(bench: Bench) -> None:
+    """And says so in its reason."""
+    for version, text in ((1, policy_text()), (2, policy_text(a="com.a"))):
+        bench.store.publish(version, bundle(version, text).encode())
+    done = bench.run("rollback", "--to", 1, "--author", "w.author", "--reason", "typo")
+    made = parse_bundle((bench.directory / "policy-3.bundle").read_bytes())
+
+    assert done.exit_code == 0
+    assert made.statement.version == 3
+    assert made.statement.reason == "rollback to 1: typo"
+    assert made.files == bundle(1, policy_text()).files
+    assert "there is no version 9" in bench.run("rollback", "--to", 9, "--author", "w", "--reason", "r").stderr
+
+
+def test_the_history_shows_what_is_refused(bench: Bench) -> None:
+    """One row a version, also for people."""
+    bench.store.publish(1, bundle(1).encode())
+    bench.store.publish(2, bundle(2, by=(RUIZ,)).encode())
+    bench.store.publish(3, b"rubbish")
+    said = json.loads(bench.run("status", "--json").stdout)
+
+    assert said["gate"] is None
+    assert [row["version"] for row in said["versions"]] == [1, 2, 3]
+    assert said["versions"][0]["approved_by"] == "a.ruiz i.novak"
+    assert "REFUSED: approved by a.ruiz" in said["versions"][1]["approved_by"]
+    assert "REFUSED: is not a bundle" in said["versions"][2]["approved_by"]
+    assert "does not answer" in bench.run("status").stdout
+
+
+def test_a_difference_is_told_by_rule_and_by_line(bench: Bench) -> None:
+    """Between versions, bundles and files; by default from what is in force to the draft."""
+    bench.store.publish(1, bundle(1, policy_text(a="com.a")).encode())
+    bench.configuration.policy_path.write_text(policy_text(a="com.b"))
+    lines = bench.run("diff").stdout.splitlines()
+
+    assert lines[:3] == ["~ rule a", "--- before/policy.toml", "+++ after/policy.toml"]
+    assert '+apps = [{ platform = "android", id = "com.b" }]' in lines
+    assert bench.run("diff", "1", "1").stdout == ""
+
+
+@pytest.mark.parametrize("command", [("status",), ("build", "--author", "w", "--reason", "r"), ("publish", "x")])
+def test_a_site_with_a_file_is_told_so(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """Exit code 78, and what to add."""
+    configuration = Configuration(tmp_path)
+    configuration.write({})
+    done = CliRunner().invoke(cli, ["--config", str(configuration.path), "policy", *command])
+
+    assert done.exit_code == 78
+    assert "add [policy.bundles] with origin, threshold and approvers" in done.stderr
