@@ -8,6 +8,7 @@ import click
 from gatekeeper.cli.device import why
 from gatekeeper.cli.policy_bundles import build, diff, publish, rollback, sign, status
 from gatekeeper.cli.policy_keys import key
+from gatekeeper.cli.policy_plan import plan
 from gatekeeper.cli.words import EXIT_FAILED, fail, identity_settings, load_settings, say_json
 from gatekeeper.decision.lint import warnings
 from gatekeeper.domain.document import DocumentError
@@ -46,5 +47,5 @@ def check(config_path: Path, file: Path | None, *, as_json: bool) -> None:
 
 
 policy.add_command(why, "explain")  # the same question, asked from the policy's side
-for command in (build, sign, publish, status, rollback, diff, key):
+for command in (build, sign, publish, status, rollback, diff, key, plan):
     policy.add_command(command)

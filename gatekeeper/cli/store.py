@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import click
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gatekeeper.adapters.stores.engine import StoreError
 from gatekeeper.adapters.stores.migrate import open_store
@@ -29,6 +30,11 @@ def store_option(command: Command) -> Command:
 
 def in_registry(config_path: Path, store: str | None, work: Callable[[SqlRegistry], Awaitable[T]]) -> T:
     """Run `work` on the registry; ends the command when the store cannot be opened or does not answer."""
+    return in_store(config_path, store, lambda engine: work(SqlRegistry(engine)))
+
+
+def in_store(config_path: Path, store: str | None, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
+    """Run `work` on the database; ends the command when it cannot be opened or does not answer."""
     url = store or load_settings(config_path).store_url
     try:
         return asyncio.run(_work(url, work))
@@ -52,6 +58,6 @@ def duration_words(duration: timedelta) -> str:
     return "0 s"
 
 
-async def _work(url: str, work: Callable[[SqlRegistry], Awaitable[T]]) -> T:
+async def _work(url: str, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
     async with open_store(url) as engine:
-        return await work(SqlRegistry(engine))
+        return await work(engine)

@@ -17,6 +17,9 @@ ELSEWHERE = {
         "a closed list of codes, each provoked there",
     ),
     "audit/event.py": ("tests/unit/audit/test_record.py", "frozen values without behaviour, encoded there"),
+    "campaign/plan.py": ("tests/unit/campaign/test_planner.py", "frozen values without behaviour, made there"),
+    "cli/plan_words.py": ("tests/unit/cli/test_policy_plan.py", "what that command prints"),
+    "cli/progress.py": ("tests/unit/cli/test_policy_plan.py", "a bar for people, which that command has"),
     "cli/store.py": ("tests/unit/cli/test_device.py", "what the commands on the registry share"),
     "config/settings.py": ("tests/unit/config/test_sections.py", "frozen values without behaviour, made there"),
     "domain/decision.py": ("tests/unit/decision/test_decide.py", "frozen values without behaviour, made there"),
@@ -26,6 +29,7 @@ ELSEWHERE = {
     "ports/audit.py": ("tests/unit/adapters/sinks/test_file.py", "a protocol, held by its adapter's tests"),
     "ports/clock.py": ("tests/unit/gate/test_admit.py", "a protocol, driven there"),
     "ports/devices.py": ("tests/contracts/test_devices_port.py", "a protocol, with its contract suite"),
+    "ports/population.py": ("tests/unit/adapters/stores/test_population.py", "a protocol, held by its adapter's tests"),
     "ports/registry.py": ("tests/contracts/test_registry_port.py", "a protocol, with its contract suite"),
 }
 """Module: the test file that covers it, and why it stands there."""

@@ -53,16 +53,17 @@ async def remove_from_index(connection: AsyncConnection, device_id: DeviceId) ->
         )
 
 
-async def apps_that(connection: AsyncConnection, means: Callable[[App], bool]) -> list[int]:
-    """The numbers of the apps, of all that were ever seen, of which `means` holds."""
+async def apps_that(connection: AsyncConnection, means: Callable[[App], bool]) -> dict[int, App]:
+    """The apps, of all that were ever seen, of which `means` holds, by number and without versions."""
     found = await connection.execute(select(app_table.c.number, app_table.c.facts))
-    return [number for number, facts in found if means(decode_kind(facts))]
+    apps = ((number, decode_kind(facts)) for number, facts in found)
+    return {number: each for number, each in apps if means(each)}
 
 
-async def devices_with(connection: AsyncConnection, apps: Sequence[int]) -> set[int]:
+async def devices_with(connection: AsyncConnection, apps: Iterable[int]) -> set[int]:
     """The numbers of the devices that have any of these apps."""
     found: set[int] = set()
-    for chunk in _chunks(apps, _AT_ONCE):
+    for chunk in _chunks(sorted(apps), _AT_ONCE):
         found.update(await connection.scalars(select(device_app.c.device).where(device_app.c.app.in_(chunk))))
     return found
 

@@ -7,8 +7,11 @@ equal apps are one object in memory, and reading one again is one look-up.
 
 import json
 import sys
+from collections.abc import Collection
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
+
+import msgspec
 
 from gatekeeper.domain.app import App, AppList
 
@@ -33,9 +36,15 @@ def decode_apps(text: str) -> AppList:
         raise ValueError("an app list on record does not have the expected shape") from exc
 
 
+def decode_some(text: str, ids: Collection[str] | None) -> list[App]:
+    """The apps with one of these ids, as reported; None: all. Most of a long list is then never made into apps."""
+    rows = msgspec.json.decode(text, type=list[tuple[Any, ...]])
+    return [_shared.get(row) or _share(row) for row in rows if ids is None or row[0] in ids]
+
+
 def encode_kind(app: App) -> str:
     """The text of an app without its version: what the index from apps to devices knows it by."""
-    key = (app.id, app.name, app.signer_sha256, app.publisher)
+    key = (app.id, app.name, app.signer_sha256, app.publisher, app.installer)
     text = _kinds.get(key)
     if text is None:
         if len(_kinds) >= SHARED_APPS:

@@ -1,0 +1,237 @@
+"""The port `ports.population` on the database: a million devices without reading a million app lists.
+
+The sketches say all of a device but its apps; which devices have an app that matters is in the index, and only of those
+the lists are read, and of a list only what matters is made into apps.
+"""
+
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, Select, func, select, tuple_, type_coerce
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from gatekeeper.adapters.stores.app_index import apps_that, devices_with
+from gatekeeper.adapters.stores.codec import decode_some
+from gatekeeper.adapters.stores.engine import reading
+from gatekeeper.adapters.stores.tables import attestation_result, device, past_posture, posture
+from gatekeeper.attestation.fold import fold
+from gatekeeper.campaign.outline import Outline
+from gatekeeper.domain.app import App, AppList
+from gatekeeper.domain.device import Device, DeviceClass, DeviceId, Ownership, Platform
+from gatekeeper.domain.posture import AttestationResult, Posture, Scope
+from gatekeeper.ports.devices import Unavailable
+from gatekeeper.ports.population import Person, Sighting
+
+BATCH = 10_000
+"""Devices read at once: some 10 MiB."""
+LISTS = 200
+"""App lists read at once: a few megabytes."""
+
+_Step = tuple[int, datetime, set[App], set[App]]
+"""A past posture: its revision, when it ended, and the apps to add to and to remove from the one after it."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PLATFORMS = {each.value: each for each in Platform}
+_CLASSES = {each.value: each for each in DeviceClass}
+_OWNERSHIPS: Mapping[str | None, Ownership | None] = {None: None, **{each.value: each for each in Ownership}}
+_SCOPES = {each.value: each for each in Scope}
+_NO_IDENTIFIERS: Mapping[str, str] = MappingProxyType({})
+
+
+class SqlSnapshot:
+    """Implements `ports.population.Snapshot` within one transaction."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def size(self) -> int:
+        """Devices."""
+        return await self._connection.scalar(select(func.count()).select_from(posture)) or 0
+
+    async def collected(self, at_most: int) -> tuple[datetime, ...] | None:
+        """The different times of the reports on record; None when there are more than `at_most`."""
+        times = select(posture.c.collected_at).where(posture.c.collected_at.is_not(None)).distinct().limit(at_most + 1)
+        found = tuple(await self._connection.scalars(times))
+        return None if len(found) > at_most else found
+
+    async def people(self, outline: Outline) -> AsyncIterator[Sequence[Person]]:
+        """Everybody who has a device, by account, in batches."""
+        apps = await apps_that(self._connection, outline.means)
+        holders = await devices_with(self._connection, apps)
+        ids = None if outline.needs_everything else frozenset(each.id for each in apps.values())
+        place = ("", "")
+        waiting: list[Posture] = []
+        while rows := await self._page(place):
+            place = (rows[-1][0], rows[-1][1])
+            lists = await self._lists([row[1] for row in rows if row[5] in holders], outline, ids)
+            try:
+                postures = [_posture(row, outline, lists.get(row[1], ())) for row in rows]
+            except (KeyError, TypeError) as exc:
+                raise Unavailable(f"a device on record cannot be understood: {exc}") from exc
+            postures = [*waiting, *postures]
+            # The last person may go on in the next batch.
+            last = postures[-1].device.account
+            waiting = [each for each in postures if each.device.account == last]
+            yield [
+                (account, tuple(devices))
+                for account, devices in groupby(postures, key=lambda each: each.device.account)
+                if account != last
+            ]
+        if waiting:
+            yield [(waiting[0].device.account, tuple(waiting))]
+
+    async def sightings(self, outline: Outline) -> tuple[Sighting, ...]:
+        """When devices began and ceased to have an app that is meant, as far back as postures are kept."""
+        apps = await apps_that(self._connection, outline.means)
+        holders = await devices_with(self._connection, apps)
+        ids = frozenset(each.id for each in apps.values())
+        oldest: dict[str, int] = {}
+        sketches = select(posture.c.number, posture.c.device_id, posture.c.revision)
+        async for rows in self._batches(sketches, posture.c.number):
+            oldest.update({device_id: revision for number, device_id, revision in rows if number in holders})
+        steps = await self._steps(outline, ids, oldest)
+        lists = await self._lists(sorted(oldest.keys() & steps.keys()), outline, ids)
+        found: list[Sighting] = []
+        for device_id in {**oldest, **steps}:
+            had = set(lists[device_id]) if device_id in lists else set()
+            begin, has = oldest.get(device_id), device_id in oldest
+            for revision, until, added, removed in sorted(steps.get(device_id, ()), key=lambda step: -step[0]):
+                older = (had - removed) | added
+                if bool(had) != bool(older):
+                    found.append(Sighting(until, 1 if had else -1))
+                had, has, begin = older, bool(older), revision
+            if has and begin is not None:
+                found.append(Sighting(_instant(begin), 1))
+        return tuple(sorted(found, key=lambda each: each.at))
+
+    async def _steps(self, outline: Outline, ids: Collection[str], holders: Collection[str]) -> dict[str, list[_Step]]:
+        """The past of the devices that have, or had, an app that is meant."""
+        columns = past_posture.c
+        steps: dict[str, list[_Step]] = {}
+        past = select(columns.device_id, columns.revision, columns.until, columns.added, columns.removed)
+        async for rows in self._batches(past, columns.device_id, columns.revision):
+            for device_id, revision, until, *texts in rows:
+                added, removed = ({each for each in decode_some(text, ids) if outline.means(each)} for text in texts)
+                if added or removed or device_id in holders:
+                    steps.setdefault(device_id, []).append((revision, until, added, removed))
+        return steps
+
+    async def _page(self, place: tuple[str, str]) -> Sequence[Any]:
+        """The next devices by account and id."""
+        columns = (
+            device.c.account,
+            device.c.device_id,
+            device.c.platform,
+            device.c.device_class,
+            device.c.ownership,
+            posture.c.number,
+            posture.c.revision,
+            posture.c.source,
+            posture.c.scope,
+            posture.c.complete,
+            type_coerce(posture.c.collected_at, BigInteger),
+            posture.c.evidence_sha256,
+            posture.c.absences,
+        )
+        statement = (
+            select(*columns)
+            .join_from(device, posture, posture.c.device_id == device.c.device_id)
+            .where(tuple_(device.c.account, device.c.device_id) > place)
+            .order_by(device.c.account, device.c.device_id)
+            .limit(BATCH)
+        )
+        return (await self._connection.execute(statement)).all()
+
+    async def _lists(
+        self, ids: Sequence[str], outline: Outline, apps: Collection[str] | None
+    ) -> dict[str, tuple[App, ...]]:
+        """Of each device, the apps on record that are meant, folded over its sources; `apps`: the ids they have."""
+        said = attestation_result.c
+        found: dict[str, tuple[App, ...]] = {}
+        for start in range(0, len(ids), LISTS):
+            rows: dict[str, list[AttestationResult]] = {}
+            statement = select(attestation_result).where(said.device_id.in_(ids[start : start + LISTS]))
+            for device_id, source, scope, collected_at, complete, digest, text in await self._connection.execute(
+                statement
+            ):
+                result = AttestationResult(
+                    source=source,
+                    scope=_SCOPES[scope],
+                    complete=complete,
+                    collected_at=collected_at,
+                    evidence_sha256=digest,
+                    apps=AppList(each for each in decode_some(text, apps) if outline.means(each)),
+                )
+                rows.setdefault(device_id, []).append(result)
+            for device_id, results in rows.items():
+                folded = fold(results)
+                found[device_id] = folded.apps.apps if folded else ()
+        return found
+
+    async def _batches(self, statement: Select[Any], *order: ColumnElement[Any]) -> AsyncIterator[Sequence[Any]]:
+        """All rows of a statement that begins with the columns of a unique order, in batches."""
+        key = tuple_(*order)
+        ordered = statement.order_by(*order).limit(BATCH)
+        after: Select[Any] = ordered
+        while rows := (await self._connection.execute(after)).all():
+            yield rows
+            last = rows[-1][: len(order)]
+            after = ordered.where(key > tuple(last) if len(order) > 1 else order[0] > last[0])
+
+
+class SqlPopulation:
+    """Implements `ports.population.Population`."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[SqlSnapshot]:
+        """A snapshot for as long as the block lasts; writers go on meanwhile."""
+        async with reading(self._engine) as connection:
+            yield SqlSnapshot(connection)
+
+
+def _posture(row: Any, outline: Outline, apps: Iterable[App]) -> Posture:
+    (
+        account,
+        device_id,
+        platform,
+        device_class,
+        ownership,
+        _,
+        revision,
+        source,
+        scope,
+        complete,
+        at,
+        digest,
+        absences,
+    ) = row
+    result = None
+    if source is not None:
+        result = AttestationResult(
+            source=source,
+            scope=_SCOPES[scope],
+            complete=bool(complete),
+            collected_at=_instant(at),
+            evidence_sha256=digest,
+            apps=outline.of(apps, absences),
+        )
+    facts = Device(
+        device_id=DeviceId(device_id),
+        account=account,
+        platform=_PLATFORMS[platform],
+        device_class=_CLASSES[device_class],
+        ownership=_OWNERSHIPS[ownership],
+        identifiers=_NO_IDENTIFIERS,
+    )
+    return Posture(device=facts, result=result, revision=revision)
+
+
+def _instant(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)

@@ -1,0 +1,141 @@
+"""Laws of the plan: what is counted by class is what deciding each device by itself gives."""
+
+from collections import Counter
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+from test_decide_properties import LAW, POSTURES, instants, known_postures, policies, with_results
+
+from gatekeeper.campaign.classes import Asked, asked_by, decision_on
+from gatekeeper.campaign.dates import Date, coming
+from gatekeeper.campaign.outline import Outline
+from gatekeeper.campaign.plan import Question
+from gatekeeper.campaign.planner import Planner
+from gatekeeper.decision.decide import decide
+from gatekeeper.decision.judgement import judge
+from gatekeeper.decision.policy import Policy
+from gatekeeper.domain.posture import Assurance, AttestationResult, Binding, Posture, Subject
+from gatekeeper.domain.request import MailProtocol
+
+people = st.lists(st.sampled_from(POSTURES), min_size=1, max_size=12).map(
+    lambda postures: {
+        account: [each for each in postures if each.device.account == account]
+        for account in dict.fromkeys(each.device.account for each in postures)
+    }
+)
+protocols = st.builds(
+    Asked, protocol=st.sampled_from(MailProtocol), listener=st.sampled_from(("listener", "elsewhere"))
+)
+
+
+def _dates(in_force: Policy, candidate: Policy, people: dict[str, list[Posture]], now: datetime) -> tuple[Date, ...]:
+    collected = [each.result.collected_at for devices in people.values() for each in devices if each.result]
+    return coming((in_force, candidate), now, now + timedelta(days=12), collected)
+
+
+@LAW
+@given(policies(), policies(), people, protocols, instants, st.booleans())
+def test_every_count_is_the_sum_of_single_decisions(
+    in_force: Policy,
+    candidate: Policy,
+    people: dict[str, list[Posture]],
+    asked: Asked,
+    now: datetime,
+    is_outlined: bool,
+) -> None:
+    """By verdict, for devices and people, by both policies, at every date, of whole lists and of outlines."""
+    dates = _dates(in_force, candidate, people, now)
+    outline = Outline((in_force, candidate))
+    planner = Planner(Question(in_force=in_force, candidate=candidate, asked=asked, dates=dates))
+    for account, postures in people.items():
+        devices = Subject(binding=Binding(assurance=Assurance.PROVEN, method="plan"), postures=tuple(postures))
+        if is_outlined:
+            devices = with_results(devices, lambda result: _with_apps(result, outline))
+        planner.take(account, devices.postures)
+    plan = planner.plan()
+
+    by_user = Binding(assurance=Assurance.USER, method="user")
+    for policy, tallies in ((in_force, plan.in_force), (candidate, plan.candidate)):
+        for date, tally in zip(dates, tallies, strict=True):
+            single = [decision_on(policy, each, asked, date.at) for each in _all(people)]
+            assert tally.verdicts == Counter(decision.verdict for decision in single)
+            untied = Counter(
+                decide(
+                    policy,
+                    Subject(binding=by_user, postures=tuple(postures)),
+                    asked_by(account, asked),
+                    date.at,
+                ).verdict
+                for account, postures in people.items()
+            )
+            assert tally.untied == untied
+    assert plan.devices == len(_all(people))
+
+
+@LAW
+@given(policies(), policies(), people, protocols, instants)
+def test_who_is_named_is_blocked_from_that_instant_on(
+    in_force: Policy, candidate: Policy, people: dict[str, list[Posture]], asked: Asked, now: datetime
+) -> None:
+    """To the microsecond; and nobody who is blocked at a date is left out."""
+    dates = _dates(in_force, candidate, people, now)
+    planner = Planner(Question(in_force=in_force, candidate=candidate, asked=asked, dates=dates))
+    unique = {
+        account: list({each.device.device_id: each for each in held}.values()) for account, held in people.items()
+    }
+    for account, postures in unique.items():
+        planner.take(account, postures)
+    plan = planner.plan()
+
+    named = {(each.account, each.device_id): each for each in plan.blocked}
+    assert plan.blocked_total == len(plan.blocked) == len(named)
+    for posture in _all(unique):
+        found = named.pop((posture.device.account, posture.device.device_id), None)
+        states = [
+            tuple([decision_on(policy, posture, asked, date.at).verdict.admits for policy in (in_force, candidate)])
+            for date in dates
+        ]
+        assert (found is not None) is any(not proposed for _, proposed in states)
+        if found is None:
+            continue
+        assert found.is_new is any(current and not proposed for current, proposed in states)
+        assert not decision_on(candidate, posture, asked, found.at).verdict.admits
+        if found.at > now and not found.is_new:
+            assert decision_on(candidate, posture, asked, found.at - timedelta(microseconds=1)).verdict.admits
+
+
+@LAW
+@given(policies(), policies(), known_postures, protocols, instants)
+def test_an_outline_is_judged_like_the_whole_list(
+    in_force: Policy, candidate: Policy, posture: Posture, asked: Asked, now: datetime
+) -> None:
+    """Verdict, reasons, rules and denied apps."""
+    outline = Outline((in_force, candidate))
+    (outlined,) = with_results(
+        Subject(binding=Binding(assurance=Assurance.PROVEN, method="plan"), postures=(posture,)),
+        lambda result: _with_apps(result, outline),
+    ).postures
+    request = asked_by(posture.device.account, asked)
+    for policy in (in_force, candidate):
+        whole, part = (decision_on(policy, each, asked, now) for each in (posture, outlined))
+        assert (whole.verdict, whole.reasons, whole.rule_ids, whole.matched, whole.valid_until) == (
+            part.verdict,
+            part.reasons,
+            part.rule_ids,
+            part.matched,
+            part.valid_until,
+        )
+        unanswered = [
+            {rule.id for rule in judge(policy, each, request, now).unanswered} for each in (posture, outlined)
+        ]
+        assert unanswered[0] == unanswered[1]
+
+
+def _with_apps(result: AttestationResult, outline: Outline) -> AttestationResult:
+    return replace(result, apps=outline.outline(result.apps))
+
+
+def _all(people: dict[str, list[Posture]]) -> list[Posture]:
+    return [posture for postures in people.values() for posture in postures]
