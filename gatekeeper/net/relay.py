@@ -2,7 +2,7 @@
 
 What holds inside:
 
-* No coroutine, no stream and no buffer for an idle session: two `_Side` objects and one `Relayed`.
+* No coroutine, no stream and no buffer for an idle session: two `Side` objects and one `Relayed`.
 * A side reads at most `BUDGET_OCTETS` a turn, so that sessions at full stream do not starve the others.
 * What the other side cannot take yet is kept (at most two budgets' worth), and reading stops until it is gone.
 * The mail server's end is passed on after everything it sent has been delivered. A phone that vanishes without a TLS
@@ -13,6 +13,7 @@ What holds inside:
 import select
 import ssl
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
 from socket import IPPROTO_TCP, SHUT_WR, SO_LINGER, SOL_SOCKET, TCP_CORK, socket
@@ -31,7 +32,8 @@ _PLAIN_OCTETS = 2 * BUDGET_OCTETS
 _HEAVY_OCTETS = 16384
 """A side that moves this much in a turn is at full stream and waits its turn with the others."""
 
-_buffer = memoryview(bytearray(_PLAIN_OCTETS + _RECORD_OCTETS))
+shared_buffer = memoryview(bytearray(_PLAIN_OCTETS + _RECORD_OCTETS))
+"""What a side has just read, for as long as it is sent on."""
 _GONE = select.EPOLLHUP | select.EPOLLERR
 _LINE_FEED = 0x0A
 _ABORT = struct.pack("ii", 1, 0)
@@ -55,12 +57,12 @@ _POLITE_TO_CLIENT = frozenset({Ended.UPSTREAM, Ended.CUT, Ended.IDLE, Ended.DRAI
 _POLITE_TO_UPSTREAM = frozenset({Ended.CLIENT, Ended.CUT, Ended.IDLE, Ended.DRAINED})
 
 
-class _Side:
+class Side:
     """One direction's reader and the other direction's writer: a socket with what it cannot take yet."""
 
     __slots__ = ("at_eof", "fd", "last_octet", "octets", "peer", "session", "sock", "tls", "unsent")
 
-    peer: "_Side"
+    peer: "Side"
 
     def __init__(self, session: "Relayed", sock: socket, unsent: bytes) -> None:
         self.session = session
@@ -94,7 +96,7 @@ class _Side:
                 break
             moved = filled
             self.octets += filled
-            self.last_octet = _buffer[filled - 1]
+            self.last_octet = shared_buffer[filled - 1]
             if filled > _RECORD_OCTETS and peer.tls is not None and not corked:
                 # Records of this turn leave in full segments: on loopback a record apiece costs a quarter more.
                 corked = True
@@ -108,11 +110,12 @@ class _Side:
         return moved >= _HEAVY_OCTETS
 
     def failed(self, error: Exception) -> None:
+        """End the session after an unexpected error."""
         self.session.end(Ended.FAULT, error)
 
     def _read_plain(self, octets: int) -> int:
         try:
-            filled = self.sock.recv_into(_buffer, octets)
+            filled = self.sock.recv_into(shared_buffer, octets)
         except _WAIT:
             return 0
         except OSError as error:
@@ -127,7 +130,7 @@ class _Side:
         read, filled = cast("Engine", self.tls).read, 0
         while filled < BUDGET_OCTETS:
             try:
-                count = read(_RECORD_OCTETS, _buffer[filled:] if filled else _buffer)
+                count = read(_RECORD_OCTETS, shared_buffer[filled:] if filled else shared_buffer)
             except _WAIT:
                 break
             except OSError as error:
@@ -174,20 +177,20 @@ class Relayed:
         "upstream",
     )
 
-    def __init__(self, relay: "Relay", poller: Poller, owner: Owner) -> None:
+    def __init__(self, relay: "Relay", owner: Owner) -> None:
         self._relay = relay
-        self.poller = poller
+        self.poller = relay.poller
         self._owner = owner
         self.ended: Ended | None = None
         self.quiet_ticks = 0
         """Ticks of `Relay.tick` since the last traffic."""
-        self.client: _Side
-        self.upstream: _Side
+        self.client: Side
+        self.upstream: Side
 
     def start(self, client: tuple[socket, bytes], upstream: tuple[socket, bytes]) -> None:
         """Take over two watched sockets, each with the bytes that must go out on it first."""
-        self.client = _Side(self, *client)
-        self.upstream = _Side(self, *upstream)
+        self.client = Side(self, *client)
+        self.upstream = Side(self, *upstream)
         self.client.peer = self.upstream
         self.upstream.peer = self.client
         self.client.octets = len(self.upstream.unsent)
@@ -197,9 +200,13 @@ class Relayed:
             if self.ended is None:
                 self.flush(side)
 
-    def goes_on(self, side: _Side) -> bool:
+    def goes_on(self, side: Side) -> bool:
         """Whether the peer of a side has taken everything, so that more may be read."""
         return self.ended is None and not side.peer.unsent
+
+    def may_read(self, side: Side) -> bool:
+        """Whether more may be read from a side: its peer has taken everything, and it has not ended."""
+        return not (side.peer.unsent or side.at_eof)
 
     @property
     def octets_up(self) -> int:
@@ -211,22 +218,22 @@ class Relayed:
         """Octets from the mail server to the phone."""
         return self.upstream.octets
 
-    def send(self, side: _Side, filled: int) -> None:
+    def send(self, side: Side, filled: int) -> None:
         """Send the first `filled` octets of the shared buffer; keep what the socket does not take."""
         put = side.sock.send if side.tls is None else side.tls.write
         sent = 0
         try:
-            sent = put(_buffer[:filled])
+            sent = put(shared_buffer[:filled])
             while sent < filled:
-                sent += put(_buffer[sent:filled])
+                sent += put(shared_buffer[sent:filled])
         except _WAIT:
-            side.unsent = bytes(_buffer[sent:filled])
+            side.unsent = bytes(shared_buffer[sent:filled])
             self._watch(side)
             self._watch(side.peer)
         except OSError as error:
             self.aborted(side, error)
 
-    def flush(self, side: _Side) -> bool:
+    def flush(self, side: Side) -> bool:
         """Send what was kept; True when nothing is left and the session still stands."""
         unsent = memoryview(side.unsent)
         try:
@@ -245,7 +252,7 @@ class Relayed:
             self._watch(side.peer)
         return not unsent and self.ended is None
 
-    def eof(self, side: _Side) -> None:
+    def eof(self, side: Side) -> None:
         """A side has sent its last byte."""
         side.at_eof = True
         if side.peer.unsent:
@@ -253,7 +260,7 @@ class Relayed:
         else:
             self._pass_on_eof(side)
 
-    def hung_up(self, side: _Side, mask: int) -> None:
+    def hung_up(self, side: Side, mask: int) -> None:
         """A side is gone both ways while nothing was read from it."""
         if side is self.client and side.at_eof and not self.upstream.unsent:
             self.end(Ended.CLIENT)
@@ -267,7 +274,7 @@ class Relayed:
             self.poller.unwatch(side.fd)
             side.fd = ~side.fd
 
-    def aborted(self, side: _Side, error: OSError) -> None:
+    def aborted(self, side: Side, error: OSError) -> None:
         """A side failed."""
         if self.ended is not None:
             return
@@ -299,7 +306,7 @@ class Relayed:
         self._relay.forget(self)
         self._owner.session_ended(self, why, error)
 
-    def _pass_on_eof(self, side: _Side) -> None:
+    def _pass_on_eof(self, side: Side) -> None:
         if side is self.upstream:
             self.end(Ended.UPSTREAM)
         elif self.client.tls or self.upstream.tls or self.upstream.at_eof:
@@ -313,10 +320,10 @@ class Relayed:
                 return
             self._watch(side)
 
-    def _watch(self, side: _Side) -> None:
+    def _watch(self, side: Side) -> None:
         if self.ended is not None:
             return
-        reads = not (side.peer.unsent or side.at_eof)
+        reads = self.may_read(side)
         mask = (READ if reads else 0) | (WRITE if side.unsent else 0)
         if side.fd >= 0:
             self.poller.change(side.fd, mask)
@@ -335,9 +342,15 @@ class Relay:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def begin(self, client: tuple[socket, bytes], upstream: tuple[socket, bytes], owner: Owner) -> Relayed:
+    def begin(
+        self,
+        client: tuple[socket, bytes],
+        upstream: tuple[socket, bytes],
+        owner: Owner,
+        new_session: "Callable[[Relay, Owner], Relayed]" = Relayed,
+    ) -> Relayed:
         """Relay between two non-blocking, watched sockets, each with the octets that go out on it first."""
-        session = Relayed(self, self.poller, owner)
+        session = new_session(self, owner)
         self._sessions.add(session)
         session.start(client, upstream)
         return session

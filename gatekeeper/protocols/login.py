@@ -24,6 +24,29 @@ class NeedData(Enum):
 NEED_DATA = NeedData.NEED_DATA
 
 
+Octets = bytes | memoryview
+
+
+class Screen(Protocol):
+    """Follows a session after its log-in, and changes what must not pass.
+
+    Octets in, octets out: for the client and for the mail server, in this order. What passes as it is comes back as the
+    very object that was given.
+    """
+
+    def begin(self, from_upstream: bytes, from_client: bytes) -> tuple[bytes, bytes]:
+        """Take what either side has sent behind the log-in."""
+        ...
+
+    def from_upstream(self, octets: Octets) -> tuple[Octets, Octets]:
+        """Take octets from the mail server."""
+        ...
+
+    def from_client(self, octets: Octets) -> tuple[Octets, Octets]:
+        """Take octets from the client."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Send:
     """Octets for the mail server."""
@@ -46,6 +69,8 @@ class LoggedIn:
     """Its reply to people, cleaned."""
     capabilities: tuple[str, ...] | None = None
     """What it offers after log-in, without what a client must not use through us; None: it did not say."""
+    screen: Screen | None = field(default=None, compare=False)
+    """What the session must pass through from here on; None: it may be relayed unread."""
 
 
 @dataclass(frozen=True, slots=True)

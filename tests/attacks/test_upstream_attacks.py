@@ -209,6 +209,30 @@ def test_u09_who_asked_is_told_untagged(stage: Bench, context: ssl.SSLContext) -
     assert told.said == [b"* CAPABILITY IMAP4rev1 X", b"a OK hi"]
 
 
+def test_u09_later_lists_are_clean_too(stage: Bench, context: ssl.SSLContext) -> None:
+    """Untagged or in a code, asked for or not, in pieces; what looks like a list in a message stays as it is."""
+    message = b"* 1 FETCH (BODY[] {31}\r\n* CAPABILITY STARTTLS AUTH=X\r\n)\r\n"
+    listed = b"* CAPABILITY IMAP4rev1 LOGIN-REFERRALS IDLE AUTH=PLAIN\r\n"
+
+    def act(peer: Peer) -> None:
+        imap(GREETING, b"TAG OK [CAPABILITY IMAP4rev1 LOGIN-REFERRALS] hi\r\n* OK [CAPABILITY X AUTH=Y]\r\n")(peer)
+        peer.line()
+        for at in range(len(listed)):
+            peer.send(listed[at : at + 1])
+        peer.send(b"b OK [CAPABILITY IMAP4rev1 STARTTLS] done\r\n" + message + b"c OK\r\n")
+
+    stage.servers["imap"].script = Script(act=act)
+    with Wire(stage.gate.ports.imaps, context) as wire:
+        wire.line()
+        assert wire.imap(b"a LOGIN alice wonderland") == [b"a OK [CAPABILITY IMAP4rev1] hi"]
+        assert wire.imap(b"b CAPABILITY") == [
+            b"* OK [CAPABILITY X]",
+            b"* CAPABILITY IMAP4rev1 IDLE",
+            b"b OK [CAPABILITY IMAP4rev1] done",
+        ]
+        assert b"\r\n".join(wire.tagged(b"c")) + b"\r\n" == message + b"c OK\r\n"
+
+
 @pytest.mark.parametrize(
     ("capabilities", "said", "codes"),
     [

@@ -86,6 +86,21 @@ class Compressed:
 
 
 @pytest.mark.parametrize("server", ["cyrus", "dovecot"])
+def test_a_later_list_is_the_same_as_the_first(
+    server: str, request: pytest.FixtureRequest, context: ssl.SSLContext
+) -> None:
+    """Dovecot offers LOGIN-REFERRALS once logged in, Cyrus MAILBOX-REFERRALS: neither ever reaches a client."""
+    gate: GateProcess = request.getfixturevalue("gate" if server == "cyrus" else "dovecot_gate")
+    with Wire(gate.ports.imaps, context) as wire:
+        wire.line()
+        first = wire.imap(b"a " + login_command(ALICE))[-1].partition(b"[")[2].partition(b"]")[0]
+        assert wire.imap(b"b CAPABILITY")[0] == b"* " + first
+        wire.imap(b"c ENABLE CONDSTORE")
+        assert wire.imap(b"d CAPABILITY")[0] == b"* " + first
+        assert b"REFERRALS" not in first
+
+
+@pytest.mark.parametrize("server", ["cyrus", "dovecot"])
 def test_compressed_mail_goes_through(server: str, request: pytest.FixtureRequest, context: ssl.SSLContext) -> None:
     """COMPRESS DEFLATE is offered after the log-in, and a message appended and fetched under it is the same bytes."""
     gate: GateProcess = request.getfixturevalue("gate" if server == "cyrus" else "dovecot_gate")

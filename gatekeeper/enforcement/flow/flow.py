@@ -239,12 +239,15 @@ class Flow(ClientConnection):
             return
         upstream_sock, to_upstream = upstream
         client_sock, to_client = self._transport.detach()
-        unread = self._dialogue.unread()
+        behind, unread, screen = leg.trailing_data, self._dialogue.unread(), logged_in.screen
         self._dialogue.closed()
+        if screen is not None:
+            behind, unread = screen.begin(behind, unread)
         session.begin(
             self._front.relay,
-            (client_sock, to_client + reply + leg.trailing_data),
+            (client_sock, to_client + reply + behind),
             (upstream_sock, to_upstream + unread),
+            screen,
         )
 
     def _unavailable(self, reason: str) -> None:

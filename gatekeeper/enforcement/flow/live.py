@@ -1,5 +1,6 @@
 """One connection after admission: it ties the relayed octets to the admission, and writes the terminal record."""
 
+from functools import partial
 from socket import socket
 
 import structlog
@@ -8,6 +9,7 @@ from gatekeeper.gate.admit import Gate
 from gatekeeper.gate.sessions import Admission
 from gatekeeper.net.crowd import Crowd
 from gatekeeper.net.relay import Ended, Relay, Relayed
+from gatekeeper.net.screened import Screen, Screened
 
 _log = structlog.get_logger("gatekeeper.session")
 
@@ -26,9 +28,12 @@ class LiveSession:
         self._relayed: Relayed | None = None
         admission.cut = self.cut
 
-    def begin(self, relay: Relay, client: tuple[socket, bytes], upstream: tuple[socket, bytes]) -> None:
-        """Start relaying."""
-        self._relayed = relay.begin(client, upstream, self)
+    def begin(
+        self, relay: Relay, client: tuple[socket, bytes], upstream: tuple[socket, bytes], screen: Screen | None
+    ) -> None:
+        """Start relaying, through a screen where there is one."""
+        new_session = Relayed if screen is None else partial(Screened, screen=screen)
+        self._relayed = relay.begin(client, upstream, self, new_session)
 
     def never_began(self) -> None:
         """One of the two sides was lost between the verdict and the relay."""

@@ -13,6 +13,8 @@ import re
 from collections.abc import Sequence
 from enum import Enum, auto
 
+from gatekeeper.protocols.imap.capabilities import visible
+from gatekeeper.protocols.imap.screen import screen_for
 from gatekeeper.protocols.login import (
     Failed,
     Learnt,
@@ -26,18 +28,12 @@ from gatekeeper.protocols.login import (
 )
 from gatekeeper.protocols.sasl.mechanisms import Credentials, Mechanism, upstream_response
 
-_HIDDEN = frozenset(
-    {"STARTTLS", "LOGINDISABLED", "UNAUTHENTICATE", "LOGIN-REFERRALS", "MAILBOX-REFERRALS", "PROXYAUTH"}
-)
-"""Capabilities that would lead around the gate, or that are over once logged in."""
 _CODE = re.compile(rb"\[([A-Za-z0-9-]+)(?: ([^\]\r\n]*))?\] ?")
 _LITERAL = re.compile(rb"\{([0-9]{1,6})\}\Z")
 _QUOTABLE = re.compile(rb"[ !#-\[\]-~]{1,512}")
 _TEMPORARY = frozenset({"UNAVAILABLE", "LIMIT", "INUSE", "SERVERBUG", "CONTACTADMIN"})
 _FORWARDED = _TEMPORARY | {"AUTHORIZATIONFAILED", "EXPIRED", "PRIVACYREQUIRED", "ALERT", "NOPERM"}
 _BASE64 = re.compile(rb"[A-Za-z0-9+/=]{1,4096}")
-_PRINTABLE = re.compile(r"[!-\[^-~]+")
-"""A capability that can stand in a response code."""
 _UNTAGGED_CAPABILITY = b"* CAPABILITY "
 _SECOND_LOGIN = "the mail server offers UNAUTHENTICATE, which would allow a second, unseen log-in"
 
@@ -282,7 +278,7 @@ class ImapLogin(LineLogin):
     def _accepted(self, offered: tuple[str, ...]) -> Step:
         if "UNAUTHENTICATE" in map(str.upper, offered):
             return self._end(Failed(_SECOND_LOGIN))
-        return self._end(LoggedIn(self._words, _visible(offered)))
+        return self._end(LoggedIn(self._words, visible(offered), screen_for(offered)))
 
 
 def _offered(text: bytes) -> tuple[str, ...] | None:
@@ -291,11 +287,6 @@ def _offered(text: bytes) -> tuple[str, ...] | None:
     if code is None or code[1].upper() != b"CAPABILITY" or code[2] is None:
         return None
     return tuple(code[2].decode("ascii", "replace").split())
-
-
-def _visible(offered: Sequence[str]) -> tuple[str, ...]:
-    upper = ((name, name.upper()) for name in offered if _PRINTABLE.fullmatch(name))
-    return tuple(name for name, key in upper if key not in _HIDDEN and not key.startswith("AUTH="))
 
 
 def _words(text: bytes) -> str:

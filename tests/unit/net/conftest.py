@@ -3,11 +3,12 @@
 import asyncio
 import gc
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
 from testkit.loops import CountingPoller, poller_loop, poller_of
+from testkit.relay_bench import RelayBench
 from testkit.tls import Authority, server_context
 
 
@@ -45,3 +46,14 @@ def _no_sockets_left() -> Iterator[None]:
     """A socket that a test leaves to the collector is told in that test, not in a later one."""
     yield
     gc.collect()
+
+
+@pytest.fixture
+async def bench(
+    poller: CountingPoller, for_server: ssl.SSLContext, for_client: ssl.SSLContext
+) -> AsyncIterator[RelayBench]:
+    """A relay and what was made on it, cleared up."""
+    bench = RelayBench(poller, for_server, for_client)
+    yield bench
+    for owned in bench.made:
+        owned.close()

@@ -6,122 +6,27 @@ import itertools
 import random
 import socket
 import ssl
-from dataclasses import dataclass, field
 
 import pytest
 
-from gatekeeper.net.relay import BUDGET_OCTETS, Ended, Relay, Relayed
+from gatekeeper.net.relay import BUDGET_OCTETS, Ended
 from testkit.loops import (
     DEADLINE_S,
-    CountingPoller,
     Kept,
     exchange,
     read_all,
     reset,
     tcp_pair,
-    tls_client,
-    tls_server,
     transport_on,
     was_reset,
 )
+from testkit.relay_bench import Owned, RelayBench
 
 SMALL = 65_536
 """Of a kernel buffer: below a segment of loopback, TCP itself would stall."""
 BOTH = list(itertools.product([False, True], repeat=2))
 LEGS = [f"{'tls' if client else 'plain'}-{'tls' if upstream else 'plain'}" for client, upstream in BOTH]
 ALL_LEGS = pytest.mark.parametrize(("client_tls", "upstream_tls"), BOTH, ids=LEGS)
-
-
-@dataclass
-class Owned:
-    """A relayed session with its two far ends; the owner of the session."""
-
-    relay: Relay
-    phone: socket.socket
-    server: socket.socket
-    session: Relayed
-    endings: list[tuple[Ended, Exception | None]] = field(default_factory=list)
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-    last_words: bytes = b""
-
-    def session_ended(self, relayed: Relayed, why: Ended, error: Exception | None) -> None:
-        self.endings.append((why, error))
-        self.over.set()
-
-    async def ended(self) -> Ended:
-        """Wait for the end; it must be told once, and nothing stay watched."""
-        async with asyncio.timeout(DEADLINE_S):
-            await self.over.wait()
-        await asyncio.to_thread(lambda: None)
-        assert len(self.endings) == 1
-        assert len(self.relay) == 0
-        return self.endings[0][0]
-
-    def close(self) -> None:
-        """End whatever is left."""
-        self.relay.end_all(Ended.DRAINED)
-        self.phone.close()
-        self.server.close()
-
-
-class Bench:
-    """Makes sessions."""
-
-    def __init__(self, poller: CountingPoller, for_server: ssl.SSLContext, for_client: ssl.SSLContext) -> None:
-        self.relay = Relay(poller)
-        self.poller = poller
-        self.made: list[Owned] = []
-        self._for_server = for_server
-        self._for_client = for_client
-
-    async def session(
-        self,
-        *,
-        client_tls: bool = False,
-        upstream_tls: bool = False,
-        to_client: bytes = b"",
-        to_upstream: bytes = b"",
-        buffer: int | None = None,
-    ) -> Owned:
-        """Connect two far ends by the relay; `buffer` makes the kernel's send buffers small."""
-        near_phone, phone = tcp_pair()
-        near_server, server = tcp_pair()
-        for sock in (near_phone, near_server, phone, server):
-            if buffer is not None:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-        client_side, phone = await self._leg(near_phone, phone, is_tls=client_tls, we_serve=True)
-        server_side, server = await self._leg(near_server, server, is_tls=upstream_tls, we_serve=False)
-        owned = Owned(self.relay, phone, server, None)  # type: ignore[arg-type]  # set below
-        self.made.append(owned)
-        owned.session = self.relay.begin((client_side, to_client), (server_side, to_upstream), owned)
-        return owned
-
-    async def _leg(
-        self, near: socket.socket, far: socket.socket, *, is_tls: bool, we_serve: bool
-    ) -> tuple[socket.socket, socket.socket]:
-        kept = Kept()
-        transport = transport_on(near, kept, self.poller)
-        if is_tls and we_serve:
-            transport.start_tls(self._for_server, lambda: kept.happened("upgraded"))
-            far = await asyncio.to_thread(tls_client, far, self._for_client)
-        elif is_tls:
-            transport.start_tls(self._for_client, lambda: kept.happened("upgraded"), "localhost")
-            far = await asyncio.to_thread(tls_server, far, self._for_server)
-        if is_tls:
-            await kept.until(lambda: "upgraded" in kept.events)
-            assert isinstance(far, ssl.SSLSocket)
-            far.suppress_ragged_eofs = False
-        return transport.detach()[0], far
-
-
-@pytest.fixture
-async def bench(poller: CountingPoller, for_server: ssl.SSLContext, for_client: ssl.SSLContext):
-    """A relay and what was made on it, cleared up."""
-    bench = Bench(poller, for_server, for_client)
-    yield bench
-    for owned in bench.made:
-        owned.close()
 
 
 def _octets(count: int, seed: int) -> bytes:
@@ -143,7 +48,7 @@ async def _both_ways(owned: Owned, up: bytes, down: bytes, *, largest: int, seed
 @ALL_LEGS
 @pytest.mark.parametrize("largest", [3_000, 60_000, 300_000])
 async def test_octets_arrive_whole_and_in_order_whatever_the_pieces(
-    bench: Bench, *, client_tls: bool, upstream_tls: bool, largest: int
+    bench: RelayBench, *, client_tls: bool, upstream_tls: bool, largest: int
 ) -> None:
     """Random pieces and small kernel buffers: both sides read slowly, and every kind of short write happens."""
     owned = await bench.session(client_tls=client_tls, upstream_tls=upstream_tls, buffer=SMALL)
@@ -163,7 +68,9 @@ async def test_octets_arrive_whole_and_in_order_whatever_the_pieces(
 
 
 @ALL_LEGS
-async def test_large_messages_pass_both_ways_at_once(bench: Bench, *, client_tls: bool, upstream_tls: bool) -> None:
+async def test_large_messages_pass_both_ways_at_once(
+    bench: RelayBench, *, client_tls: bool, upstream_tls: bool
+) -> None:
     """25 MB each way, in bounded memory."""
     owned = await bench.session(client_tls=client_tls, upstream_tls=upstream_tls)
     up, down = _octets(25_000_000, 3), _octets(25_000_000, 4)
@@ -181,7 +88,7 @@ async def test_large_messages_pass_both_ways_at_once(bench: Bench, *, client_tls
 
 
 @ALL_LEGS
-async def test_what_goes_first_goes_first(bench: Bench, *, client_tls: bool, upstream_tls: bool) -> None:
+async def test_what_goes_first_goes_first(bench: RelayBench, *, client_tls: bool, upstream_tls: bool) -> None:
     """The reply to the log-in, and what the phone pipelined behind it, even when they do not fit the socket at once."""
     reply, pipelined = _octets(1_000_000, 5), _octets(900_000, 6)
     owned = await bench.session(
@@ -202,7 +109,9 @@ async def test_what_goes_first_goes_first(bench: Bench, *, client_tls: bool, ups
 
 
 @ALL_LEGS
-async def test_a_side_that_does_not_read_stops_the_other(bench: Bench, *, client_tls: bool, upstream_tls: bool) -> None:
+async def test_a_side_that_does_not_read_stops_the_other(
+    bench: RelayBench, *, client_tls: bool, upstream_tls: bool
+) -> None:
     """Back-pressure, not memory: the sender's socket fills up, what the relay holds stays within its budget."""
     owned = await bench.session(client_tls=client_tls, upstream_tls=upstream_tls, buffer=SMALL)
     data = _octets(4_000_000, 9)
@@ -233,7 +142,7 @@ async def test_a_side_that_does_not_read_stops_the_other(bench: Bench, *, client
 
 @ALL_LEGS
 async def test_the_servers_end_comes_after_everything_it_sent(
-    bench: Bench, *, client_tls: bool, upstream_tls: bool
+    bench: RelayBench, *, client_tls: bool, upstream_tls: bool
 ) -> None:
     """A phone that reads slowly still gets the last octet, and over TLS a close-notify."""
     owned = await bench.session(client_tls=client_tls, upstream_tls=upstream_tls, buffer=SMALL)
@@ -251,7 +160,7 @@ async def test_the_servers_end_comes_after_everything_it_sent(
     assert owned.session.octets_down == len(data)
 
 
-async def test_a_plain_client_may_half_close(bench: Bench) -> None:
+async def test_a_plain_client_may_half_close(bench: RelayBench) -> None:
     """The mail server answers what was asked last, then ends; so does the phone's side."""
     owned = await bench.session()
     await asyncio.to_thread(owned.phone.sendall, b"a LOGOUT\r\n")
@@ -264,7 +173,7 @@ async def test_a_plain_client_may_half_close(bench: Bench) -> None:
     assert await owned.ended() is Ended.UPSTREAM
 
 
-async def test_a_half_closed_client_still_gets_a_long_answer(bench: Bench) -> None:
+async def test_a_half_closed_client_still_gets_a_long_answer(bench: RelayBench) -> None:
     """The server has closed too by the time the phone reads: nothing is missing, and waiting costs no turns."""
     owned = await bench.session(buffer=SMALL)
     data = _octets(1_000_000, 12)
@@ -295,7 +204,7 @@ async def test_a_half_closed_client_still_gets_a_long_answer(bench: Bench) -> No
 
 
 @pytest.mark.parametrize("upstream_tls", [False, True])
-async def test_a_tls_clients_close_ends_the_session_politely(bench: Bench, *, upstream_tls: bool) -> None:
+async def test_a_tls_clients_close_ends_the_session_politely(bench: RelayBench, *, upstream_tls: bool) -> None:
     """A close-notify is an end: the server gets all octets, then its end."""
     owned = await bench.session(client_tls=True, upstream_tls=upstream_tls)
     await asyncio.to_thread(owned.phone.sendall, b"QUIT\r\n")
@@ -308,7 +217,9 @@ async def test_a_tls_clients_close_ends_the_session_politely(bench: Bench, *, up
 
 @pytest.mark.parametrize("upstream_tls", [False, True])
 @pytest.mark.parametrize("by", ["end without close-notify", "reset"])
-async def test_a_client_that_vanishes_aborts_the_servers_side(bench: Bench, by: str, *, upstream_tls: bool) -> None:
+async def test_a_client_that_vanishes_aborts_the_servers_side(
+    bench: RelayBench, by: str, *, upstream_tls: bool
+) -> None:
     """A truncated upload never looks finished: the server gets a RST, never an end of file."""
     owned = await bench.session(client_tls=True, upstream_tls=upstream_tls)
     await asyncio.to_thread(owned.phone.sendall, b"DATA of which half is mis")
@@ -323,7 +234,7 @@ async def test_a_client_that_vanishes_aborts_the_servers_side(bench: Bench, by: 
 
 @ALL_LEGS
 async def test_a_client_that_vanishes_while_the_server_is_slow_aborts_too(
-    bench: Bench, *, client_tls: bool, upstream_tls: bool
+    bench: RelayBench, *, client_tls: bool, upstream_tls: bool
 ) -> None:
     """Nothing is read from the phone at that time: the hang-up alone tells."""
     owned = await bench.session(client_tls=client_tls, upstream_tls=upstream_tls, buffer=SMALL)
@@ -338,7 +249,7 @@ async def test_a_client_that_vanishes_while_the_server_is_slow_aborts_too(
     assert await asyncio.to_thread(was_reset, owned.server)
 
 
-async def test_a_client_that_ends_and_is_gone_before_all_was_passed_on_aborts(bench: Bench) -> None:
+async def test_a_client_that_ends_and_is_gone_before_all_was_passed_on_aborts(bench: RelayBench) -> None:
     """It had sent its end, but the server has not got everything: it must not take what it has for all."""
     owned = await bench.session(client_tls=False, buffer=SMALL)
     owned.phone.settimeout(0)
@@ -354,7 +265,9 @@ async def test_a_client_that_ends_and_is_gone_before_all_was_passed_on_aborts(be
 
 
 @ALL_LEGS
-async def test_a_server_that_resets_ends_the_session(bench: Bench, *, client_tls: bool, upstream_tls: bool) -> None:
+async def test_a_server_that_resets_ends_the_session(
+    bench: RelayBench, *, client_tls: bool, upstream_tls: bool
+) -> None:
     """Over TLS the phone sees no close-notify: it knows that something is missing."""
     owned = await bench.session(client_tls=client_tls, upstream_tls=upstream_tls)
     _vanish(owned.server, "reset")
@@ -370,7 +283,7 @@ async def test_a_server_that_resets_ends_the_session(bench: Bench, *, client_tls
 @ALL_LEGS
 @pytest.mark.parametrize("why", [Ended.CUT, Ended.IDLE, Ended.DRAINED])
 async def test_a_cut_closes_both_sides_politely(
-    bench: Bench, why: Ended, *, client_tls: bool, upstream_tls: bool
+    bench: RelayBench, why: Ended, *, client_tls: bool, upstream_tls: bool
 ) -> None:
     """At once, and told once."""
     owned = await bench.session(client_tls=client_tls, upstream_tls=upstream_tls)
@@ -382,7 +295,7 @@ async def test_a_cut_closes_both_sides_politely(
     assert await owned.ended() is why
 
 
-async def test_a_cut_does_not_wait_for_a_phone_that_does_not_read(bench: Bench) -> None:
+async def test_a_cut_does_not_wait_for_a_phone_that_does_not_read(bench: RelayBench) -> None:
     """What is kept for it is dropped."""
     owned = await bench.session(client_tls=True, buffer=SMALL, to_client=b"x" * 3_000_000)
     assert owned.session.client.unsent
@@ -393,7 +306,7 @@ async def test_a_cut_does_not_wait_for_a_phone_that_does_not_read(bench: Bench) 
 @pytest.mark.parametrize(("sent", "told"), [(b"* OK\r\n", b"* BYE\r\n"), (b"* 1 FETCH {9}", b"")])
 @pytest.mark.parametrize("client_tls", [False, True])
 async def test_last_words_are_said_between_lines_only(
-    bench: Bench, sent: bytes, told: bytes, *, client_tls: bool
+    bench: RelayBench, sent: bytes, told: bytes, *, client_tls: bool
 ) -> None:
     """In the middle of a line they would become part of a message."""
     owned = await bench.session(client_tls=client_tls)
@@ -407,7 +320,7 @@ async def test_last_words_are_said_between_lines_only(
     assert await owned.ended() is Ended.DRAINED
 
 
-async def test_quiet_sessions_end_after_their_ticks(bench: Bench) -> None:
+async def test_quiet_sessions_end_after_their_ticks(bench: RelayBench) -> None:
     """Traffic in either direction starts the count anew."""
     quiet, lively = await bench.session(), await bench.session()
     for _ in range(2):
@@ -422,7 +335,7 @@ async def test_quiet_sessions_end_after_their_ticks(bench: Bench) -> None:
     assert bench.relay.sessions() == (lively.session,)
 
 
-async def test_all_can_be_ended(bench: Bench) -> None:
+async def test_all_can_be_ended(bench: RelayBench) -> None:
     """For the end of the drain."""
     made = [await bench.session() for _ in range(3)]
     bench.relay.end_all(Ended.DRAINED)
@@ -430,7 +343,7 @@ async def test_all_can_be_ended(bench: Bench) -> None:
         assert await owned.ended() is Ended.DRAINED
 
 
-async def test_an_unexpected_error_ends_that_session_only(bench: Bench) -> None:
+async def test_an_unexpected_error_ends_that_session_only(bench: RelayBench) -> None:
     """The owner is told what it was."""
     bad, good = await bench.session(), await bench.session()
     bad.session.client.peer = None  # type: ignore[assignment]  # any bug would do
@@ -443,7 +356,7 @@ async def test_an_unexpected_error_ends_that_session_only(bench: Bench) -> None:
     assert await asyncio.to_thread(good.server.recv, 100) == b"still here"
 
 
-async def test_an_idle_session_costs_no_turns(bench: Bench) -> None:
+async def test_an_idle_session_costs_no_turns(bench: RelayBench) -> None:
     """Nothing wakes for it."""
     for _ in range(5):
         await bench.session(client_tls=True)
@@ -454,7 +367,7 @@ async def test_an_idle_session_costs_no_turns(bench: Bench) -> None:
     assert bench.poller.turns - turns < 10
 
 
-async def test_a_session_that_cannot_begin_ends_at_once(bench: Bench) -> None:
+async def test_a_session_that_cannot_begin_ends_at_once(bench: RelayBench) -> None:
     """The phone was gone before the relay began: told once, nothing left behind."""
     near_phone, phone = tcp_pair()
     near_server, server = tcp_pair()
