@@ -8,15 +8,18 @@ device into the result that decisions are made on:
 - Absence is proven by complete lists of the full scope alone. The newest of them, here *F*, gives the folded result its
   facts (source, scope, age, digest): how old the proof is, not how old the last sighting is.
 - Without such a list the result proves no absence, and its age is that of the newest row.
+- What is said of the device as a whole, the version of its system and its flags, is taken from the newest row that says
+  it: neither goes stale before something newer speaks of it.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from types import MappingProxyType
 
 from gatekeeper.attestation.bounds import MAX_APPS
 from gatekeeper.domain.app import App, AppList
-from gatekeeper.domain.posture import AttestationResult
+from gatekeeper.domain.posture import AttestationResult, DeviceFlag
 
 MAX_ROW_APPS = 2 * MAX_APPS
 """Bound of a row that incomplete lists add to. Older sightings beyond it are dropped: who can push that many made-up
@@ -29,7 +32,8 @@ def update(
     """The row of one source and scope after its answer `new`, which is not older than `previous`.
 
     A complete list replaces the row. An incomplete one takes over its facts, so that absence is no longer proven, and
-    adds to the apps that were seen; an app that it lists replaces older sightings of the same id.
+    adds to the apps that were seen; an app that it lists replaces older sightings of the same id. What the answer does
+    not say of the device as a whole, its system and its flags, stays as it was said before.
 
     Args:
         previous: The row so far; None when there is none.
@@ -37,7 +41,10 @@ def update(
         absence_known_at: When the newest complete list of the full scope of this device, from any source, was
             collected. A row older than that was answered by it, and none of its apps come back.
     """
-    if new.complete or previous is None:
+    if previous is None:
+        return new
+    new = _with_facts(new, [new, previous])
+    if new.complete:
         return new
     if absence_known_at is not None and previous.collected_at < absence_known_at:
         return new
@@ -51,6 +58,10 @@ def fold(rows: Sequence[AttestationResult]) -> AttestationResult | None:
     if not rows:
         return None
     newest_first = sorted(rows, key=_age_order, reverse=True)
+    return _with_facts(_fold(newest_first), newest_first)
+
+
+def _fold(newest_first: Sequence[AttestationResult]) -> AttestationResult:
     base = next((row for row in newest_first if row.proves_absence), None)
     if base is None:
         return _union(newest_first)
@@ -72,6 +83,17 @@ def _joined(rows: Iterable[AttestationResult]) -> AppList:
     for row in rows:
         distinct.update(dict.fromkeys(row.apps.apps))
     return AppList(distinct)
+
+
+def _with_facts(result: AttestationResult, newest_first: Sequence[AttestationResult]) -> AttestationResult:
+    """The result with the newest word on each fact of the device."""
+    os_version = next((row.os_version for row in newest_first if row.os_version is not None), None)
+    flags: dict[DeviceFlag, bool] = {}
+    for row in reversed(newest_first):
+        flags.update(row.flags)
+    if (os_version, flags) == (result.os_version, result.flags):
+        return result
+    return replace(result, os_version=os_version, flags=MappingProxyType(flags))
 
 
 def _age_order(row: AttestationResult) -> tuple[datetime, str, str]:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
 from gatekeeper.attestation import chain, jws
-from gatekeeper.attestation.bounds import CLOCK_SKEW
+from gatekeeper.attestation.bounds import CLOCK_SKEW, MAX_VERSION_LENGTH, flaw
 from gatekeeper.attestation.chain import Leaf
 from gatekeeper.attestation.issuer import Issuer
 from gatekeeper.attestation.measurements import read_apps
@@ -24,13 +24,14 @@ from gatekeeper.attestation.rejection import EvidenceRejected, RejectionCode
 from gatekeeper.attestation.strict_json import Json, NotStrictJson, loads
 from gatekeeper.domain.device import APPLE_MOBILE, Device, DeviceId, Platform
 from gatekeeper.domain.identity import DEFAULT, IdentitySettings, canonical_account
-from gatekeeper.domain.posture import AttestationResult, Scope
+from gatekeeper.domain.posture import AttestationResult, DeviceFlag, Scope
 
 PROFILE = "tag:gatekeeper.example,2026:app-inventory/1"
 MEDIA_TYPE = "application/eat+jwt"
 MAX_LIFETIME = timedelta(minutes=15)
 NONCE_OCTETS = 32
 
+_DEBUG_STATES = ("enabled", "disabled", "disabled-since-boot", "disabled-permanently", "disabled-fully-and-permanently")
 _SUEID_LABEL = "gatekeeper"
 _UEID_IMEI = 0x03
 _UEID_OCTETS = range(7, 34)
@@ -87,6 +88,8 @@ def appraise(
         collected_at=_collected_at(claims, issued, issuer, now),
         evidence_sha256=hashlib.sha256(token).hexdigest(),
         apps=read_apps(claims.get("measurements", [])),
+        os_version=_os_version(claims),
+        flags=_flags(claims),
     )
     return Appraised(
         device_id=leaf.device_id,
@@ -191,6 +194,28 @@ def _scope(claims: dict[str, Json], issuer: Issuer) -> Scope:
     if scope not in issuer.scopes:
         _reject(RejectionCode.SCOPE_INSUFFICIENT, f"a list of scope {scope} is not accepted from this issuer")
     return scope
+
+
+def _os_version(claims: dict[str, Json]) -> str | None:
+    if "inv_os_version" not in claims:
+        return None
+    value = claims["inv_os_version"]
+    if not isinstance(value, str) or flaw(value, MAX_VERSION_LENGTH):
+        _reject(RejectionCode.MALFORMED, f"inv_os_version must be a text of at most {MAX_VERSION_LENGTH} characters")
+    return value
+
+
+def _flags(claims: dict[str, Json]) -> dict[DeviceFlag, bool]:
+    """`oemboot` (RFC 9711 §4.2.8) and `dbgstat` (§4.2.9), both optional."""
+    flags = {}
+    if "oemboot" in claims:
+        flags[DeviceFlag.UNVERIFIED_BOOT] = not _boolean(claims, "oemboot")
+    if "dbgstat" in claims:
+        state = claims["dbgstat"]
+        if state not in _DEBUG_STATES:
+            _reject(RejectionCode.MALFORMED, f"dbgstat must be one of {', '.join(_DEBUG_STATES)}")
+        flags[DeviceFlag.DEBUGGABLE] = state == _DEBUG_STATES[0]
+    return flags
 
 
 def _platform(claims: dict[str, Json]) -> Platform:

@@ -17,7 +17,7 @@ from gatekeeper.attestation.strict_json import Json, shown
 from gatekeeper.domain.app import App, AppList
 from gatekeeper.domain.device import Device, DeviceClass, DeviceId, Ownership, Platform, default_device_class
 from gatekeeper.domain.identity import DEFAULT, IdentitySettings, canonical_account
-from gatekeeper.domain.posture import AttestationResult, Report, Scope
+from gatekeeper.domain.posture import AttestationResult, DeviceFlag, Report, Scope
 
 FaultSink: TypeAlias = Callable[[str, str], None]
 """Takes the path inside the record (`apps[3].id`, empty: the record) and the reason."""
@@ -26,8 +26,18 @@ E = TypeVar("E", bound=StrEnum)
 
 DEFAULT_SOURCE = "inventory"
 _REQUIRED = ("device_id", "user", "platform", "collected_at", "apps")
-_MEMBERS = (*_REQUIRED, "device_class", "ownership", "source", "scope", "complete", "identifiers")
-_APP_MEMBERS = ("id", "name", "version", "version_code", "signer_sha256", "publisher")
+_MEMBERS = (
+    *_REQUIRED,
+    "device_class",
+    "ownership",
+    "source",
+    "scope",
+    "complete",
+    "identifiers",
+    "os_version",
+    "flags",
+)
+_APP_MEMBERS = ("id", "name", "version", "version_code", "signer_sha256", "publisher", "installer")
 _MAX_IDENTIFIERS = 32
 _MAX_SIGNERS = 16
 _MAX_DISPLAY_LENGTH = 1024
@@ -72,6 +82,8 @@ def _report(record: "_Record", now: datetime, evidence_sha256: str, names: Ident
     scope = record.choice("scope", Scope)
     complete = record.boolean("complete", default=True)
     identifiers = _identifiers(record)
+    os_version = record.optional_text("os_version", MAX_VERSION_LENGTH) if "os_version" in record.members else None
+    flags = _flags(record)
     apps = _apps(record)
     if platform is None or collected_at is None:
         return None
@@ -91,6 +103,8 @@ def _report(record: "_Record", now: datetime, evidence_sha256: str, names: Ident
             collected_at=collected_at,
             evidence_sha256=evidence_sha256,
             apps=apps,
+            os_version=os_version,
+            flags=flags,
         ),
     )
 
@@ -146,6 +160,19 @@ def _identifiers(record: "_Record") -> dict[str, str]:
     return {name: table.name(name) for name in values}
 
 
+def _flags(record: "_Record") -> dict[DeviceFlag, bool]:
+    """What is said of each flag; null: nothing."""
+    values = record.members.get("flags", {})
+    if not isinstance(values, dict):
+        record.fault("flags", "must be an object")
+        return {}
+    table = _Record(values, "flags", record.report)
+    known = tuple(flag.value for flag in DeviceFlag)
+    table.refuse_unknown(known)
+    said = [name for name in values if name in known and values[name] is not None]
+    return {DeviceFlag(name): table.boolean(name, default=True) for name in said}
+
+
 def _apps(record: "_Record") -> AppList:
     values = record.members.get("apps")
     if not isinstance(values, list):
@@ -170,6 +197,7 @@ def _app(value: Json, path: str, report: FaultSink) -> App:
         version_code=_version_code(entry),
         signer_sha256=_signers(entry),
         publisher=entry.optional_text("publisher", _MAX_DISPLAY_LENGTH),
+        installer=entry.optional_text("installer", MAX_NAME_LENGTH),
     )
 
 

@@ -120,7 +120,7 @@ def show(config_path: Path, device_id: str, store: str | None, *, with_apps: boo
         say_json({**facts, **({"apps": _apps(posture)} if with_apps else {})})
         return
     now = SystemClock().now()
-    for name in (*_COLUMNS, "collected_at", "evidence_sha256"):
+    for name in (*_COLUMNS, "collected_at", "evidence_sha256", "os_version", "flags", "first_seen"):
         click.echo(f"{_TITLES.get(name, name):<14} {_cell(facts, name, now)}")
     for kind, value in posture.device.identifiers.items():
         click.echo(f"{kind:<14} {value}")
@@ -263,6 +263,9 @@ def _facts(posture: Posture) -> dict[str, object]:
         "collected_at": result.collected_at.isoformat() if result else None,
         "evidence_sha256": result.evidence_sha256 if result else None,
         "apps_count": len(result.apps) if result else None,
+        "os_version": result.os_version if result else None,
+        "flags": {flag.value: said for flag, said in sorted(result.flags.items())} if result else {},
+        "first_seen": posture.device.first_seen.isoformat() if posture.device.first_seen else None,
     }
 
 
@@ -274,6 +277,8 @@ def _cell(facts: dict[str, object], column: str, now: datetime) -> str:
         completeness = "complete" if facts["complete"] else "incomplete"
         return f"{facts['scope']}, {completeness}" if facts["scope"] else "-"
     value = facts[column]
+    if isinstance(value, dict):
+        return ", ".join(f"{flag}: {'yes' if said else 'no'}" for flag, said in value.items()) or "-"
     return "-" if value is None else str(value)
 
 

@@ -58,7 +58,7 @@ class Device:
     """None: not known, so a rule that asks for it can be neither true nor false."""
     identifiers: Mapping[str, str] = field(default_factory=lambda: _NO_IDENTIFIERS)
     """Other names: `certificate_sha256`, `serial`, `eas_device_id`, ...; values as the source wrote them."""
-    first_seen: datetime | None = None
+    first_seen: datetime | None = field(default=None, compare=False)
     """When it was registered (aware UTC); None: not known, so no grace of a rule runs for it."""
 
 

@@ -1,12 +1,13 @@
 """What every implementation of `ports.registry.Registry` does."""
 
 import asyncio
+import dataclasses
 from datetime import timedelta
 
 import pytest
 
 from gatekeeper.domain.device import DeviceId, Ownership
-from gatekeeper.domain.posture import AttestationResult, Posture, Report, Scope
+from gatekeeper.domain.posture import AttestationResult, DeviceFlag, Posture, Report, Scope
 from gatekeeper.ports.registry import (
     Applied,
     IdentifierTaken,
@@ -312,3 +313,17 @@ async def _accept(
     return await registry.accept_evidence(
         said, token_id=token_id, token_expires=LATER + MINUTE, nonce_digest=digest, now=NOW + MINUTE
     )
+
+
+async def test_what_is_said_of_the_device_and_when_it_was_first_seen_is_on_record(registry: Registry) -> None:
+    """The first sight stays through new facts and new evidence, and a list that is silent takes nothing back."""
+    first = report(phone(), NOTES)
+    said = dataclasses.replace(first.result, os_version="14", flags={DeviceFlag.COMPROMISED: True})
+    await registry.apply([dataclasses.replace(first, result=said)], now=NOW)
+    await registry.apply([report(phone(identifiers={"serial": "R58"}), NOTES, at=LATER)], now=LATER)
+    found = await registry.device(PHONE)
+
+    assert found is not None
+    assert found.device.first_seen == NOW
+    assert found.result is not None
+    assert (found.result.os_version, found.result.flags) == ("14", {DeviceFlag.COMPROMISED: True})

@@ -34,7 +34,7 @@ class MemoryRegistry:
         self.require()
         before = {device_id: (device, dict(rows)) for device_id, (device, rows) in self._state.items()}
         try:
-            counts = self._apply_all(reports)
+            counts = self._apply_all(reports, now)
         except Exception:
             self._state = before
             raise
@@ -121,7 +121,7 @@ class MemoryRegistry:
         device, rows = self._state[device_id]
         return Posture(device=device, result=fold(tuple(rows.values())))
 
-    def _apply_all(self, reports: Sequence[Report]) -> dict[str, int]:
+    def _apply_all(self, reports: Sequence[Report], now: datetime) -> dict[str, int]:
         counts = {"created": 0, "changed": 0, "unchanged": 0}
         claims: dict[tuple[str, str], DeviceId] = {}
         final = {(r.device.device_id, r.result.source, r.result.scope): r.result.evidence_sha256 for r in reports}
@@ -129,7 +129,8 @@ class MemoryRegistry:
             device_id = said.device.device_id
             self._claim(index, said.device, claims)
             if device_id not in self._state:
-                self._state[device_id] = (said.device, {(said.result.source, said.result.scope): said.result})
+                newcomer = replace(said.device, first_seen=now)
+                self._state[device_id] = (newcomer, {(said.result.source, said.result.scope): said.result})
                 counts["created"] += 1
                 continue
             device, rows = self._state[device_id]
@@ -137,6 +138,7 @@ class MemoryRegistry:
                 said.device,
                 ownership=said.device.ownership or device.ownership,
                 identifiers={**device.identifiers, **said.device.identifiers},
+                first_seen=device.first_seen,
             )
             self._state[device_id] = (merged, rows)
             last = final[device_id, said.result.source, said.result.scope]

@@ -1,19 +1,22 @@
 """An app list as compact text and back.
 
 One JSON array an app, without what is missing at its end: `["com.example.mail","Mail","16.6.5"]`; the fourth is the
-version code, the fifth the signers with a space between, the sixth the publisher. The same app is on most phones, so
-equal apps are one object in memory, and reading one again is one look-up.
+version code, the fifth the signers with a space between, the sixth the publisher, the seventh the installer. The same
+app is on most phones, so equal apps are one object in memory, and reading one again is one look-up. Beside it: what a
+result says of the device as a whole, as a JSON object.
 """
 
 import json
 import sys
 from collections.abc import Collection
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, cast
 
 import msgspec
 
 from gatekeeper.domain.app import App, AppList
+from gatekeeper.domain.posture import AttestationResult, DeviceFlag
 
 SHARED_APPS = 50_000
 """How many different apps are shared; the phones of a large company carry some ten thousand versions of apps."""
@@ -58,9 +61,28 @@ def decode_kind(text: str) -> App:
     return _share(tuple(json.loads(text)))
 
 
+def encode_stated(result: AttestationResult) -> str | None:
+    """The text of what a result says of the device as a whole; None when it says nothing."""
+    stated: dict[str, object] = {} if result.os_version is None else {"os_version": result.os_version}
+    stated |= {flag.value: result.flags[flag] for flag in sorted(result.flags)}
+    return json.dumps(stated, separators=(",", ":")) if stated else None
+
+
+def with_stated(result: AttestationResult, text: str | None) -> AttestationResult:
+    """The result with what `encode_stated` made a text of. Raises ValueError for any other text."""
+    if text is None:
+        return result
+    stated = json.loads(text)
+    if not isinstance(stated, dict):
+        raise ValueError("the facts on record of a device do not have the expected shape")  # noqa: TRY004  as documented
+    os_version = stated.pop("os_version", None)
+    flags = {DeviceFlag(name): bool(value) for name, value in stated.items()}
+    return replace(result, os_version=os_version, flags=MappingProxyType(flags))
+
+
 def _row(app: App) -> list[object]:
     signers = " ".join(app.signer_sha256) or None
-    row: list[object] = [app.id, app.name, app.version, app.version_code, signers, app.publisher]
+    row: list[object] = [app.id, app.name, app.version, app.version_code, signers, app.publisher, app.installer]
     while row[-1] is None:
         row.pop()
     return row
@@ -69,7 +91,7 @@ def _row(app: App) -> list[object]:
 def _share(row: tuple[object, ...]) -> App:
     if len(_shared) >= SHARED_APPS:
         _shared.clear()
-    padded = (*row, None, None, None, None, None)
+    padded = (*row, None, None, None, None, None, None)
     app = App(
         id=sys.intern(cast("str", row[0])),
         name=cast("str | None", padded[1]),
@@ -77,6 +99,7 @@ def _share(row: tuple[object, ...]) -> App:
         version_code=cast("int | None", padded[3]),
         signer_sha256=tuple(map(sys.intern, cast("str", padded[4] or "").split())),
         publisher=cast("str | None", padded[5]),
+        installer=cast("str | None", padded[6]),
     )
     _shared[row] = app
     return app

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from gatekeeper.adapters.stores.engine import StoreError, open_engine, reading, writing
 from gatekeeper.ports.devices import Unavailable
 
-HEAD = "0002"
+HEAD = "0003"
 """The revision this version works with: the last module in `migrations/versions`."""
 _SCRIPTS = Path(__file__).parent / "migrations"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 
-from gatekeeper.adapters.stores.codec import encode_apps
+from gatekeeper.adapters.stores.codec import encode_apps, encode_stated
 from gatekeeper.adapters.stores.reading import IdentifierKey, OnRecord
 from gatekeeper.adapters.stores.sketch import kinds, past_row, sketch_row
 from gatekeeper.adapters.stores.tables import microseconds
@@ -100,7 +100,7 @@ class Plan:
         """The rows that make it so; empty when nothing changes."""
         rows = Rows()
         for device_id, state in self._states.items():
-            facts = _write_device(rows, state)
+            facts = _write_device(rows, state, now)
             _write_results(rows, state)
             if facts or state.dirty:
                 _write_posture(rows, state, now)
@@ -122,6 +122,7 @@ class Plan:
             stated,
             ownership=stated.ownership or state.device.ownership,
             identifiers=MappingProxyType({**state.device.identifiers, **stated.identifiers}),
+            first_seen=state.device.first_seen,
         )
         if merged == state.device:
             return False
@@ -163,7 +164,7 @@ def _state(record: OnRecord) -> _State:
     return _State(before=record.device, device=record.device, results=results, record=record)
 
 
-def _write_device(rows: Rows, state: _State) -> bool:
+def _write_device(rows: Rows, state: _State, now: datetime) -> bool:
     """The rows of the device's own facts; False when none changed."""
     if state.device == state.before:
         return False
@@ -176,7 +177,7 @@ def _write_device(rows: Rows, state: _State) -> bool:
     }
     device_id = state.device.device_id
     if state.before is None:
-        rows.devices_new.append({"device_id": device_id, **facts})
+        rows.devices_new.append({"device_id": device_id, "first_seen": now, **facts})
     else:
         rows.devices_changed.append({"b_device_id": device_id, **facts})
     old = dict(state.before.identifiers) if state.before else {}
@@ -216,6 +217,7 @@ def _write_results(rows: Rows, state: _State) -> None:
             "complete": result.complete,
             "evidence_sha256": result.evidence_sha256,
             "apps": encode_apps(result.apps),
+            "stated": encode_stated(result),
         }
         if key in recorded:
             place: Row = {"b_device_id": state.device.device_id, "b_source": key[0], "b_scope": key[1].value}

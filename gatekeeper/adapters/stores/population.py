@@ -15,7 +15,7 @@ from sqlalchemy import BigInteger, ColumnElement, Select, func, select, tuple_, 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gatekeeper.adapters.stores.app_index import apps_that, devices_with
-from gatekeeper.adapters.stores.codec import decode_some
+from gatekeeper.adapters.stores.codec import decode_some, with_stated
 from gatekeeper.adapters.stores.engine import reading
 from gatekeeper.adapters.stores.tables import attestation_result, device, past_posture, posture
 from gatekeeper.attestation.fold import fold
@@ -136,6 +136,8 @@ class SqlSnapshot:
             type_coerce(posture.c.collected_at, BigInteger),
             posture.c.evidence_sha256,
             posture.c.absences,
+            posture.c.stated,
+            device.c.first_seen,
         )
         statement = (
             select(*columns)
@@ -155,7 +157,7 @@ class SqlSnapshot:
         for start in range(0, len(ids), LISTS):
             rows: dict[str, list[AttestationResult]] = {}
             statement = select(attestation_result).where(said.device_id.in_(ids[start : start + LISTS]))
-            for device_id, source, scope, collected_at, complete, digest, text in await self._connection.execute(
+            for device_id, source, scope, collected_at, complete, digest, text, _ in await self._connection.execute(
                 statement
             ):
                 result = AttestationResult(
@@ -211,6 +213,8 @@ def _posture(row: Any, outline: Outline, apps: Iterable[App]) -> Posture:
         at,
         digest,
         absences,
+        stated,
+        first_seen,
     ) = row
     result = None
     if source is not None:
@@ -222,6 +226,7 @@ def _posture(row: Any, outline: Outline, apps: Iterable[App]) -> Posture:
             evidence_sha256=digest,
             apps=outline.of(apps, absences),
         )
+        result = with_stated(result, stated)
     facts = Device(
         device_id=DeviceId(device_id),
         account=account,
@@ -229,6 +234,7 @@ def _posture(row: Any, outline: Outline, apps: Iterable[App]) -> Posture:
         device_class=_CLASSES[device_class],
         ownership=_OWNERSHIPS[ownership],
         identifiers=_NO_IDENTIFIERS,
+        first_seen=first_seen,
     )
     return Posture(device=facts, result=result, revision=revision)
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 from sqlalchemy import ColumnElement, RowMapping, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gatekeeper.adapters.stores.codec import decode_apps
+from gatekeeper.adapters.stores.codec import decode_apps, with_stated
 from gatekeeper.adapters.stores.tables import attestation_result, change, device, device_identifier, posture
 from gatekeeper.attestation.fold import fold
 from gatekeeper.domain.device import Device, DeviceClass, DeviceId, Ownership, Platform
@@ -174,6 +174,7 @@ def _device(row: RowMapping) -> Device:
             device_class=DeviceClass(row["device_class"]),
             ownership=Ownership(row["ownership"]) if row["ownership"] else None,
             identifiers=MappingProxyType(json.loads(row["identifiers"])),
+            first_seen=row["first_seen"],
         )
     except (ValueError, TypeError) as exc:
         raise Unavailable(f"device `{row['device_id']}` on record cannot be understood: {exc}") from exc
@@ -181,7 +182,7 @@ def _device(row: RowMapping) -> Device:
 
 def _result(row: RowMapping) -> AttestationResult:
     try:
-        return AttestationResult(
+        result = AttestationResult(
             source=row["source"],
             scope=Scope(row["scope"]),
             complete=row["complete"],
@@ -189,6 +190,7 @@ def _result(row: RowMapping) -> AttestationResult:
             evidence_sha256=row["evidence_sha256"],
             apps=decode_apps(row["apps"]),
         )
+        return with_stated(result, row["stated"])
     except ValueError:
         # The cause is left out: it may quote from the app list.
         raise Unavailable(f"the evidence on record of device `{row['device_id']}` cannot be understood") from None

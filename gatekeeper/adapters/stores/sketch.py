@@ -13,7 +13,7 @@ from typing import cast
 from sqlalchemy import func, insert, select
 from sqlalchemy.engine import Connection
 
-from gatekeeper.adapters.stores.codec import decode_apps, encode_apps, encode_kind
+from gatekeeper.adapters.stores.codec import decode_apps, encode_apps, encode_kind, encode_stated, with_stated
 from gatekeeper.adapters.stores.tables import app as app_table
 from gatekeeper.adapters.stores.tables import attestation_result, change, device, device_app, microseconds, posture
 from gatekeeper.attestation.fold import fold
@@ -34,7 +34,7 @@ def sketch_row(result: AttestationResult | None) -> Row:
     """The columns of `posture` that follow from the folded result."""
     if result is None:
         return dict.fromkeys(
-            ("source", "scope", "complete", "collected_at", "evidence_sha256", "apps_count", "absences")
+            ("source", "scope", "complete", "collected_at", "evidence_sha256", "apps_count", "absences", "stated")
         )
     return {
         "source": result.source,
@@ -44,6 +44,7 @@ def sketch_row(result: AttestationResult | None) -> Row:
         "evidence_sha256": result.evidence_sha256,
         "apps_count": len(result.apps),
         "absences": result.apps.absences,
+        "stated": encode_stated(result),
     }
 
 
@@ -62,6 +63,7 @@ def past_row(before: Posture, after: AttestationResult | None, until: datetime) 
         "platform": device_.platform.value,
         "device_class": device_.device_class.value,
         "ownership": device_.ownership.value if device_.ownership else None,
+        "first_seen": device_.first_seen.isoformat() if device_.first_seen else None,
     }
     if result is not None:
         facts |= {
@@ -70,6 +72,7 @@ def past_row(before: Posture, after: AttestationResult | None, until: datetime) 
             "complete": result.complete,
             "collected_at": result.collected_at.isoformat(),
             "evidence_sha256": result.evidence_sha256,
+            "stated": encode_stated(result),
         }
     return {
         "device_id": device_.device_id,
@@ -98,10 +101,11 @@ def past_posture_of(row: Mapping[str, object], newer: AppList | None) -> tuple[P
             device_class=DeviceClass(facts["device_class"]),
             ownership=Ownership(facts["ownership"]) if facts["ownership"] else None,
             identifiers=MappingProxyType({}),
+            first_seen=datetime.fromisoformat(facts["first_seen"]) if facts.get("first_seen") else None,
         )
         result = None
         if "source" in facts:
-            result = AttestationResult(
+            bare = AttestationResult(
                 source=facts["source"],
                 scope=Scope(facts["scope"]),
                 complete=facts["complete"],
@@ -109,6 +113,7 @@ def past_posture_of(row: Mapping[str, object], newer: AppList | None) -> tuple[P
                 evidence_sha256=facts["evidence_sha256"],
                 apps=apps,
             )
+            result = with_stated(bare, facts.get("stated"))
     except (KeyError, TypeError) as exc:
         raise ValueError("a past posture on record does not have the expected shape") from exc
     return Posture(device=whose, result=result, revision=cast("int", row["revision"])), apps
@@ -126,9 +131,9 @@ def fill(connection: Connection) -> None:
             number += 1
             results = [_result(row) for row in rows if row[1] is not None]
             revision = microseconds(at) if at else 1
-            sketches.append(
-                {"number": number, "device_id": device_id, "revision": revision, **sketch_row(fold(results))}
-            )
+            sketch = sketch_row(fold(results))
+            del sketch["stated"]  # a column that a later step adds; nothing is in it yet
+            sketches.append({"number": number, "device_id": device_id, "revision": revision, **sketch})
             found = kinds(results)
             new = sorted(found - numbers.keys())
             if new:

@@ -67,6 +67,7 @@ device = Table(
     Column("device_class", String, nullable=False),
     Column("ownership", String),
     Column("identifiers", Text, nullable=False),
+    Column("first_seen", Instant),
 )
 """`identifiers` is a JSON object; `device_identifier` holds the same, to find a device by one of them."""
 
@@ -89,7 +90,9 @@ attestation_result = Table(
     Column("complete", Boolean, nullable=False),
     Column("evidence_sha256", String, nullable=False),
     Column("apps", Text, nullable=False),
+    Column("stated", Text),
 )
+"""`stated` is what the evidence says of the device as a whole (`codec.encode_stated`)."""
 
 nonce = Table(
     "nonce",
@@ -132,6 +135,7 @@ posture = Table(
     Column("evidence_sha256", String),
     Column("apps_count", Integer),
     Column("absences", Integer),
+    Column("stated", Text),
     sqlite_autoincrement=True,
 )
 """What is known about a device now, folded of all its results, without the apps: a narrow row that can be read for

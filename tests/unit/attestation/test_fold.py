@@ -1,5 +1,6 @@
 """Presence does not go stale, only absence does."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from gatekeeper.attestation import fold as fold_module
 from gatekeeper.attestation.fold import fold, update
 from gatekeeper.domain.app import App, AppList
-from gatekeeper.domain.posture import AttestationResult, Scope
+from gatekeeper.domain.posture import AttestationResult, DeviceFlag, Scope
 
 START = datetime(2026, 7, 10, tzinfo=UTC)
 TIKTOK, NOTES, CHAT = "com.zhiliaoapp.musically", "com.example.notes", "com.example.chat"
@@ -183,3 +184,22 @@ def test_an_app_disappears_only_by_a_newer_list_that_could_see_it(reports: list[
         if new.proves_absence:
             assert now_seen == set(new.apps.keys)
         seen = now_seen
+
+
+GOOD, ROOTED = {DeviceFlag.COMPROMISED: False}, {DeviceFlag.COMPROMISED: True}
+
+
+def test_facts_of_the_device_stay_until_something_newer_speaks_of_them() -> None:
+    """A list that is silent about the system and the flags takes nothing back, whatever its source."""
+    known = replace(row(1, NOTES), os_version="17.4", flags=ROOTED)
+    silent = row(2, NOTES)
+    after = update(known, silent)
+    assert (after.os_version, after.flags, after.collected_at) == ("17.4", ROOTED, silent.collected_at)
+    assert update(after, replace(row(3), os_version="17.5", flags=GOOD)).flags == GOOD
+
+    joined = fold([known, row(2, NOTES, source="agent")])
+    assert joined is not None
+    assert (joined.source, joined.os_version, joined.flags) == ("agent", "17.4", ROOTED)
+    corrected = fold([known, replace(row(2, source="agent"), flags=GOOD)])
+    assert corrected is not None
+    assert (corrected.os_version, corrected.flags) == ("17.4", GOOD)

@@ -19,7 +19,7 @@ from gatekeeper.cli.demo.phone_agent import CertificateAuthority, Identity, jose
 from gatekeeper.domain.app import App
 from gatekeeper.domain.device import Device, DeviceClass, DeviceId, Platform
 from gatekeeper.domain.identity import IdentitySettings
-from gatekeeper.domain.posture import Scope
+from gatekeeper.domain.posture import DeviceFlag, Scope
 from testkit.evidence import (
     OMIT,
     AttestationAuthority,
@@ -428,3 +428,24 @@ def test_the_account_is_named_as_configured(authority: AttestationAuthority) -> 
     names = IdentitySettings(default_domain="example.com")
     found = appraise(token, issuers=[authority.issuer()], audience=AUDIENCE, now=NOW, names=names)
     assert found.account == "kim@example.com"
+
+
+def test_what_a_token_says_of_the_device(authority: AttestationAuthority) -> None:
+    """The system, the boot and the debugger, each optional."""
+    token = good(authority, inv_os_version="14", oemboot=False, dbgstat="enabled")
+    result = appraised(authority, token).result
+    assert result.os_version == "14"
+    assert result.flags == {DeviceFlag.UNVERIFIED_BOOT: True, DeviceFlag.DEBUGGABLE: True}
+    sound = appraised(authority, good(authority, oemboot=True, dbgstat="disabled-permanently")).result
+    assert (sound.os_version, set(sound.flags.values())) == (None, {False})
+    silent = appraised(authority, good(authority, oemboot=OMIT, dbgstat=OMIT)).result
+    assert silent.flags == {}
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [{"inv_os_version": ""}, {"inv_os_version": 14}, {"oemboot": "yes"}, {"dbgstat": 0}, {"dbgstat": ["enabled"]}],
+)
+def test_a_wrong_word_on_the_device_is_refused(authority: AttestationAuthority, claim: dict[str, object]) -> None:
+    """Rather than read as silence."""
+    assert code(authority, good(authority, **claim)) is RejectionCode.MALFORMED

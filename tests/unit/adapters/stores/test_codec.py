@@ -7,8 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekeeper.adapters.stores import codec
-from gatekeeper.adapters.stores.codec import decode_apps, decode_kind, encode_apps, encode_kind
+from gatekeeper.adapters.stores.codec import (
+    decode_apps,
+    decode_kind,
+    encode_apps,
+    encode_kind,
+    encode_stated,
+    with_stated,
+)
 from gatekeeper.domain.app import App, AppList
+from gatekeeper.domain.posture import DeviceFlag
+from testkit.reports import phone, report
 
 TEXTS = st.text(max_size=8)
 APPS = st.builds(
@@ -19,6 +28,7 @@ APPS = st.builds(
     version_code=st.none() | st.integers(0, 2**63 - 1),
     signer_sha256=st.lists(st.sampled_from(["aa" * 32, "bb" * 32]), max_size=2).map(tuple),
     publisher=st.none() | TEXTS,
+    installer=st.none() | TEXTS,
 )
 
 
@@ -60,3 +70,20 @@ def test_another_text_is_refused(text: str) -> None:
 def test_a_kind_is_the_app_without_its_version(app: App) -> None:
     """All versions of an app are one entry of the index."""
     assert decode_kind(encode_kind(app)) == dataclasses.replace(app, version=None, version_code=None)
+
+
+@given(st.none() | TEXTS, st.dictionaries(st.sampled_from(DeviceFlag), st.booleans()))
+def test_what_is_said_of_the_device_comes_back(os_version: str | None, flags: dict[DeviceFlag, bool]) -> None:
+    """Nothing said is nothing written."""
+    bare = report(phone()).result
+    said = dataclasses.replace(bare, os_version=os_version, flags=flags)
+
+    assert with_stated(bare, encode_stated(said)) == said
+    assert encode_stated(bare) is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "1", '{"unheard_of": true}'])
+def test_other_facts_are_refused(text: str) -> None:
+    """What is not understood is not guessed at."""
+    with pytest.raises(ValueError):
+        with_stated(report(phone()).result, text)
