@@ -8,7 +8,7 @@ import pytest
 from testkit.running import running
 
 _LOG_TAIL = 40
-_MATRIX = "test_client_matrix.py::"
+_MATRIX = "_matrix.py::"
 
 
 @pytest.hookimpl(wrapper=True)

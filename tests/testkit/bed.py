@@ -20,7 +20,22 @@ MATRIX = {
     for action in ("list", "fetch", "append", "idle", "send", "refuse")
 }
 """A user with a mailbox of its own for each client's each action."""
-EVERYBODY = (ALICE, BOB, CAROL, *SPARE, *MATRIX.values())
+POP3_CLIENTS = ("curl", "fetchmail", "getmail", "mpop", "poplib")
+SIEVE_CLIENTS = ("sieveconnect", "sievelib")
+"""Names without a hyphen, which parts the words of a test's id."""
+DOORS = {"pop3s": "implicit", "stls": "starttls", "sieves": "implicit", "sieve": "starttls"}
+"""The listeners of the matrix of POP3 and ManageSieve clients, and their TLS."""
+MORE_MATRIX = {
+    (client, door, action): User(f"{client}-{door}-{action}@{DOMAIN}", f"secret of {client}")
+    for clients, doors, actions in (
+        (POP3_CLIENTS, ("pop3s", "stls"), ("list", "fetch", "refuse")),
+        (SIEVE_CLIENTS, ("sieves", "sieve"), ("list", "put", "activate", "get", "refuse")),
+    )
+    for client in clients
+    for door in doors
+    for action in actions
+}
+EVERYBODY = (ALICE, BOB, CAROL, *SPARE, *MATRIX.values(), *MORE_MATRIX.values())
 
 ALICE_PHONE, BOB_PHONE = "ph-alice", "ph-bob"
 
@@ -41,3 +56,13 @@ class Target:
     def context(self) -> ssl.SSLContext:
         """Return a client's context that trusts the servers."""
         return ssl.create_default_context(cafile=str(self.ca_file))
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where a client that speaks one protocol connects to."""
+
+    port: int
+    is_implicit: bool
+    """TLS at once; otherwise STLS or STARTTLS."""
+    ca_file: Path

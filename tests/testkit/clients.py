@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from testkit.bed import Target
+from testkit.bed import Door, Target
 from testkit.dovecot import User
 
 DEADLINE_S = 60
@@ -27,7 +27,7 @@ class Seat:
 
     home: Path
     user: User
-    target: Target
+    target: Target | Door
 
     def file(self, name: str, text: str) -> str:
         """Write a configuration file that only its owner reads, and return its path."""
@@ -50,7 +50,8 @@ class Outcome:
 Action = Callable[[Seat, bytes], Outcome]
 
 
-def _run(seat: Seat, *command: str, given: bytes | None = None) -> Outcome:
+def run(seat: Seat, *command: str, given: bytes | None = None) -> Outcome:
+    """Run a client to its end."""
     done = subprocess.run(
         command,
         input=given,
@@ -70,6 +71,7 @@ def _environment(seat: Seat) -> dict[str, str]:
         "PATH": os.environ.get("PATH", ""),
         "HOME": str(seat.home),
         "FETCHMAILHOME": str(seat.home),
+        "SSL_CERT_FILE": str(seat.target.ca_file),  # for Python's clients
         "LANG": "C.UTF-8",
         "TERM": "xterm",
     }
@@ -87,11 +89,13 @@ def without(message: bytes, *headers: bytes) -> bytes:
     return b"\r\n".join(kept) + gap + body
 
 
-def _maildir(path: Path, *added: bytes) -> frozenset[bytes]:
+def maildir(path: Path, *added: bytes) -> frozenset[bytes]:
+    """The messages in a Maildir, without the headers that the client added."""
     return frozenset(without(with_crlf(file.read_bytes()), *added) for file in path.glob("[cn]*/*"))
 
 
-def _make_maildir(path: Path, *messages: bytes) -> None:
+def make_maildir(path: Path, *messages: bytes) -> None:
+    """Make a Maildir with these messages in it."""
     for folder in ("cur", "new", "tmp"):
         (path / folder).mkdir(parents=True, exist_ok=True)
     for number, message in enumerate(messages):
@@ -105,7 +109,7 @@ def _curl(seat: Seat, *arguments: str, given: bytes | None = None) -> Outcome:
     config = seat.file(
         "curlrc", 'silent\nshow-error\nverbose\ncacert = "{target.ca_file}"\nuser = "{user.login}:{user.password}"\n'
     )
-    return _run(seat, "curl", "--config", config, "--max-time", "20", *arguments, given=given)
+    return run(seat, "curl", "--config", config, "--max-time", "20", *arguments, given=given)
 
 
 def _curl_list(seat: Seat, message: bytes) -> Outcome:
@@ -159,13 +163,13 @@ SyncState *
 
 
 def _mbsync(seat: Seat, *arguments: str) -> Outcome:
-    _make_maildir(seat.home / "near" / "INBOX")
-    done = _run(seat, "mbsync", "--config", seat.file("mbsyncrc", _MBSYNCRC), *arguments, "mail")
-    return Outcome(done.code, done.said, _maildir(seat.home / "near" / "INBOX", b"X-TUID: "))
+    make_maildir(seat.home / "near" / "INBOX")
+    done = run(seat, "mbsync", "--config", seat.file("mbsyncrc", _MBSYNCRC), *arguments, "mail")
+    return Outcome(done.code, done.said, maildir(seat.home / "near" / "INBOX", b"X-TUID: "))
 
 
 def _mbsync_append(seat: Seat, message: bytes) -> Outcome:
-    _make_maildir(seat.home / "near" / "INBOX", message)
+    make_maildir(seat.home / "near" / "INBOX", message)
     return _mbsync(seat, "--push")
 
 
@@ -202,12 +206,12 @@ folderfilter = lambda folder: folder == 'INBOX'
 
 def _offlineimap(seat: Seat, *arguments: str) -> Outcome:
     config = seat.file("offlineimaprc", _OFFLINEIMAPRC % ("", ""))
-    done = _run(seat, "offlineimap", "-c", config, *arguments)
-    return Outcome(done.code, done.said, _maildir(seat.home / "near" / "INBOX"))
+    done = run(seat, "offlineimap", "-c", config, *arguments)
+    return Outcome(done.code, done.said, maildir(seat.home / "near" / "INBOX"))
 
 
 def _offlineimap_append(seat: Seat, message: bytes) -> Outcome:
-    _make_maildir(seat.home / "near" / "INBOX", message)
+    make_maildir(seat.home / "near" / "INBOX", message)
     return _offlineimap(seat, "-o")
 
 
@@ -233,7 +237,7 @@ def _neomutt_fetch(seat: Seat, message: bytes) -> Outcome:
     keys = f"<copy-message><kill-line>{kept}<enter><quit>"
     config = seat.file("neomuttrc", _NEOMUTTRC)
     done = _in_a_terminal(seat, "neomutt", "-n", "-F", config, "-f", "+INBOX", "-e", f'push "{keys}"')
-    return Outcome(done.code, done.said, _maildir(kept, b"Content-Length: ", b"Lines: "))
+    return Outcome(done.code, done.said, maildir(kept, b"Content-Length: ", b"Lines: "))
 
 
 def _neomutt_send(seat: Seat, message: bytes) -> Outcome:
@@ -241,7 +245,7 @@ def _neomutt_send(seat: Seat, message: bytes) -> Outcome:
     _, _, body = message.partition(b"\r\n\r\n")
     config = seat.file("neomuttrc", _NEOMUTTRC)
     command = ("neomutt", "-n", "-F", config, "-s", "sent", seat.user.login)
-    return _run(seat, *command, given=body.replace(b"\r\n", b"\n"))
+    return run(seat, *command, given=body.replace(b"\r\n", b"\n"))
 
 
 def _in_a_terminal(seat: Seat, *command: str) -> Outcome:
@@ -282,22 +286,22 @@ poll localhost protocol imap port {target.imaps}
 _DELIVER = '#!/bin/sh\nfile=$(mktemp "{home}/near/tmp/XXXXXX") && cat >"$file" && mv "$file" "{home}/near/new/"\n'
 
 
-def _make_deliver(seat: Seat) -> None:
+def make_deliver(seat: Seat) -> None:
     """The program that takes fetched messages: clients refuse to write a Maildir as root."""
-    _make_maildir(seat.home / "near")
+    make_maildir(seat.home / "near")
     seat.file("deliver", _DELIVER)
     (seat.home / "deliver").chmod(0o700)
 
 
 def _fetchmail_command(seat: Seat, *, idle: bool) -> list[str]:
-    _make_deliver(seat)
+    make_deliver(seat)
     config = seat.file("fetchmailrc", _FETCHMAILRC % ("idle" if idle else ""))
     return ["fetchmail", "--fetchmailrc", config, "--nodetach", "--nosyslog", "-v"]
 
 
 def _fetchmail_fetch(seat: Seat, message: bytes) -> Outcome:
-    done = _run(seat, *_fetchmail_command(seat, idle=False))
-    return Outcome(done.code, done.said, _maildir(seat.home / "near"))
+    done = run(seat, *_fetchmail_command(seat, idle=False))
+    return Outcome(done.code, done.said, maildir(seat.home / "near"))
 
 
 # getmail
@@ -320,18 +324,18 @@ read_all = false
 delivered_to = false
 received = false
 """
-_GETMAIL_ADDS = (b"X-getmail-retrieved-from-mailbox: ", b"Return-Path: <unknown>")
+GETMAIL_ADDS = (b"X-getmail-retrieved-from-mailbox: ", b"Return-Path: <unknown>")
 
 
 def _getmail_command(seat: Seat, *, idle: bool) -> list[str]:
-    _make_deliver(seat)
+    make_deliver(seat)
     config = seat.file("getmailrc", _GETMAILRC)
     return ["getmail", "--getmaildir", str(seat.home), "--rcfile", config, *(("--idle", "INBOX") if idle else ())]
 
 
 def _getmail_fetch(seat: Seat, message: bytes) -> Outcome:
-    done = _run(seat, *_getmail_command(seat, idle=False))
-    return Outcome(done.code, done.said, _maildir(seat.home / "near", *_GETMAIL_ADDS))
+    done = run(seat, *_getmail_command(seat, idle=False))
+    return Outcome(done.code, done.said, maildir(seat.home / "near", *GETMAIL_ADDS))
 
 
 # msmtp and swaks
@@ -354,7 +358,7 @@ account default : gate
 def _msmtp_send(seat: Seat, message: bytes) -> Outcome:
     config = seat.file("msmtprc", _MSMTPRC)
     given = message.replace(b"\r\n", b"\n")
-    return _run(seat, "msmtp", "--debug", "--file", config, seat.user.login, given=given)
+    return run(seat, "msmtp", "--debug", "--file", config, seat.user.login, given=given)
 
 
 def _swaks_send(seat: Seat, message: bytes) -> Outcome:
@@ -362,7 +366,7 @@ def _swaks_send(seat: Seat, message: bytes) -> Outcome:
     who = ("--auth-user", user.login, "--auth-password", user.password, "--from", user.login, "--to", user.login)
     tls = ("--tls", "--tls-verify", "--tls-ca-path", str(target.ca_file))
     server = ("--server", f"localhost:{target.submission}", "--auth", "LOGIN")
-    return _run(seat, "swaks", *server, *tls, *who, "--data", "-", given=message.removesuffix(b"\r\n"))
+    return run(seat, "swaks", *server, *tls, *who, "--data", "-", given=message.removesuffix(b"\r\n"))
 
 
 # Waiting for mail
@@ -378,7 +382,7 @@ class Idler:
 
     def messages(self, seat: Seat) -> frozenset[bytes]:
         """What it brought home so far."""
-        return _maildir(seat.home / self.folder, *self.added)
+        return maildir(seat.home / self.folder, *self.added)
 
     @contextlib.contextmanager
     def running(self, seat: Seat) -> Iterator[None]:
@@ -406,7 +410,7 @@ class Idler:
 
 IDLERS: Mapping[str, Idler] = {
     "fetchmail": Idler(lambda seat: _fetchmail_command(seat, idle=True), "near"),
-    "getmail": Idler(lambda seat: _getmail_command(seat, idle=True), "near", _GETMAIL_ADDS),
+    "getmail": Idler(lambda seat: _getmail_command(seat, idle=True), "near", GETMAIL_ADDS),
 }
 
 ACTIONS: Mapping[str, Mapping[str, Action]] = {
