@@ -15,6 +15,8 @@ help: ## list the targets
 demo: $(STAMP)demo ## the whole story in seconds: two phones, one with TikTok
 	$(BIN)/gatekeeper demo
 
+# Hundreds of gates and commands are started, each of which would compile every module if it could not keep the result.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(STAMP)dev servers ## every check and test; as root it installs the mail servers they need
 	@$(MAKE) --no-print-directory check
 	$(BIN)/python -X dev -m pytest -q

@@ -1,5 +1,6 @@
 """What every test shares: the end of a run lists what was left out and why, and a failure shows the servers' logs."""
 
+import gc
 from collections import defaultdict
 from collections.abc import Generator
 
@@ -9,6 +10,12 @@ from testkit.running import running
 
 _LOG_TAIL = 40
 _MATRIX = "_matrix.py::"
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector pass over what is there for the whole run: tests that call it need what came since."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
