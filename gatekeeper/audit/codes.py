@@ -154,6 +154,9 @@ CLASSIFICATIONS: Mapping[EventCode, Classification] = MappingProxyType(
         EventCode.POLICY_ROLLED_BACK: _entity(
             Word.POLICY, "Policy rolled back", _POLICY, accepted=True, activity_id=_UPDATE
         ),
+        EventCode.POLICY_FORCED: _row(
+            Word.POLICY, "Policy published over the breaker", ENTITY_MANAGEMENT, _UPDATE, 4, 1, entity=_POLICY
+        ),
         EventCode.POLICY_REJECTED: _entity(
             Word.POLICY, "Policy rejected", _POLICY, accepted=False, activity_id=_ACTIVATE
         ),
@@ -212,6 +215,7 @@ EVENT_MEANINGS: Mapping[EventCode, str] = MappingProxyType(
         EventCode.POLICY_PUBLISHED: "An approved bundle with a policy was found in the store.",
         EventCode.POLICY_ACTIVATED: "A policy came into force.",
         EventCode.POLICY_ROLLED_BACK: "A published bundle brings back what an earlier version said.",
+        EventCode.POLICY_FORCED: "A policy was published over the breaker: it blocks more people than is allowed.",
         EventCode.POLICY_REJECTED: "A policy was rejected; the one before stays in force.",
         EventCode.DEVICE_DENIED: "A device's posture left `clean`.",
         EventCode.DEVICE_CLEAN: "A device's posture is `clean` again.",

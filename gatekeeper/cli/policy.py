@@ -6,9 +6,10 @@ from pathlib import Path
 import click
 
 from gatekeeper.cli.device import why
-from gatekeeper.cli.policy_bundles import build, diff, publish, rollback, sign, status
+from gatekeeper.cli.policy_bundles import build, diff, rollback, sign
 from gatekeeper.cli.policy_keys import key
 from gatekeeper.cli.policy_plan import plan
+from gatekeeper.cli.policy_publish import publish, status
 from gatekeeper.cli.words import EXIT_FAILED, fail, identity_settings, load_settings, say_json
 from gatekeeper.decision.lint import warnings
 from gatekeeper.domain.document import DocumentError

@@ -16,6 +16,7 @@ from gatekeeper.gate.throttle import ThrottleSettings
 from gatekeeper.net.dial import TlsMode
 from gatekeeper.net.tls import ServerTls
 from gatekeeper.publishing.approval import Approvers
+from gatekeeper.publishing.breaker import BreakerSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,7 @@ class BundleSettings:
     directory: Path
     """Where published ones lie."""
     approvers: Approvers
+    breaker: BreakerSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,8 +11,8 @@ from gatekeeper.decision.policy import Policy
 from gatekeeper.decision.schema import parse_policy
 from gatekeeper.domain.document import DocumentError
 from gatekeeper.domain.identity import IdentitySettings
-from gatekeeper.publishing.bundle import POLICY_FILE, Bundle, BundleError, Statement, parse_bundle
-from gatekeeper.signing.note import NoteError, VerifierKey, signed_by
+from gatekeeper.publishing.bundle import MAX_REASON, POLICY_FILE, Bundle, BundleError, Statement, parse_bundle
+from gatekeeper.signing.note import Note, NoteError, VerifierKey, signed_by
 
 
 class Flaw(StrEnum):
@@ -48,6 +48,14 @@ class Approvers:
     """When given, the author must be one of them, and have signed; else the author is only who the bundle says."""
 
 
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A second approver's word that the breaker need not hold a bundle back."""
+
+    by: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approved:
     """A bundle whose signatures were checked, with its policy."""
@@ -56,6 +64,7 @@ class Approved:
     policy: Policy
     approved_by: tuple[str, ...]
     """Names of the approvers' keys, in the order of the signatures."""
+    override: Override | None = None
 
     @property
     def statement(self) -> Statement:
@@ -74,7 +83,8 @@ def approve(data: bytes, approvers: Approvers, names: IdentitySettings, *, above
     if version <= above:
         raise Refused(Flaw.VERSION, f"version {version} is not newer than version {above}: versions only rise")
     policy = compile_files(bundle.files, names, source=f"policy version {version}")
-    return Approved(bundle=bundle, policy=policy, approved_by=approved_by)
+    override = check_override(bundle, approvers, approved_by)
+    return Approved(bundle=bundle, policy=policy, approved_by=approved_by, override=override)
 
 
 def check_signatures(bundle: Bundle, approvers: Approvers) -> tuple[str, ...]:
@@ -98,6 +108,35 @@ def check_signatures(bundle: Bundle, approvers: Approvers) -> tuple[str, ...]:
             f"approved by {found}; {approvers.threshold} approvers are needed besides its author `{statement.author}`",
         )
     return tuple(counted)
+
+
+def override_note(statement: Statement, reason: str) -> Note:
+    """What a second approver signs, with the reason, one line."""
+    if not 0 < len(reason) <= MAX_REASON or not reason.isprintable() or reason != reason.strip():
+        raise BundleError(f"the reason must be one line of at most {MAX_REASON} characters")
+    lines = (statement.origin, f"override {statement.version}", f"sha256:{statement.digest}", f"reason {reason}")
+    return Note("".join(f"{line}\n" for line in lines))
+
+
+def check_override(bundle: Bundle, approvers: Approvers, approved_by: tuple[str, ...]) -> Override | None:
+    """Who let the bundle pass the breaker, and why; None: nobody had to. Raises `Refused`.
+
+    It takes an approver who is not the author, and together with those who approved the bundle at least two people.
+    """
+    note, statement = bundle.override, bundle.statement
+    if note is None:
+        return None
+    reason = note.text.removesuffix("\n").rpartition("\nreason ")[2]
+    try:
+        if note.text != override_note(statement, reason).text:
+            raise Refused(Flaw.SIGNATURE, "its override is about another bundle")
+        signers = [key.name for key in signed_by(note, approvers.keys) if key.name != statement.author]
+    except (NoteError, BundleError) as error:
+        raise Refused(Flaw.SIGNATURE, f"its override: {error}") from error
+    if not signers or len({*signers, *approved_by}) < 2:
+        raise Refused(Flaw.SIGNATURE, "its override is not signed by a second approver")
+    second = next((name for name in signers if name not in approved_by), signers[0])
+    return Override(second, reason)
 
 
 def compile_files(files: Mapping[str, bytes], names: IdentitySettings, *, source: str) -> Policy:

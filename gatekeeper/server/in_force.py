@@ -65,6 +65,14 @@ def tell(gatekeeper: "Gatekeeper", look: Look) -> None:
     tell_refused(gatekeeper, look)
     for approved in look.accepted:
         _record(gatekeeper, EventCode.POLICY_PUBLISHED, published_detail(approved))
+        if approved.override is not None:
+            forced: dict[str, str | int] = {
+                "policy_version": approved.statement.version,
+                "forced_by": approved.override.by,
+                "reason": approved.override.reason,
+            }
+            _log.warning("policy.forced", **forced)
+            _record(gatekeeper, EventCode.POLICY_FORCED, forced)
         older = gatekeeper.publications.rolled_back_to(approved) if gatekeeper.publications else None
         if older is not None:
             versions: dict[str, str | int] = {"policy_version": approved.statement.version, "rollback_to": older}

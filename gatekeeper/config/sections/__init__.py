@@ -32,6 +32,7 @@ def read_settings(root: Table, source: str) -> Settings:
     listeners = read_listeners(root)
     refusal, policy, store = root.table("refusal"), root.table("policy"), root.table("store")
     throttle, refusals = read_throttle(root.table("throttle"))
+    accounts = read_accounts(root)
     settings = Settings(
         source=source,
         state_directory=Path(server.text("state_directory", DEFAULT_STATE_DIRECTORY)),
@@ -46,10 +47,10 @@ def read_settings(root: Table, source: str) -> Settings:
         tls=read_tls(root, listeners),
         listeners=listeners,
         upstreams=read_upstreams(root, listeners),
-        accounts=read_accounts(root),
+        accounts=accounts,
         binding=read_binding(root.table("binding"), notes),
         policy_file=Path(policy.text("file", DEFAULT_POLICY_FILE)),
-        bundles=read_bundles(policy),
+        bundles=read_bundles(policy, accounts.names),
         store_url=_store_url(store),
         audit=read_audit(root.table("audit"), notes),
         evidence=read_evidence(root),

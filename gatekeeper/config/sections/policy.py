@@ -4,15 +4,20 @@ from pathlib import Path
 
 from gatekeeper.config.settings import BundleSettings
 from gatekeeper.domain.document import Table
+from gatekeeper.domain.identity import IdentitySettings, canonical_account
 from gatekeeper.publishing.approval import Approvers
+from gatekeeper.publishing.breaker import BreakerSettings
 from gatekeeper.signing.note import NoteError, VerifierKey
 
 _MAX_KEYS = 64
 
 
-def read_bundles(policy: Table) -> BundleSettings | None:
+def read_bundles(policy: Table, names: IdentitySettings) -> BundleSettings | None:
     """How bundles are approved; None when the policy is a file."""
+    breaker = _breaker(policy.table("breaker"), names)
     if not policy.has("bundles"):
+        if policy.has("breaker"):
+            policy.fault("breaker", "has no effect without [policy.bundles]: a file is not published")
         return None
     table = policy.table("bundles")
     approvers = _keys(table, "approvers")
@@ -28,6 +33,25 @@ def read_bundles(policy: Table) -> BundleSettings | None:
     settings = BundleSettings(
         directory=Path(table.text("directory", "var/policy")),
         approvers=Approvers(origin=origin, threshold=threshold, keys=approvers, authors=authors),
+        breaker=breaker,
+    )
+    table.done()
+    return settings
+
+
+def _breaker(table: Table, names: IdentitySettings) -> BreakerSettings:
+    default = BreakerSettings()
+    protected = set()
+    for index, text in enumerate(table.texts("protected")):
+        account = canonical_account(text, names)
+        if account is None:
+            table.fault(f"protected[{index}]", f"`{text}` is no mail login that the gate would accept")
+        else:
+            protected.add(account)
+    settings = BreakerSettings(
+        max_percent=table.integer("max_percent", default.max_percent, low=0, high=100),
+        max_people=table.integer("max_people", low=0) if table.has("max_people") else None,
+        protected=frozenset(protected),
     )
     table.done()
     return settings

@@ -8,10 +8,13 @@ from click.testing import CliRunner, Result
 
 from gatekeeper.adapters.bundles.store import BundleStore
 from gatekeeper.cli.main import cli
+from gatekeeper.domain.identity import DEFAULT
+from gatekeeper.publishing.approval import Override, approve
 from gatekeeper.publishing.bundle import parse_bundle
 from gatekeeper.signing.keys import locked
 from testkit.configuration import Configuration
-from testkit.publishing import MALLORY, NOVAK, ORIGIN, RUIZ, bundle, policy_text
+from testkit.inventory import device
+from testkit.publishing import MALLORY, NOVAK, ORIGIN, RUIZ, approvers, bundle, policy_text
 
 PASSPHRASE = "correct horse battery"
 BUILD = ("build", "--author", "w.author", "--reason", "Directive 7")
@@ -159,3 +162,62 @@ def test_a_site_with_a_file_is_told_so(tmp_path: Path, command: tuple[str, ...])
 
     assert done.exit_code == 78
     assert "add [policy.bundles] with origin, threshold and approvers" in done.stderr
+
+
+def forced(bench: Bench, path: Path, name: str, reason: str = "Tonight, by order of the board") -> Result:
+    """Publish over the breaker with somebody's key."""
+    key = ["--key", bench.directory / f"{name}.key", "--passphrase-file", bench.directory / "passphrase"]
+    return bench.run("publish", path, "--force", "--reason", reason, *key)
+
+
+@pytest.fixture
+def wide(bench: Bench) -> Path:
+    """A bundle that blocks every Android phone, for a typo; three people are on record."""
+    inventory = bench.directory / "phones.jsonl"
+    inventory.write_text("".join(device(f"ph-{name}", f"{name}@example.com") + "\n" for name in ("a", "b", "c")))
+    command = ["--config", str(bench.configuration.path), "inventory", "import", str(inventory)]
+    (bench.directory / "var").mkdir(exist_ok=True)
+    assert CliRunner().invoke(cli, command).exit_code == 0
+    bench.store.publish(1, bundle(1, policy_text(no_chat="com.chat")).encode())
+    path = bench.directory / "wide.bundle"
+    path.write_bytes(bundle(2, policy_text(no_chat="com.*")).encode())
+    return path
+
+
+def test_the_breaker_holds_back_what_blocks_too_many(bench: Bench, wide: Path) -> None:
+    """Exit code 1 with the figures, and on record; nothing is published."""
+    done = bench.run("publish", wide)
+
+    assert done.exit_code == 1
+    assert "would newly block 3 of 3 people (no-chat: 3 devices); policy.breaker.max_percent allows 10 %" in done.stderr
+    assert "or have a second approver publish it with --force" in done.stderr
+    assert bench.store.versions() == (1,)
+    assert [one["flaw"] for one in bench.records() if "flaw" in one] == ["breaker"]
+
+
+def test_a_second_approver_can_force_it_with_a_reason(bench: Bench, wide: Path) -> None:
+    """The word travels in the bundle; strangers and the lack of a reason do not count."""
+    assert bench.run("publish", wide, "--force").exit_code == 2
+    assert "not signed by a second approver" in forced(bench, wide, "mallory").stderr
+    assert bench.store.versions() == (1,)
+    done = forced(bench, wide, "i.novak")
+
+    assert done.exit_code == 0, done.stderr
+    assert "warning: forced: it would newly block 3 of 3 people" in done.stderr
+    approved = approve(bench.store.read(2), approvers(), DEFAULT)
+    assert approved.override == Override("i.novak", "Tonight, by order of the board")
+
+
+def test_one_approver_alone_cannot_force(bench: Bench, wide: Path) -> None:
+    """Where one is enough to approve, the force is another one's."""
+    bench.configuration.write({"policy": {"bundles": {"threshold": 1}}})
+    wide.write_bytes(bundle(2, policy_text(no_chat="com.*"), by=(RUIZ,)).encode())
+
+    assert "not signed by a second approver" in forced(bench, wide, "a.ruiz").stderr
+    assert forced(bench, wide, "i.novak").exit_code == 0
+
+
+def test_a_protected_person_is_named(bench: Bench, wide: Path) -> None:
+    """However few are hit."""
+    bench.configuration.write({"policy": {"breaker": {"max_percent": 100, "protected": ["B@example.com"]}}})
+    assert "would newly block protected people: b@example.com" in bench.run("publish", wide).stderr

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekeeper.domain.identity import DEFAULT
-from gatekeeper.publishing.approval import Approvers, Flaw, Refused, approve
-from gatekeeper.signing.note import Signature
+from gatekeeper.publishing.approval import Approvers, Flaw, Refused, approve, override_note
+from gatekeeper.signing.note import Note, Signature
 from testkit.publishing import MALLORY, NOVAK, ORIGIN, POLICY, RUIZ, approvers, bundle, key, policy_text
 
 
@@ -84,3 +84,17 @@ def test_good_is_exactly_what_enough_others_signed(by: list[object], author: str
         assert set(approve(data, approvers(threshold), DEFAULT).approved_by) == others
     else:
         assert flaw(data, approvers(threshold)) is Flaw.SIGNATURE
+
+
+@pytest.mark.parametrize("text", ["go ahead\n", f"{ORIGIN}\noverride 2\nsha256:00\nreason r\n"])
+def test_a_word_about_another_bundle_is_none(text: str) -> None:
+    """Nor one in another form."""
+    made = replace(bundle(1), override=NOVAK.sign(Note(text)))
+    assert flaw(made.encode(), approvers()) is Flaw.SIGNATURE
+
+
+def test_the_author_cannot_force() -> None:
+    """Whoever else approved it."""
+    made = bundle(1, author="b.okafor")
+    made = replace(made, override=key("b.okafor").sign(override_note(made.statement, "because")))
+    assert flaw(made.encode(), approvers()) is Flaw.SIGNATURE
