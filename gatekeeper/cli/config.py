@@ -1,4 +1,4 @@
-"""`gatekeeper config check | show`."""
+"""`gatekeeper config check | schema | show`."""
 
 import dataclasses
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from gatekeeper.cli.words import EXIT_CONFIG, fail, load_settings, say_json
+from gatekeeper.config.json_schema import json_schema
 from gatekeeper.config.load import load, policy_file
 from gatekeeper.config.settings import Settings
 from gatekeeper.domain.document import DocumentError
@@ -65,6 +66,17 @@ def _expired(settings: Settings) -> tuple[str, ...]:
     if until is None or until > SystemClock().now():
         return ()
     return ("tls.client_crl: expired: every client certificate is refused until there is a new one",)
+
+
+@config.command()
+def schema() -> None:
+    """The JSON Schema of the configuration, for editors: they complete keys and mark what is wrong.
+
+    \b
+    Example:
+      gatekeeper config schema > config/gatekeeper.schema.json
+    """  # noqa: D301  click's paragraph mark
+    say_json(json_schema())
 
 
 @config.command()

@@ -39,8 +39,15 @@ def parse_policy(data: bytes, *, source: str, names: IdentitySettings = DEFAULT)
     Raises `DocumentError` with every fault.
     """
     faults: list[Fault] = []
-    root = Table(_toml(data, source), source=source, faults=faults)
-    if root.integer("schema", high=2**31) != _SCHEMA and not faults:
+    policy = read_policy(Table(_toml(data, source), source=source, faults=faults), data, source=source, names=names)
+    if faults:
+        raise DocumentError(faults)
+    return policy
+
+
+def read_policy(root: Table, data: bytes, *, source: str, names: IdentitySettings = DEFAULT) -> Policy:
+    """The policy in a document that was read from `data`; it stands only when no fault was recorded."""
+    if root.integer("schema", low=_SCHEMA, high=2**31) != _SCHEMA:
         root.fault("schema", f"must be {_SCHEMA}, the only version of the language there is")
     groups, directory_groups = _groups(root.table("groups"), names)
     known = frozenset(groups) | frozenset(directory_groups)
@@ -51,8 +58,6 @@ def parse_policy(data: bytes, *, source: str, names: IdentitySettings = DEFAULT)
     rules = _rules(root, context)
     exemptions = _exemptions(root, context, frozenset(rule.id for rule in rules))
     root.done()
-    if faults:
-        raise DocumentError(faults)
     return Policy(
         sha256=hashlib.sha256(data).hexdigest(),
         source=source,

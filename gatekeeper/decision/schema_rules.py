@@ -14,7 +14,6 @@ from gatekeeper.decision.schema_phases import read_grace, read_phases, read_roll
 from gatekeeper.decision.schema_values import (
     Context,
     accounts,
-    choices,
     identifier,
     known_groups,
     language,
@@ -67,7 +66,7 @@ def read_rule(table: Table, context: Context) -> Rule:
         only_apps=read_apps(table, "only_apps"),
         required_apps=read_apps(table, "required_apps"),
         min_os=MappingProxyType(_min_os(table)),
-        flags=choices(table, "flags", DeviceFlag),
+        flags=table.members("flags", DeviceFlag),
         action=_action(table, scope),
         scope=scope,
         phases=phases,
@@ -107,10 +106,10 @@ def _min_os(parent: Table) -> dict[Platform, Bound]:
 
 def _scope(table: Table, context: Context) -> RuleScope:
     scope = RuleScope(
-        device_class=choices(table, "device_class", DeviceClass),
-        ownership=choices(table, "ownership", Ownership),
-        platforms=choices(table, "platforms", Platform),
-        protocols=choices(table, "protocols", MailProtocol),
+        device_class=table.members("device_class", DeviceClass),
+        ownership=table.members("ownership", Ownership),
+        platforms=table.members("platforms", Platform),
+        protocols=table.members("protocols", MailProtocol),
         listeners=frozenset(listed(table, "listeners")),
         networks=_networks(table, "networks"),
         not_networks=_networks(table, "not_networks"),

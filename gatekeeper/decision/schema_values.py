@@ -4,17 +4,15 @@ Faults go into the `Table`; every function returns a stand-in then, so that read
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from enum import StrEnum
 from typing import TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
 from gatekeeper.domain.document import Table, suggestion
 from gatekeeper.domain.identity import DEFAULT, IdentitySettings, canonical_account
 
-E = TypeVar("E", bound=StrEnum)
 V = TypeVar("V")
 
 IDENTIFIER = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
@@ -135,18 +133,6 @@ def listed(table: Table, name: str, *, may_be_empty: bool = False) -> tuple[str,
     return found
 
 
-def choices(table: Table, name: str, kinds: type[E]) -> frozenset[E]:
-    """A list of members of an enumeration."""
-    known = [kind.value for kind in kinds]
-    found = set()
-    for index, text in enumerate(listed(table, name)):
-        if text in known:
-            found.add(kinds(text))
-        else:
-            table.fault(f"{name}[{index}]", f"`{text}` is not one of {', '.join(known)}{_near(text, known)}")
-    return frozenset(found)
-
-
 def parsed(table: Table, name: str, parse: Callable[[str], V]) -> V | None:
     """A text as `parse` reads it, which raises ValueError with the reason; None when absent or wrong."""
     text = table.optional_text(name)
@@ -163,7 +149,3 @@ def language(table: Table, name: str, tag: str) -> None:
     """Note when `tag`, which stands at `name`, is none."""
     if _LANGUAGE.fullmatch(tag) is None:
         table.fault(name, "is not a language tag such as `en`, `de` or `pt-BR`")
-
-
-def _near(word: str, known: Iterable[str]) -> str:
-    return suggestion(word, sorted(known))

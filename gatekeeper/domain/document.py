@@ -146,6 +146,18 @@ class Table:
             self.fault(name, f"`{value}` is not one of {names}{suggestion(value, [c.value for c in choices])}")
             return default or first
 
+    def members(self, name: str, choices: type[E]) -> frozenset[E]:
+        """A list of an enumeration's values, which are not repeated and not none."""
+        known = [choice.value for choice in choices]
+        texts = self.texts(name)
+        if self.raw(name) == []:
+            self.fault(name, "must not be empty: leave the key out instead")
+        for index, text in enumerate(texts):
+            if text not in known:
+                near = suggestion(text, sorted(known))
+                self.fault(f"{name}[{index}]", f"`{text}` is not one of {', '.join(known)}{near}")
+        return frozenset(choices(text) for text in texts if text in known)
+
     def duration(self, name: str, default: str | None = None) -> timedelta:
         """A duration with a unit."""
         value = self._typed(name, str, 'a duration such as "30s", "24h" or "7d"')

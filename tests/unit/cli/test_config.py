@@ -122,3 +122,9 @@ def test_a_policy_that_is_probably_not_meant_so_is_warned_of(configuration: Conf
     result = _run(configuration, "policy", "check")
     assert result.exit_code == 0, result.output
     assert "warning: " in result.stderr
+
+
+def test_the_schema_of_the_configuration_is_printed(configuration: Configuration) -> None:
+    """For editors; it needs no configuration."""
+    printed = json.loads(_run(configuration, "config", "schema").stdout)
+    assert printed["properties"].keys() >= {"server", "listener", "policy"}

@@ -108,3 +108,10 @@ def test_explain_says_why(policy: Path, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "no-tiktok" in result.stdout
     assert result.stdout == run("device", "why", *question).stdout
+
+
+def test_the_schema_of_the_language_is_printed() -> None:
+    """By its own command, and by the one that checks."""
+    printed = json.loads(run("policy", "schema").stdout)
+    assert printed["properties"].keys() >= {"schema", "defaults", "rule", "exemption"}
+    assert json.loads(run("policy", "check", "--schema").stdout) == printed
