@@ -84,6 +84,9 @@ _USUAL = _Caps(text=512, items=64, details=32)
 # When the usual caps do not fit: about 60 texts of at most 48 characters of at most 4 octets stay below MAX_RECORD.
 _TIGHT = _Caps(text=48, items=4, details=8)
 
+RULES_KEPT = frozenset({_USUAL.items, _TIGHT.items})
+"""A record with so many rules may have had more."""
+
 
 def encode(event: Event, *, sequence: int, prev: str, origin: str, address_prefix: tuple[int, int] | None) -> bytes:
     """The line of `event`, without newline.

@@ -14,7 +14,6 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
 from time import sleep as pause
-from time import time_ns
 
 import click
 
@@ -26,8 +25,8 @@ from gatekeeper.audit.event import EventCode
 from gatekeeper.audit.record import clean
 from gatekeeper.audit.report import Report
 from gatekeeper.audit.stored import StoredRecord, read, why
-from gatekeeper.cli.words import load_settings
-from gatekeeper.domain.document import parse_duration, parse_instant
+from gatekeeper.cli.audit_options import audit_directory, existing, instant
+from gatekeeper.cli.audit_replay import replay
 from gatekeeper.domain.request import MailProtocol
 
 _POLL_S = 0.2
@@ -56,28 +55,6 @@ def audit(context: click.Context, directory: Path | None) -> None:
     context.meta["gatekeeper.audit.directory"] = directory
 
 
-def audit_directory(context: click.Context) -> Path:
-    """The directory to read: `--directory`, else the configuration's `audit.directory`."""
-    chosen = context.meta.get("gatekeeper.audit.directory")
-    if isinstance(chosen, Path):
-        return chosen
-    named = os.environ.get("GATEKEEPER_AUDIT__DIRECTORY")  # an auditor may have the log and no configuration
-    return Path(named) if named else load_settings(context.obj).audit.directory
-
-
-def _instant(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
-    """An RFC 3339 time, a date, or a duration before now, as aware UTC."""
-    if value is None:
-        return None
-    ago = parse_duration(value)
-    if ago is not None:
-        return datetime.fromtimestamp(time_ns() // 10**9, UTC) - ago
-    instant = parse_instant(value)
-    if instant is None:
-        raise click.BadParameter(f"`{value}` is neither a time such as 2020-07-10T17:00:00Z nor a duration such as 2h")
-    return instant
-
-
 @audit.command()
 @click.option("-n", "--lines", "count", type=click.IntRange(0, 100_000), default=10, show_default=True)
 @click.option("-f", "--follow", "is_followed", is_flag=True, help="Go on as the log grows.")
@@ -85,7 +62,7 @@ def _instant(_context: click.Context, _parameter: click.Parameter, value: str | 
 @click.pass_context
 def tail(context: click.Context, count: int, is_followed: bool, as_json: bool) -> None:
     """Show the last records."""
-    directory = _existing(audit_directory(context))
+    directory = existing(audit_directory(context))
     last, position = last_lines(directory, count)
     _show(last, as_json=as_json)
     if is_followed:
@@ -109,8 +86,8 @@ def tail(context: click.Context, count: int, is_followed: bool, as_json: bool) -
 )
 @click.option("--protocol", type=click.Choice([protocol.value for protocol in MailProtocol], case_sensitive=False))
 @click.option("--conn", help="Id of a connection.")
-@click.option("--since", callback=_instant, help="RFC 3339 time, or how long ago (`2h`).")
-@click.option("--until", callback=_instant, help="RFC 3339 time, or how long ago.")
+@click.option("--since", callback=instant, help="RFC 3339 time, or how long ago (`2h`).")
+@click.option("--until", callback=instant, help="RFC 3339 time, or how long ago.")
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many.")
 @click.option("--json", "as_json", is_flag=True, help="The records as they stand in the log.")
 @click.pass_context
@@ -130,7 +107,7 @@ def query(  # noqa: PLR0913, PLR0917  one argument an option
     as_json: bool,
 ) -> None:
     """Show the records that fit every filter, oldest first."""
-    directory = _existing(audit_directory(context))
+    directory = existing(audit_directory(context))
     wanted = _Filter()
     wanted.exactly(None if user is None else user.lower(), lambda record: record.account)
     wanted.exactly(device, lambda record: record.device)
@@ -160,7 +137,7 @@ def verify(context: click.Context, directory: Path | None, as_json: bool) -> Non
 
     Exit codes: 0 sound, 1 tampering, 2 wrong usage, 3 incomplete.
     """
-    where = _existing(directory or audit_directory(context))
+    where = existing(directory or audit_directory(context))
     missing: list[str] = []
     head = None
     try:
@@ -226,12 +203,6 @@ def _has_app(record: StoredRecord, app: str) -> bool:
         if fnmatchcase(name, app) or fnmatchcase(name.partition(":")[2], app):
             return True
     return False
-
-
-def _existing(directory: Path) -> Path:
-    if not directory.is_dir():
-        raise click.UsageError(f"there is no audit directory `{directory}`")
-    return directory
 
 
 def _show(found: Iterable[bytes], *, as_json: bool) -> None:
@@ -307,3 +278,6 @@ def _as_document(report: Report) -> dict[str, object]:
     document: dict[str, object] = asdict(report)
     document["words"] = dict(report.words)
     return document
+
+
+audit.add_command(replay)

@@ -37,6 +37,10 @@ class Snapshot(Protocol):
         """Everybody who has a device, in some order, in batches."""
         ...
 
+    def history(self, outline: Outline, since: datetime) -> AsyncIterator[Sequence[Posture]]:
+        """Every posture that any device had at or after `since`, as far back as postures are kept, in batches."""
+        ...
+
     async def sightings(self, outline: Outline) -> tuple[Sighting, ...]:
         """When devices began and ceased to have an app that is meant, as far back as postures are kept."""
         ...

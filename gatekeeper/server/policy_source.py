@@ -8,7 +8,7 @@ from gatekeeper.decision.policy import Policy
 from gatekeeper.decision.schema import parse_policy
 from gatekeeper.domain.document import DocumentError, Fault
 from gatekeeper.domain.identity import IdentitySettings
-from gatekeeper.server.publications import NOTHING_NEW, Look, Publications, newest_good
+from gatekeeper.server.publications import NOTHING_NEW, Look, Publications, all_good, newest_good
 
 MAX_POLICY_OCTETS = 8 * 1024 * 1024
 
@@ -50,3 +50,16 @@ def policy_now(settings: Settings) -> Policy:
     if settings.bundles is None:
         return load_policy(settings.policy_file, settings.accounts.names)
     return newest_good(settings.bundles, settings.accounts.names).policy
+
+
+def policies_by_digest(settings: Settings) -> dict[str, Policy]:
+    """Every policy that is at hand, by the digest that records name: the one in force, and all approved versions.
+
+    Raises DocumentError when there is none in force; a version that is no good any more is left out.
+    """
+    newest = policy_now(settings)
+    found = {newest.sha256: newest}
+    if settings.bundles is not None:
+        for approved in all_good(settings.bundles, settings.accounts.names):
+            found.setdefault(approved.policy.sha256, approved.policy)
+    return found

@@ -57,6 +57,16 @@ def newest_good(settings: BundleSettings, names: IdentitySettings) -> Approved:
     raise DocumentError([Fault(str(store.directory), "", _NOTHING), *_faults(str(store.directory), refused)])
 
 
+def all_good(settings: BundleSettings, names: IdentitySettings) -> tuple[Approved, ...]:
+    """Every version in the store that today's approvers would let through, oldest first; for who only asks."""
+    store = BundleStore(settings.directory)
+    try:
+        looked_at = [_approve(store, version, settings.approvers, names, above=0) for version in store.versions()]
+    except OSError as error:
+        raise DocumentError([Fault(str(store.directory), "", f"cannot be read: {error.strerror}")]) from error
+    return tuple(found for found in looked_at if isinstance(found, Approved))
+
+
 class Publications:
     """Follows the store. `accepted` is the newest good bundle once `start` has returned."""
 

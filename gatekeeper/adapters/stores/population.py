@@ -4,6 +4,7 @@ The sketches say all of a device but its apps; which devices have an app that ma
 the lists are read, and of a list only what matters is made into apps.
 """
 
+import json
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -11,12 +12,13 @@ from itertools import groupby
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, func, select, tuple_, type_coerce
+from sqlalchemy import BigInteger, ColumnElement, RowMapping, Select, func, select, tuple_, type_coerce
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gatekeeper.adapters.stores.app_index import apps_that, devices_with
 from gatekeeper.adapters.stores.codec import decode_some, with_stated
 from gatekeeper.adapters.stores.engine import reading
+from gatekeeper.adapters.stores.sketch import apps_before, past_posture_of
 from gatekeeper.adapters.stores.tables import attestation_result, device, past_posture, posture
 from gatekeeper.attestation.fold import fold
 from gatekeeper.campaign.outline import Outline
@@ -83,6 +85,25 @@ class SqlSnapshot:
             ]
         if waiting:
             yield [(waiting[0].device.account, tuple(waiting))]
+
+    async def history(self, outline: Outline, since: datetime) -> AsyncIterator[Sequence[Posture]]:
+        """Every posture that any device had at or after `since`, as far back as postures are kept, in batches."""
+        ids = await self._ids(outline)
+        async for people in self.people(outline):
+            current = {each.device.device_id: each for _, postures in people for each in postures}
+            yield tuple(current.values())
+            device_ids = sorted(current)
+            for start in range(0, len(device_ids), LISTS):
+                chunk = device_ids[start : start + LISTS]
+                past = select(past_posture).where(past_posture.c.device_id.in_(chunk), past_posture.c.until >= since)
+                rows = (await self._connection.execute(past.order_by(past_posture.c.revision.desc()))).mappings().all()
+                yield _earlier(rows, current, outline, ids)
+
+    async def _ids(self, outline: Outline) -> frozenset[str] | None:
+        """The ids of the apps that are meant; None: of all."""
+        if outline.needs_everything:
+            return None
+        return frozenset(each.id for each in (await apps_that(self._connection, outline.means)).values())
 
     async def sightings(self, outline: Outline) -> tuple[Sighting, ...]:
         """When devices began and ceased to have an app that is meant, as far back as postures are kept."""
@@ -237,6 +258,38 @@ def _posture(row: Any, outline: Outline, apps: Iterable[App]) -> Posture:
         first_seen=first_seen,
     )
     return Posture(device=facts, result=result, revision=revision)
+
+
+def _earlier(
+    rows: Iterable[RowMapping],
+    current: Mapping[DeviceId, Posture],
+    outline: Outline,
+    ids: Collection[str] | None,
+) -> list[Posture]:
+    """The past postures of some devices, whose rows come newest first."""
+    newer: dict[DeviceId, list[App]] = {}
+    found = []
+    for row in rows:
+        device_id = DeviceId(row["device_id"])
+        apps = newer.get(device_id)
+        if apps is None:
+            result = current[device_id].result
+            apps = [each for each in result.apps.apps if outline.means(each)] if result else []
+        added, removed = (
+            [each for each in decode_some(row[name], ids) if outline.means(each)] for name in ("added", "removed")
+        )
+        apps = newer[device_id] = apps_before(apps, added, removed)
+        try:
+            facts = json.loads(row["facts"])
+            listed = outline.of(sorted(apps, key=_place), facts.get("absences", 0))
+            found.append(past_posture_of(device_id, row["revision"], facts, listed))
+        except ValueError as exc:
+            raise Unavailable(f"a past posture of device `{device_id}` cannot be understood") from exc
+    return found
+
+
+def _place(app: App) -> tuple[str, str, int]:
+    return app.id, app.version or "", app.version_code or 0
 
 
 def _instant(microseconds: int) -> datetime:

@@ -5,10 +5,10 @@ before, as the difference to the one after it. `fill` makes the sketches of a da
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import cast
+from typing import Any, cast
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.engine import Connection
@@ -26,7 +26,6 @@ Row = dict[str, object]
 HISTORY_KEPT = timedelta(days=8)
 """How far back decisions can be performed again: a week, and a day for whoever asks late."""
 
-_NO_APPS = AppList(())
 _PAGE = 500
 
 
@@ -72,6 +71,7 @@ def past_row(before: Posture, after: AttestationResult | None, until: datetime) 
             "complete": result.complete,
             "collected_at": result.collected_at.isoformat(),
             "evidence_sha256": result.evidence_sha256,
+            "absences": result.apps.absences,
             "stated": encode_stated(result),
         }
     return {
@@ -84,18 +84,14 @@ def past_row(before: Posture, after: AttestationResult | None, until: datetime) 
     }
 
 
-def past_posture_of(row: Mapping[str, object], newer: AppList | None) -> tuple[Posture, AppList]:
-    """The posture of a past row and its apps, given the apps of the posture after it.
+def past_posture_of(device_id: DeviceId, revision: int, facts: Mapping[str, Any], apps: AppList) -> Posture:
+    """The posture that a past row tells of, whose `facts` are decoded, with these apps.
 
     Raises ValueError for a row that `past_row` did not make.
     """
-    facts = json.loads(cast("str", row["facts"]))
-    gone = set(decode_apps(cast("str", row["removed"])).apps)
-    kept: list[App] = [each for each in (newer or _NO_APPS).apps if each not in gone]
-    apps = AppList([*kept, *decode_apps(cast("str", row["added"])).apps])
     try:
         whose = Device(
-            device_id=DeviceId(cast("str", row["device_id"])),
+            device_id=device_id,
             account=facts["account"],
             platform=Platform(facts["platform"]),
             device_class=DeviceClass(facts["device_class"]),
@@ -116,7 +112,13 @@ def past_posture_of(row: Mapping[str, object], newer: AppList | None) -> tuple[P
             result = with_stated(bare, facts.get("stated"))
     except (KeyError, TypeError) as exc:
         raise ValueError("a past posture on record does not have the expected shape") from exc
-    return Posture(device=whose, result=result, revision=cast("int", row["revision"])), apps
+    return Posture(device=whose, result=result, revision=revision)
+
+
+def apps_before(newer: Collection[App], added: Iterable[App], removed: Collection[App]) -> list[App]:
+    """The apps of a past posture, from those of the one after it and the difference that its row holds."""
+    gone = set(removed)
+    return [*(each for each in newer if each not in gone), *added]
 
 
 def fill(connection: Connection) -> None:

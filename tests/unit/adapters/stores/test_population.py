@@ -117,3 +117,42 @@ def _place(posture: Posture) -> tuple[str, DeviceId]:
 
 
 NO_APPS = report().result.apps
+
+
+async def test_every_posture_of_the_last_days_is_told_as_it_was(engine: AsyncEngine, registry: SqlRegistry) -> None:
+    """Outlines of what the registry said at each step, under the revision of that step."""
+    dice = random.Random(2020)
+    outlines = {
+        text: Outline([parse_policy(text.encode(), source="p")])
+        for text in (RULE, BY_PUBLISHER, BY_PUBLISHER_AND_VERSION)
+    }
+    seen: dict[tuple[str, int], Posture] = {}
+    for step in range(40):
+        now = NOW + step * MINUTE
+        said = report(
+            phone(f"ph-{dice.randrange(3)}", dice.choice(["alice@example.com", "bob@example.com"])),
+            *dice.sample(APPS, dice.randrange(5)),
+            at=now,
+            source=dice.choice(["mdm", "agent"]),
+            complete=dice.random() < 0.7,
+        )
+        await registry.apply([said], now=now)
+        known = await registry.device(said.device.device_id)
+        assert known is not None
+        seen[known.device.device_id, known.revision] = known
+
+    async with SqlPopulation(engine).snapshot() as snapshot:
+        for outline in outlines.values():
+            told = [posture async for some in snapshot.history(outline, NOW) for posture in some]
+            assert len(told) == len(seen)
+            for posture in told:
+                whole = seen[posture.device.device_id, posture.revision]
+                assert whole.result is not None
+                expected = replace(
+                    whole,
+                    result=replace(whole.result, apps=outline.outline(whole.result.apps)),
+                    device=replace(whole.device, identifiers={}),
+                )
+                assert _facts(posture) == _facts(expected)
+        late = [posture async for some in snapshot.history(outlines[RULE], NOW + 39 * MINUTE) for posture in some]
+        assert len(late) <= 4

@@ -1,14 +1,16 @@
 """Sketches and past postures: what every write leaves beside the evidence."""
 
+import json
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from gatekeeper.adapters.stores.codec import decode_apps
 from gatekeeper.adapters.stores.engine import reading, writing
 from gatekeeper.adapters.stores.registry import SqlRegistry
-from gatekeeper.adapters.stores.sketch import HISTORY_KEPT, fill, past_posture_of
+from gatekeeper.adapters.stores.sketch import HISTORY_KEPT, apps_before, fill, past_posture_of
 from gatekeeper.adapters.stores.tables import app, device_app, past_posture, posture
 from gatekeeper.domain.app import AppList
 from gatekeeper.domain.device import DeviceId, Ownership
@@ -34,17 +36,20 @@ async def test_every_posture_there_was_can_be_had_again(engine: AsyncEngine, reg
         assert known is not None
         seen.append(known)
 
-    apps = seen[-1].result.apps if seen[-1].result else AppList(())
+    apps = list(seen[-1].result.apps.apps) if seen[-1].result else []
     async with reading(engine) as connection:
         past = select(past_posture).order_by(past_posture.c.revision.desc())
         rows = (await connection.execute(past)).mappings().all()
     assert len(rows) == len(STEPS) - 1
     for row, expected in zip(rows, reversed(seen[:-1]), strict=True):
-        found, apps = past_posture_of(row, apps)
+        apps = apps_before(apps, decode_apps(row["added"]).apps, decode_apps(row["removed"]).apps)
+        facts = json.loads(row["facts"])
+        found = past_posture_of(PHONE, row["revision"], facts, AppList(apps))
         assert expected.result is not None
         assert found.result is not None
         assert found.revision == expected.revision
         assert found.device == expected.device
+        assert facts["absences"] == expected.result.apps.absences
         assert set(found.result.apps.apps) == set(expected.result.apps.apps)
         assert (found.result.collected_at, found.result.complete) == (
             expected.result.collected_at,
@@ -105,6 +110,4 @@ async def _contents(engine: AsyncEngine) -> tuple[set[object], set[object]]:
 def test_a_past_posture_of_another_shape_is_refused() -> None:
     """Nothing is guessed."""
     with pytest.raises(ValueError, match="expected shape"):
-        past_posture_of(
-            {"device_id": "ph-1", "revision": 1, "facts": "{}", "added": "[]", "removed": "[]"}, AppList(())
-        )
+        past_posture_of(PHONE, 1, {}, AppList(()))

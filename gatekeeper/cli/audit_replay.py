@@ -1,0 +1,264 @@
+"""`gatekeeper audit replay`: past decisions performed again, by the policy that made them or by a candidate."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from gatekeeper.adapters.sinks.reader import lines
+from gatekeeper.adapters.stores.population import SqlPopulation
+from gatekeeper.audit.decided import Decided, read_decided
+from gatekeeper.audit.record import clean
+from gatekeeper.campaign.outline import Outline
+from gatekeeper.campaign.rehearsal import Difference, Rehearsal, Report
+from gatekeeper.cli.audit_options import audit_directory, existing, instant
+from gatekeeper.cli.progress import progress
+from gatekeeper.cli.store import in_store, store_option
+from gatekeeper.cli.words import (
+    EXIT_CONFIG,
+    EXIT_FAILED,
+    EXIT_INCOMPLETE,
+    EXIT_USAGE,
+    fail,
+    identity_settings,
+    load_settings,
+    say_json,
+    say_table,
+)
+from gatekeeper.decision.policy import Policy
+from gatekeeper.domain.document import DocumentError
+from gatekeeper.domain.identity import canonical_account
+from gatekeeper.domain.posture import Posture
+from gatekeeper.server.policy_source import load_policy, policies_by_digest
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LINES_A_STEP = 1000
+
+
+@click.command("replay")
+@click.option("--policy", "candidate", type=click.Path(path_type=Path), help="Decide by this policy instead.")
+@click.option(
+    "--made-by",
+    "older",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="An older policy file that made some of them (repeat for more); bundles in the store are found by themselves.",
+)
+@click.option("--since", callback=instant, default="7d", show_default=True, help="RFC 3339 time, or how long ago.")
+@click.option("--until", callback=instant, help="RFC 3339 time, or how long ago.")
+@click.option("--user", help="Only decisions about this mail login.")
+@click.option("--device", help="Only decisions in which this device counted.")
+@click.option("--seq", type=click.IntRange(0), help="Only the record with this number.")
+@click.option("--limit", type=click.IntRange(0), default=50, show_default=True, help="Print so many differences.")
+@store_option
+@click.option("--json", "as_json", is_flag=True, help="For machines, with all differences.")
+@click.pass_context
+def replay(  # noqa: PLR0913, PLR0917  one for each option
+    context: click.Context,
+    candidate: Path | None,
+    older: tuple[Path, ...],
+    since: datetime,
+    until: datetime | None,
+    user: str | None,
+    device: str | None,
+    seq: int | None,
+    limit: int,
+    store: str | None,
+    as_json: bool,
+) -> None:
+    """Perform recorded decisions again on the postures they were made on.
+
+    Without --policy each is made by the policy that made it, and has to come out as recorded. With it, what would have
+    been another verdict is shown. What cannot be performed again is counted with the reason, never guessed.
+
+    Exit codes: 0 all the same, 1 differences, 2 wrong usage, 3 no difference but not all could be performed again.
+
+    \b
+    Examples:
+      gatekeeper audit replay
+      gatekeeper audit replay --policy new-policy.toml --since 7d
+    """  # noqa: D301  click's paragraph mark
+    directory = existing(audit_directory(context))
+    config_path: Path = context.obj
+    policy = None if candidate is None else _candidate(candidate, config_path)
+    policies = _known_policies(config_path, older) if policy is None else {}
+    wanted = _Wanted(since, until, _account(user, config_path), device, seq)
+
+    async def work(engine: AsyncEngine) -> Report:
+        return await _replay(engine, directory, policies, policy, wanted)
+
+    report = in_store(config_path, store, work)
+    if as_json:
+        say_json(_document(report, policy))
+    else:
+        _say(report, policy, limit)
+    if report.different:
+        raise SystemExit(EXIT_FAILED)
+    if report.gaps:
+        raise SystemExit(EXIT_INCOMPLETE)
+
+
+class _Wanted:
+    """Which decisions are asked about."""
+
+    def __init__(
+        self, since: datetime, until: datetime | None, account: str | None, device: str | None, sequence: int | None
+    ) -> None:
+        self.since, self.until = since, until
+        self._account, self._device, self._sequence = account, device, sequence
+
+    def has(self, decided: Decided) -> bool:
+        """Whether this one is."""
+        at = _EPOCH + timedelta(milliseconds=decided.time_ms)
+        if at < self.since or (self.until is not None and at > self.until):
+            return False
+        if self._account is not None and decided.account != self._account:
+            return False
+        if self._sequence is not None and decided.sequence != self._sequence:
+            return False
+        if self._device is None or decided.device == self._device:
+            return True
+        return any(device_id == self._device for device_id, _ in decided.judged or ())
+
+
+async def _replay(
+    engine: AsyncEngine, directory: Path, policies: dict[str, Policy], candidate: Policy | None, wanted: _Wanted
+) -> Report:
+    outline = Outline((*policies.values(), *([candidate] if candidate else ())))
+    postures: dict[tuple[str, int], Posture] = {}
+    async with SqlPopulation(engine).snapshot() as snapshot:
+        with progress(await snapshot.size(), "reading the postures") as advance:
+            async for some in snapshot.history(outline, wanted.since):
+                postures.update({(each.device.device_id, each.revision): each for each in some})
+                advance(len({each.device.device_id for each in some}) if len(some) > _LINES_A_STEP else 0)
+    rehearsal = Rehearsal(policies, candidate, postures)
+    for decided in _decisions(directory, wanted):
+        rehearsal.take(decided)
+    return rehearsal.report
+
+
+def _decisions(directory: Path, wanted: _Wanted) -> Iterator[Decided]:
+    found = list(_sizes(directory))
+    with progress(sum(found), "deciding again") as advance:
+        octets = 0
+        for number, line in enumerate(lines(directory, since=wanted.since, until=wanted.until), start=1):
+            octets += len(line)
+            if number % _LINES_A_STEP == 0:
+                advance(octets)
+                octets = 0
+            try:
+                decided = read_decided(line)
+            except ValueError as error:
+                click.echo(f"a line is left out: {clean(str(error))}; `gatekeeper audit verify` says more", err=True)
+                continue
+            if decided is not None and wanted.has(decided):
+                yield decided
+
+
+def _sizes(directory: Path) -> Iterator[int]:
+    for path in (directory / "segments").glob("*.jsonl"):
+        yield path.stat().st_size
+
+
+def _candidate(path: Path, config_path: Path) -> Policy:
+    try:
+        return load_policy(path, identity_settings(config_path))
+    except DocumentError as error:
+        fail(*map(str, error.faults), code=EXIT_USAGE)
+
+
+def _known_policies(config_path: Path, older: tuple[Path, ...]) -> dict[str, Policy]:
+    before = [_candidate(path, config_path) for path in older]
+    try:
+        return policies_by_digest(load_settings(config_path)) | {policy.sha256: policy for policy in before}
+    except DocumentError as error:
+        fail(*map(str, error.faults), code=EXIT_CONFIG)
+
+
+def _account(user: str | None, config_path: Path) -> str | None:
+    if user is None:
+        return None
+    account = canonical_account(user, identity_settings(config_path))
+    if account is None:
+        raise click.BadParameter(f"`{user}` is no mail login that the gate would accept", param_hint="--user")
+    return account
+
+
+def _say(report: Report, candidate: Policy | None, limit: int) -> None:
+    by = "the policies that made them" if candidate is None else f"{candidate.source} (sha256 {candidate.sha256[:16]})"
+    click.echo(f"Replay of {report.decisions:,} decisions in {report.records:,} records, by {by}")
+    click.echo(f"  performed again    {report.performed:,}")
+    click.echo(f"    as recorded      {report.same:,}")
+    click.echo(f"    different        {report.different:,}")
+    click.echo(f"  not performed      {report.gaps.total():,}")
+    for gap, count in sorted(report.gaps.items()):
+        click.echo(f"    {count:,}: {gap.value}")
+    if report.different:
+        click.echo()
+        for (was, would), count in sorted(report.turns.items()):
+            click.echo(f"  {was} -> {would}: {count:,}")
+        for rule, count in sorted(report.rules.items()):
+            click.echo(f"  rule {rule}: {count:,}")
+        click.echo(f"  people: {len(report.accounts):,}, devices: {len(report.devices):,}")
+        if limit:
+            click.echo()
+            header = ["TIME", "RECORD", "USER", "DEVICE", "OVER", "WAS", "WOULD BE", "WHY", "TIMES"]
+            say_table(header, [_row(each) for each in report.differences[:limit]])
+        left_out = len(report.differences) - limit
+        if left_out > 0:
+            click.echo(f"… and {left_out} more records (--limit, --json)")
+
+
+def _row(each: Difference) -> list[str]:
+    decided = each.decided
+    at = _EPOCH + timedelta(milliseconds=decided.time_ms)
+    why = ", ".join([f"rule {rule}" for rule in each.rules]) or ", ".join(each.reasons)
+    return [
+        f"{at:%Y-%m-%d %H:%M:%S}Z",
+        str(decided.sequence),
+        clean(decided.account, 64),
+        clean(decided.device or "-", 64),
+        decided.protocol.value,
+        decided.verdict.value,
+        each.verdict.value,
+        why,
+        str(decided.times),
+    ]
+
+
+def _document(report: Report, candidate: Policy | None) -> dict[str, object]:
+    return {
+        "policy": None if candidate is None else {"source": candidate.source, "sha256": candidate.sha256},
+        "records": report.records,
+        "decisions": report.decisions,
+        "performed": report.performed,
+        "same": report.same,
+        "different": report.different,
+        "not_performed": {gap.name.lower(): count for gap, count in sorted(report.gaps.items())},
+        "turns": [
+            {"was": was.value, "would_be": would.value, "decisions": count}
+            for (was, would), count in sorted(report.turns.items())
+        ],
+        "rules": dict(sorted(report.rules.items())),
+        "people": len(report.accounts),
+        "devices": len(report.devices),
+        "differences": [
+            {
+                "sequence": each.decided.sequence,
+                "time": (_EPOCH + timedelta(milliseconds=each.decided.time_ms)).isoformat(),
+                "user": each.decided.account,
+                "device": each.decided.device,
+                "protocol": each.decided.protocol.value,
+                "was": each.decided.verdict.value,
+                "would_be": each.verdict.value,
+                "rules_were": list(each.decided.rules),
+                "rules": list(each.rules),
+                "reasons": list(each.reasons),
+                "count": each.decided.times,
+                "code": each.decided.code,
+            }
+            for each in report.differences
+        ],
+    }
