@@ -10,6 +10,7 @@ from gatekeeper.cli.policy_bundles import build, diff, rollback, sign
 from gatekeeper.cli.policy_keys import key
 from gatekeeper.cli.policy_plan import plan
 from gatekeeper.cli.policy_publish import publish, status
+from gatekeeper.cli.policy_tests import test
 from gatekeeper.cli.words import EXIT_FAILED, fail, identity_settings, load_settings, say_json
 from gatekeeper.decision.json_schema import json_schema
 from gatekeeper.decision.lint import warnings
@@ -64,5 +65,5 @@ def schema() -> None:
 
 
 policy.add_command(why, "explain")  # the same question, asked from the policy's side
-for command in (build, sign, publish, status, rollback, diff, key, plan):
+for command in (build, sign, publish, status, rollback, diff, key, plan, test):
     policy.add_command(command)

@@ -5,7 +5,6 @@
 
 import hashlib
 import re
-import tomllib
 from types import MappingProxyType
 
 from gatekeeper.decision.lint import warnings
@@ -20,7 +19,7 @@ from gatekeeper.decision.schema_values import (
     known_groups,
     time_zone,
 )
-from gatekeeper.domain.document import DocumentError, Fault, Table
+from gatekeeper.domain.document import DocumentError, Fault, Table, parse_toml
 from gatekeeper.domain.identity import DEFAULT, IdentitySettings, canonical_account
 from gatekeeper.domain.posture import EvidenceLevel
 
@@ -39,7 +38,12 @@ def parse_policy(data: bytes, *, source: str, names: IdentitySettings = DEFAULT)
     Raises `DocumentError` with every fault.
     """
     faults: list[Fault] = []
-    policy = read_policy(Table(_toml(data, source), source=source, faults=faults), data, source=source, names=names)
+    policy = read_policy(
+        Table(parse_toml(data, source, MAX_POLICY_OCTETS), source=source, faults=faults),
+        data,
+        source=source,
+        names=names,
+    )
     if faults:
         raise DocumentError(faults)
     return policy
@@ -68,22 +72,6 @@ def read_policy(root: Table, data: bytes, *, source: str, names: IdentitySetting
         directory_groups=MappingProxyType(directory_groups),
         sources=MappingProxyType(sources),
     )
-
-
-def _toml(data: bytes, source: str) -> dict[str, object]:
-    if len(data) > MAX_POLICY_OCTETS:
-        raise DocumentError([Fault(source, "", f"larger than {MAX_POLICY_OCTETS} octets")])
-    try:
-        return tomllib.loads(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as exc:
-        line = data.count(b"\n", 0, exc.start) + 1
-        raise DocumentError([Fault(source, "", f"is not UTF-8 (at line {line})")]) from exc
-    except tomllib.TOMLDecodeError as exc:
-        raise DocumentError([Fault(source, "", f"is not TOML: {exc}")]) from exc
-    except RecursionError as exc:
-        raise DocumentError([Fault(source, "", "is nested too deeply")]) from exc
-    except (ValueError, OverflowError) as exc:  # a number too long for int(), a date out of the calendar
-        raise DocumentError([Fault(source, "", f"is not TOML: {exc}")]) from exc
 
 
 def _groups(table: Table, names: IdentitySettings) -> tuple[dict[str, frozenset[str]], dict[str, str]]:

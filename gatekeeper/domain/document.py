@@ -6,6 +6,7 @@ for; what nobody asked for is an unknown key. Faults are collected, never raised
 
 import difflib
 import re
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
@@ -71,6 +72,23 @@ def parse_instant(value: object, zone: tzinfo = UTC) -> datetime | None:
         except OverflowError:  # the first or last hours of the calendar, seen from another zone
             return None
     return None
+
+
+def parse_toml(data: bytes, source: str, most: int) -> dict[str, object]:
+    """The document in `data`, at most so many octets; raises `DocumentError` with the reason when it is none."""
+    if len(data) > most:
+        raise DocumentError([Fault(source, "", f"larger than {most} octets")])
+    try:
+        return tomllib.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as exc:
+        line = data.count(b"\n", 0, exc.start) + 1
+        raise DocumentError([Fault(source, "", f"is not UTF-8 (at line {line})")]) from exc
+    except tomllib.TOMLDecodeError as exc:
+        raise DocumentError([Fault(source, "", f"is not TOML: {exc}")]) from exc
+    except RecursionError as exc:
+        raise DocumentError([Fault(source, "", "is nested too deeply")]) from exc
+    except (ValueError, OverflowError) as exc:  # a number too long for int(), a date out of the calendar
+        raise DocumentError([Fault(source, "", f"is not TOML: {exc}")]) from exc
 
 
 class Table:
