@@ -157,6 +157,12 @@ CLASSIFICATIONS: Mapping[EventCode, Classification] = MappingProxyType(
         EventCode.POLICY_FORCED: _row(
             Word.POLICY, "Policy published over the breaker", ENTITY_MANAGEMENT, _UPDATE, 4, 1, entity=_POLICY
         ),
+        EventCode.CANARY_WIDENED: _entity(
+            Word.POLICY, "Policy reaches more devices", _POLICY, accepted=True, activity_id=_ACTIVATE
+        ),
+        EventCode.CANARY_HALTED: _row(
+            Word.POLICY, "Policy halted; the last good one rules", ENTITY_MANAGEMENT, _ACTIVATE, 4, 2, entity=_POLICY
+        ),
         EventCode.POLICY_REJECTED: _entity(
             Word.POLICY, "Policy rejected", _POLICY, accepted=False, activity_id=_ACTIVATE
         ),
@@ -216,6 +222,8 @@ EVENT_MEANINGS: Mapping[EventCode, str] = MappingProxyType(
         EventCode.POLICY_ACTIVATED: "A policy came into force.",
         EventCode.POLICY_ROLLED_BACK: "A published bundle brings back what an earlier version said.",
         EventCode.POLICY_FORCED: "A policy was published over the breaker: it blocks more people than is allowed.",
+        EventCode.CANARY_WIDENED: "A new policy rules for a share of the devices, or for more of them than before.",
+        EventCode.CANARY_HALTED: "A new policy blocked out of its band and was halted; the last good one rules.",
         EventCode.POLICY_REJECTED: "A policy was rejected; the one before stays in force.",
         EventCode.DEVICE_DENIED: "A device's posture left `clean`.",
         EventCode.DEVICE_CLEAN: "A device's posture is `clean` again.",

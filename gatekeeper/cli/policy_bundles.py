@@ -99,7 +99,7 @@ def diff(config_path: Path, before: str | None, after: str | None) -> None:
 
 def _policy_files(place: Desk, what: str | None) -> Mapping[str, bytes]:
     if what is None:
-        newest = place.newest_good()
+        newest = place.in_force()
         if newest is None:
             fail("no approved version is published yet: name what to compare with", code=EXIT_FAILED)
         return newest.bundle.files

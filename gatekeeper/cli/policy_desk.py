@@ -10,7 +10,7 @@ from gatekeeper.config.settings import BundleSettings, Settings
 from gatekeeper.domain.document import DocumentError
 from gatekeeper.publishing.approval import Approved
 from gatekeeper.publishing.bundle import MAX_BUNDLE_OCTETS, Bundle, BundleError, parse_bundle
-from gatekeeper.server.publications import newest_good
+from gatekeeper.server.policy_source import approved_now
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,10 @@ class Desk:
         except (OSError, BundleError) as error:
             fail(f"version {version}: {error}", code=EXIT_FAILED)
 
-    def newest_good(self) -> Approved | None:
-        """The newest version that is approved and compiles."""
+    def in_force(self) -> Approved | None:
+        """The version that rules for everybody, or for all but a share."""
         try:
-            return newest_good(self.bundles, self.settings.accounts.names)
+            return approved_now(self.bundles, self.settings)
         except DocumentError:
             return None
 

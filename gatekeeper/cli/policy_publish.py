@@ -60,7 +60,7 @@ def publish(
         approved = approve(data, place.bundles.approvers, place.settings.accounts.names, above=newest)
     except Refused as refused:
         _refuse(config_path, bundle_file, refused)
-    against = breaker_objections(config_path, place.settings, place.newest_good(), approved.policy)
+    against = breaker_objections(config_path, place.settings, place.in_force(), approved.policy)
     if against and not force:
         advice = "or have a second approver publish it with --force, --reason and --key"
         _refuse(config_path, bundle_file, Refused(Flaw.BREAKER, *against), f"change it, {advice}")

@@ -13,6 +13,9 @@ DRAFT = "http://json-schema.org/draft-07/schema#"
 
 _LEADS_EVERYWHERE = """
 [policy.bundles]
+[policy.breaker]
+max_people = 1
+[policy.canary]
 [tls]
 [[tls.certificate_for]]
 [[listener]]

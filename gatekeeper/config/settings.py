@@ -17,6 +17,7 @@ from gatekeeper.net.dial import TlsMode
 from gatekeeper.net.tls import ServerTls
 from gatekeeper.publishing.approval import Approvers
 from gatekeeper.publishing.breaker import BreakerSettings
+from gatekeeper.publishing.rollout import RolloutSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,8 @@ class BundleSettings:
     """Where published ones lie."""
     approvers: Approvers
     breaker: BreakerSettings
+    canary: RolloutSettings | None
+    """None: a new version is for everybody at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

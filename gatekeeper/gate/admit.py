@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from gatekeeper.audit.event import Event, EventCode
-from gatekeeper.decision.decide import decide
 from gatekeeper.decision.message import ascii_line, render
 from gatekeeper.decision.policy import Policy
 from gatekeeper.domain.decision import Decision, Reason, Verdict
@@ -22,6 +21,7 @@ from gatekeeper.domain.posture import Subject
 from gatekeeper.domain.request import ClientCertificate, Connection, Request
 from gatekeeper.gate.cuts import Cuts
 from gatekeeper.gate.identify import BindingSettings, identify, identify_now
+from gatekeeper.gate.ruling import Ruling, Trial
 from gatekeeper.gate.sessions import NO_FACTS, Admission, LiveSessions
 from gatekeeper.ports.audit import AuditLog
 from gatekeeper.ports.clock import Clock
@@ -92,7 +92,7 @@ class Gate:
         self, *, settings: GateSettings, policy: Policy, devices: Devices, audit: AuditLog, clock: Clock
     ) -> None:
         self.settings = settings
-        self.policy = policy
+        self.ruling = Ruling(policy)
         self.sessions = LiveSessions()
         self._cuts = Cuts()
         self._devices = devices
@@ -141,7 +141,7 @@ class Gate:
         changes, rounds = state
         request = _request(claim)
         now = self._clock.now()
-        decision = decide(self.policy, subject, request, now)
+        decision = self.ruling.decide(subject, request, now)
 
         def recorded(durable: bool) -> None:
             if not durable:
@@ -175,7 +175,7 @@ class Gate:
             return False
         request = _request(claim)
         now = self._clock.now()
-        if decide(self.policy, subject, request, now) != decision:
+        if self.ruling.decide(subject, request, now) != decision:
             return False
 
         def recorded(durable: bool) -> None:
@@ -215,10 +215,16 @@ class Gate:
 
     # Open sessions.
 
-    def replace_policy(self, policy: Policy) -> None:
-        """Put another policy in force; every open session is decided again."""
+    @property
+    def policy(self) -> Policy:
+        """In force for everybody whom no trial covers."""
+        return self.ruling.policy
+
+    def replace_policy(self, policy: Policy, trial: Trial | None = None) -> None:
+        """Put another policy in force, and perhaps a newer one for some; every open session is decided again."""
         self._changes += 1
-        self.policy = policy
+        self.ruling.policy = policy
+        self.ruling.trial = trial
         self._decide_again(self.sessions.all())
 
     def devices_changed(self, changes: tuple[DeviceChange, ...]) -> None:
@@ -279,7 +285,7 @@ class Gate:
         if admission.revoked or admission not in self.sessions:
             return
         self._undecided.pop(admission, None)
-        decision = decide(self.policy, subject, admission.request, self._clock.now())
+        decision = self.ruling.decide(subject, admission.request, self._clock.now())
         if decision.verdict.admits:
             admission.decision = decision
             self.sessions.expect(decision.valid_until)

@@ -18,6 +18,7 @@ from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.decision.decide import decide
 from gatekeeper.decision.explain import explain
 from gatekeeper.domain.decision import Decision
+from gatekeeper.domain.device import DeviceId
 from gatekeeper.domain.identity import canonical_account
 from gatekeeper.domain.posture import Assurance, Binding, Subject
 from gatekeeper.domain.request import MailProtocol, Request
@@ -160,7 +161,7 @@ class _Desk:
         binding = Binding(assurance=Assurance.USER, method="user")
         if device is not None:
             postures = tuple(posture for posture in postures if posture.device.device_id == device)
-            binding = Binding(assurance=Assurance.PROVEN, method="client_certificate")
+            binding = Binding(assurance=Assurance.PROVEN, method="client_certificate", claimed_device=DeviceId(device))
         subject = Subject(binding=binding, postures=postures)
         try:
             protocol = MailProtocol(request.query.get("protocol", "imap"))
@@ -168,8 +169,9 @@ class _Desk:
             raise web.HTTPBadRequest(reason="unknown protocol") from None
         asked = Request(account=account, protocol=protocol, listener="admin")
         now = gatekeeper.clock.now()
-        found = decide(gatekeeper.gate.policy, subject, asked, now)
-        why = explain(gatekeeper.gate.policy, subject, asked, now)
+        policy = gatekeeper.gate.ruling.policy_for(subject, account)
+        found = decide(policy, subject, asked, now)
+        why = explain(policy, subject, asked, now)
         return web.json_response({**_described(found), "why": list(why)})
 
     async def reload(self, _request: web.Request) -> web.Response:

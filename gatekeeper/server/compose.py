@@ -36,6 +36,7 @@ from gatekeeper.server.evidence import EvidenceDesk
 from gatekeeper.server.metrics import Metrics
 from gatekeeper.server.policy_source import read_source
 from gatekeeper.server.publications import Look, Publications
+from gatekeeper.server.rollouts import Rollouts
 
 MAX_ADDRESSES = 32
 """Of one mail server, names resolved: a log-in may try each, and each is probed."""
@@ -65,6 +66,7 @@ class Gatekeeper:
     publications: Publications | None
     """Where policies come from; None: the policy is a file."""
     found_at_start: Look
+    rollouts: Rollouts | None
     contexts: ServerContexts = field(default_factory=ServerContexts)
     upstreams: dict[MailProtocol, UpstreamPool] = field(default_factory=dict)
     fronts: dict[str, Front] = field(default_factory=dict)
@@ -84,7 +86,7 @@ async def compose(settings: Settings, config_path: Path, poller: Poller) -> Asyn
     Raises DocumentError, and what the adapters raise when they cannot be opened.
     """
     clock = SystemClock()
-    source = read_source(settings)
+    source = read_source(settings, clock)
     settings.state_directory.mkdir(mode=0o750, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(open_store(settings.store_url))
@@ -124,6 +126,7 @@ async def compose(settings: Settings, config_path: Path, poller: Poller) -> Asyn
             relay=Relay(poller),
             publications=source.publications,
             found_at_start=source.look,
+            rollouts=source.rollouts,
             metrics=Metrics(),
             evidence=EvidenceDesk(
                 registry=registry, directory=directory, audit=audit, clock=clock, gate=gate, settings=settings.evidence
@@ -131,6 +134,7 @@ async def compose(settings: Settings, config_path: Path, poller: Poller) -> Asyn
         )
         gatekeeper.evidence.names = settings.accounts.names
         gate.decided = gatekeeper.metrics.decided
+        gate.ruling.trial = source.rollouts.begin_trial() if source.rollouts else None
         gatekeeper.metrics.watch(
             sessions=gate.sessions,
             fronts=gatekeeper.fronts,
@@ -139,6 +143,7 @@ async def compose(settings: Settings, config_path: Path, poller: Poller) -> Asyn
             directory=directory,
             policy=lambda: gate.policy,
         )
+        gatekeeper.metrics.watch_rollout(lambda: gatekeeper.rollouts.progress if gatekeeper.rollouts else None)
         gatekeeper.metrics.watch_bounds(gatekeeper.fronts, gatekeeper.throttle, gatekeeper.refusals)
         yield gatekeeper
 

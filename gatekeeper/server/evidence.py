@@ -127,7 +127,7 @@ class EvidenceDesk:
         binding = Binding(assurance=Assurance.PROVEN, method="evidence", claimed_device=posture.device.device_id)
         request = Request(account=posture.device.account, protocol=MailProtocol.IMAP, listener="evidence")
         subject = Subject(binding=binding, postures=(posture,))
-        return decide(self._gate.policy, subject, request, self._clock.now())
+        return decide(self._gate.ruling.policy_for(subject, request.account), subject, request, self._clock.now())
 
     async def _accepted(self, before: Posture, after: Posture) -> Decision:
         was, decision = self.judge(before), self.judge(after)

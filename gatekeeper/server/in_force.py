@@ -13,7 +13,9 @@ import structlog
 from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.decision.policy import Policy
 from gatekeeper.publishing.approval import Approved
+from gatekeeper.publishing.rollout import Stage
 from gatekeeper.server.publications import Look
+from gatekeeper.server.rollouts import Rollouts, Settled
 
 if TYPE_CHECKING:
     from gatekeeper.server.compose import Gatekeeper
@@ -26,8 +28,7 @@ FOLLOW_S = 0.25
 def begin(gatekeeper: "Gatekeeper") -> None:
     """Record the policy that the process begins with."""
     tell_refused(gatekeeper, gatekeeper.found_at_start)
-    publications = gatekeeper.publications
-    activated(gatekeeper, gatekeeper.gate.policy, publications.accepted if publications else None)
+    activated(gatekeeper, gatekeeper.gate.policy, gatekeeper.rollouts.base if gatekeeper.rollouts else None)
 
 
 async def follow(gatekeeper: "Gatekeeper") -> None:
@@ -43,8 +44,54 @@ async def follow(gatekeeper: "Gatekeeper") -> None:
 async def step(gatekeeper: "Gatekeeper") -> None:
     """Look once at the store, and put in force what is new there."""
     async with gatekeeper.reloading:  # a reload may replace what is followed
-        if gatekeeper.publications is not None:
-            tell(gatekeeper, await asyncio.to_thread(gatekeeper.publications.look))
+        publications, rollouts = gatekeeper.publications, gatekeeper.rollouts
+        if publications is None or rollouts is None:
+            return
+        tell(gatekeeper, await asyncio.to_thread(publications.look))
+        put_in_place(gatekeeper, rollouts, await asyncio.to_thread(rollouts.settle, *rollouts.figures()))
+
+
+def put_in_place(gatekeeper: "Gatekeeper", rollouts: Rollouts, settled: Settled) -> None:
+    """Give the gate the policies of a rollout that has changed, and record what this process did."""
+    base = rollouts.base
+    if not settled.is_new or base is None:
+        return
+    rollout = settled.rollout
+    was = gatekeeper.gate.policy
+    rollouts.begin_step()
+    gatekeeper.gate.replace_policy(base.policy, rollouts.begin_trial())
+    if base.policy is not was:
+        activated(gatekeeper, base.policy, base)
+    if settled.is_ours:
+        _tell_rollout(gatekeeper, rollouts, settled)
+    percent = rollout.percent(rollouts.settings)
+    _log.info("policy.rollout", policy_version=rollout.version, stage=rollout.stage.value, percent=percent)
+
+
+def _tell_rollout(gatekeeper: "Gatekeeper", rollouts: Rollouts, settled: Settled) -> None:
+    rollout = settled.rollout
+    detail: dict[str, str | int] = {
+        "policy_version": rollout.version,
+        "percent": rollout.percent(rollouts.settings),
+        "last_good_version": rollout.last_good,
+        "seen_n": settled.here.seen,
+    }
+    match rollout.stage:
+        case Stage.WIDENING:
+            _record(gatekeeper, EventCode.CANARY_WIDENED, detail)
+        case Stage.HALTED:
+            gatekeeper.metrics.rollouts_halted.inc()
+            _log.error("policy.halted", policy_version=rollout.version, reason=rollout.reason)
+            _record(gatekeeper, EventCode.CANARY_HALTED, {**detail, "reason": rollout.reason[:300]})
+        case Stage.DONE:
+            pass  # said by the policy's activation
+
+
+def take_over(gatekeeper: "Gatekeeper", rollouts: Rollouts | None) -> None:
+    """After a reload: what was seen so far is still seen."""
+    if rollouts is not None and gatekeeper.rollouts is not None:
+        rollouts.inherit(gatekeeper.rollouts)
+    gatekeeper.rollouts = rollouts
 
 
 def tell_refused(gatekeeper: "Gatekeeper", look: Look) -> None:
@@ -61,7 +108,7 @@ def tell_refused(gatekeeper: "Gatekeeper", look: Look) -> None:
 
 
 def tell(gatekeeper: "Gatekeeper", look: Look) -> None:
-    """Record what was found, and put the newest good bundle in force."""
+    """Record what was found."""
     tell_refused(gatekeeper, look)
     for approved in look.accepted:
         _record(gatekeeper, EventCode.POLICY_PUBLISHED, published_detail(approved))
@@ -77,10 +124,6 @@ def tell(gatekeeper: "Gatekeeper", look: Look) -> None:
         if older is not None:
             versions: dict[str, str | int] = {"policy_version": approved.statement.version, "rollback_to": older}
             _record(gatekeeper, EventCode.POLICY_ROLLED_BACK, versions)
-    if look.accepted:
-        approved = look.accepted[-1]
-        activated(gatekeeper, approved.policy, approved)
-        gatekeeper.gate.replace_policy(approved.policy)
 
 
 def activated(gatekeeper: "Gatekeeper", policy: Policy, approved: Approved | None) -> None:
@@ -94,11 +137,26 @@ def activated(gatekeeper: "Gatekeeper", policy: Policy, approved: Approved | Non
 
 def described(gatekeeper: "Gatekeeper") -> dict[str, object]:
     """What `status` says of the policy."""
-    policy, publications = gatekeeper.gate.policy, gatekeeper.publications
-    if publications is None or publications.accepted is None:
+    policy, rollouts = gatekeeper.gate.policy, gatekeeper.rollouts
+    if rollouts is None or rollouts.base is None or rollouts.rollout is None:
         return {"source": policy.source, "sha256": policy.sha256}
-    statement = publications.accepted.statement
-    return {"version": statement.version, "for": "everybody", "content": statement.digest, "author": statement.author}
+    rollout, base = rollouts.rollout, rollouts.base.statement
+    facts: dict[str, object] = {
+        "version": rollout.version,
+        "for": "everybody",
+        "content": base.digest,
+        "author": base.author,
+    }
+    if rollout.stage is Stage.WIDENING:
+        here, elsewhere = rollouts.figures()
+        percent = rollout.percent(rollouts.settings)
+        facts["for"] = f"{percent} % of the devices, version {rollout.base} for the rest"
+        facts["since"] = rollout.since.isoformat(timespec="seconds")
+        facts["seen"] = f"{here.seen} devices by it, {elsewhere.seen} by the other, in this process"
+    elif rollout.stage is Stage.HALTED:
+        facts["for"] = f"NOBODY: halted, version {rollout.base} rules for everybody"
+        facts["halted"] = rollout.reason
+    return facts
 
 
 def published_detail(approved: Approved) -> dict[str, str | int]:

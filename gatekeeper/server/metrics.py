@@ -41,6 +41,10 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.rollouts_halted = Counter(
+            "gatekeeper_policy_rollouts_halted", "Rollouts that halted themselves", registry=self.registry
+        )
+
     def decided(self, request: Request, decision: Decision) -> None:
         """Count one decision."""
         labels = (request.protocol, decision.verdict, decision.reasons[0], decision.phase or "none")
@@ -59,6 +63,10 @@ class Metrics:
         """Read the rest from the parts."""
         self.registry.register(_Parts(self._decisions, sessions, fronts, audit, directory, policy))
         self.registry.register(_MailServers(upstreams))
+
+    def watch_rollout(self, figures: Callable[[], tuple[int, int] | None]) -> None:
+        """Read version and share from the rollout; None: the policy is a file."""
+        self.registry.register(_Rollout(figures))
 
     def watch_bounds(self, fronts: Mapping[str, Front], throttle: Throttle, refusals: Refusals) -> None:
         """Read what limits and throttle did from them."""
@@ -118,6 +126,20 @@ class _Parts(Collector):
         build = GaugeMetricFamily("gatekeeper_build_info", "This version", labels=("version",))
         build.add_metric([__version__], 1)
         yield build
+
+
+class _Rollout(Collector):
+    def __init__(self, figures: Callable[[], tuple[int, int] | None]) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterable[Metric]:
+        """How far the newest version is."""
+        figures = self._figures()
+        if figures is None:
+            return
+        last_good, percent = figures
+        yield GaugeMetricFamily("gatekeeper_policy_version", "The version for all but a share", last_good)
+        yield GaugeMetricFamily("gatekeeper_policy_rollout_percent", "Share that the newest version rules for", percent)
 
 
 class _MailServers(Collector):

@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from gatekeeper.config.settings import Settings
+from gatekeeper.adapters.bundles.store import BundleStore
+from gatekeeper.config.settings import BundleSettings, Settings
 from gatekeeper.decision.policy import Policy
 from gatekeeper.decision.schema import parse_policy
 from gatekeeper.domain.document import DocumentError, Fault
 from gatekeeper.domain.identity import IdentitySettings
+from gatekeeper.ports.clock import Clock
+from gatekeeper.publishing.approval import Approved, Refused, approve
 from gatekeeper.server.publications import NOTHING_NEW, Look, Publications, all_good, newest_good
+from gatekeeper.server.rollouts import Rollouts, last_good
 
 MAX_POLICY_OCTETS = 8 * 1024 * 1024
 
@@ -22,6 +26,8 @@ class Source:
     """None: the policy is a file."""
     look: Look = NOTHING_NEW
     """What was found in the store."""
+    rollouts: Rollouts | None = None
+    """How they come to everybody."""
 
 
 def load_policy(path: Path, names: IdentitySettings) -> Policy:
@@ -36,20 +42,36 @@ def load_policy(path: Path, names: IdentitySettings) -> Policy:
     return parse_policy(data, source=str(path), names=names)
 
 
-def read_source(settings: Settings) -> Source:
+def read_source(settings: Settings, clock: Clock) -> Source:
     """The policy of a configuration; raises `DocumentError`. Blocks on the disk."""
     if settings.bundles is None:
         return Source(load_policy(settings.policy_file, settings.accounts.names))
     publications = Publications(settings.bundles, settings.accounts.names, settings.state_directory)
     look = publications.start()
-    return Source(look.accepted[-1].policy, publications, look)
+    rollouts = Rollouts(settings.bundles.canary, publications, settings.state_directory, clock)
+    rollouts.resume()
+    base = rollouts.base or look.accepted[-1]
+    return Source(base.policy, publications, look, rollouts)
 
 
 def policy_now(settings: Settings) -> Policy:
-    """The policy that a gate which starts now would take, for commands; changes nothing. Raises DocumentError."""
+    """The policy that rules for everybody, or for all but a share; changes nothing. Raises DocumentError."""
     if settings.bundles is None:
         return load_policy(settings.policy_file, settings.accounts.names)
-    return newest_good(settings.bundles, settings.accounts.names).policy
+    return approved_now(settings.bundles, settings).policy
+
+
+def approved_now(bundles: BundleSettings, settings: Settings) -> Approved:
+    """The bundle of that policy. Raises DocumentError."""
+    newest = newest_good(bundles, settings.accounts.names)
+    version = last_good(settings.state_directory, newest.statement.version)
+    if version == newest.statement.version:
+        return newest
+    try:
+        data = BundleStore(bundles.directory).read(version)
+        return approve(data, bundles.approvers, settings.accounts.names)
+    except (OSError, Refused) as error:
+        raise DocumentError([Fault(str(bundles.directory), f"version {version}", str(error))]) from error
 
 
 def policies_by_digest(settings: Settings) -> dict[str, Policy]:

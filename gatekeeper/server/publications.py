@@ -138,6 +138,11 @@ class Publications:
     def _approve(self, version: int, *, above: int) -> Approved | Refused:
         return _approve(self.store, version, self._approvers, self._names, above=above)
 
+    def older(self, version: int) -> Approved | None:
+        """A version that was accepted before; None when it is not there, or would not be approved any more."""
+        found = self._approve(version, above=0)
+        return found if isinstance(found, Approved) else None
+
     def rolled_back_to(self, approved: Approved) -> int | None:
         """The older version whose content a bundle brings back, when its reason says so and it is true."""
         claim = _ROLLBACK.match(approved.statement.reason)

@@ -88,7 +88,7 @@ def _read(gatekeeper: "Gatekeeper") -> tuple[Settings, Source, dict[MailProtocol
         faults += error.faults
     used = gatekeeper.settings if settings is None else settings
     try:
-        source = read_source(used)
+        source = read_source(used, gatekeeper.clock)
     except DocumentError as error:
         faults += error.faults
     if settings is None or source is None:
@@ -153,8 +153,9 @@ def _swap(gatekeeper: "Gatekeeper", prepared: _Prepared) -> None:
     gatekeeper.publications = source.publications
     in_force.tell_refused(gatekeeper, source.look)
     if policy_changed:
-        in_force.activated(gatekeeper, source.policy, source.publications.accepted if source.publications else None)
-    gatekeeper.gate.replace_policy(source.policy)
+        in_force.activated(gatekeeper, source.policy, source.rollouts.base if source.rollouts else None)
+    in_force.take_over(gatekeeper, source.rollouts)
+    gatekeeper.gate.replace_policy(source.policy, source.rollouts.begin_trial() if source.rollouts else None)
 
 
 def _close(gatekeeper: "Gatekeeper", name: str) -> None:

@@ -10,6 +10,7 @@ from gatekeeper.adapters.bundles.store import BundleStore, VersionTaken
 from gatekeeper.config.settings import BundleSettings
 from gatekeeper.domain.document import DocumentError
 from gatekeeper.domain.identity import DEFAULT
+from gatekeeper.publishing.breaker import BreakerSettings
 from gatekeeper.server.publications import Publications
 from testkit.publishing import MALLORY, NOVAK, RUIZ, approvers, bundle, policy_text
 
@@ -59,7 +60,9 @@ def test_the_version_in_force_never_falls_and_is_always_approved(steps: list[dic
     """Whatever lies in the directory: published, dropped in, cut short, swapped, removed; and across restarts."""
     with tempfile.TemporaryDirectory() as directory:
         place = Path(directory)
-        bundles = BundleSettings(directory=place / "policy", approvers=approvers())
+        bundles = BundleSettings(
+            directory=place / "policy", approvers=approvers(), breaker=BreakerSettings(), canary=None
+        )
         store = BundleStore(bundles.directory)
         store.publish(1, bundle(1).encode())
         good = {(1, bundle(1).statement.digest)}

@@ -50,10 +50,11 @@ def bundle(
     by: tuple[SigningKey, ...] = (RUIZ, NOVAK),
     author: str = "w.author",
     origin: str = ORIGIN,
+    reason: str = "a test",
 ) -> Bundle:
     """A bundle with signatures."""
     made = build(
-        {"policy.toml": text.encode()}, origin=origin, version=version, author=author, reason="a test", now=CREATED
+        {"policy.toml": text.encode()}, origin=origin, version=version, author=author, reason=reason, now=CREATED
     )
     return signed(made, *by)
 

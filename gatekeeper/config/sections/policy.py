@@ -1,12 +1,15 @@
 """`[policy.bundles]`: who approves a policy, and how it comes into force. Without it the policy is a single file."""
 
+from datetime import timedelta
 from pathlib import Path
 
+from gatekeeper.config.sections.values import at_least
 from gatekeeper.config.settings import BundleSettings
 from gatekeeper.domain.document import Table
 from gatekeeper.domain.identity import IdentitySettings, canonical_account
 from gatekeeper.publishing.approval import Approvers
 from gatekeeper.publishing.breaker import BreakerSettings
+from gatekeeper.publishing.rollout import RolloutSettings
 from gatekeeper.signing.note import NoteError, VerifierKey
 
 _MAX_KEYS = 64
@@ -15,9 +18,11 @@ _MAX_KEYS = 64
 def read_bundles(policy: Table, names: IdentitySettings) -> BundleSettings | None:
     """How bundles are approved; None when the policy is a file."""
     breaker = _breaker(policy.table("breaker"), names)
+    canary = _canary(policy.table("canary")) if policy.has("canary") else None
     if not policy.has("bundles"):
-        if policy.has("breaker"):
-            policy.fault("breaker", "has no effect without [policy.bundles]: a file is not published")
+        for name in ("breaker", "canary"):
+            if policy.has(name):
+                policy.fault(name, "has no effect without [policy.bundles]: a file is not published")
         return None
     table = policy.table("bundles")
     approvers = _keys(table, "approvers")
@@ -34,6 +39,7 @@ def read_bundles(policy: Table, names: IdentitySettings) -> BundleSettings | Non
         directory=Path(table.text("directory", "var/policy")),
         approvers=Approvers(origin=origin, threshold=threshold, keys=approvers, authors=authors),
         breaker=breaker,
+        canary=canary,
     )
     table.done()
     return settings
@@ -55,6 +61,32 @@ def _breaker(table: Table, names: IdentitySettings) -> BreakerSettings:
     )
     table.done()
     return settings
+
+
+def _canary(table: Table) -> RolloutSettings:
+    default = RolloutSettings()
+    settings = RolloutSettings(
+        steps=_steps(table, default.steps),
+        step_time=table.duration("step_time", "15m"),
+        window=at_least(table, "window", "30m", timedelta(seconds=1)),
+        min_sample=table.integer("min_sample", default.min_sample, low=5, high=10_000),
+        band=table.integer("band", default.band, low=1, high=100),
+        patience=table.duration("patience", "24h"),
+    )
+    table.done()
+    return settings
+
+
+def _steps(table: Table, default: tuple[int, ...]) -> tuple[int, ...]:
+    value = table.raw("steps")
+    if value is None:
+        return default
+    steps = value if isinstance(value, list) else []
+    percents = tuple(step for step in steps if isinstance(step, int) and not isinstance(step, bool) and 1 <= step < 100)
+    if not percents or len(percents) != len(steps) or list(percents) != sorted(set(percents)):
+        table.fault("steps", "must be rising percentages below 100, such as [5, 25, 50]; after the last one everybody")
+        return default
+    return percents
 
 
 def _keys(table: Table, name: str) -> tuple[VerifierKey, ...]:

@@ -8,6 +8,7 @@ from gatekeeper.adapters.bundles.store import BundleStore
 from gatekeeper.config.load import load
 from gatekeeper.domain.document import DocumentError
 from gatekeeper.server import in_force, reload
+from gatekeeper.server.clock import SystemClock
 from gatekeeper.server.policy_source import policy_now, read_source
 from testkit.configuration import Configuration
 from testkit.publishing import MALLORY, NOVAK, ORIGIN, RUIZ, bundle, policy_text
@@ -99,10 +100,10 @@ def test_without_an_approved_version_there_is_no_start(configuration: Configurat
     assert policy_now(settings).source == "policy version 1"
     (store.directory / "0000000001.bundle").unlink()
     with pytest.raises(DocumentError, match="no approved policy is published here"):
-        read_source(settings)
+        read_source(settings, SystemClock())
     store.publish(1, bundle(1, by=(RUIZ,)).encode())
     with pytest.raises(DocumentError, match="version 1: refused: approved by"):
-        read_source(settings)
+        read_source(settings, SystemClock())
     with pytest.raises(DocumentError, match="version 1: refused"):
         policy_now(settings)
 
@@ -110,9 +111,9 @@ def test_without_an_approved_version_there_is_no_start(configuration: Configurat
 def test_a_mark_that_is_no_number_stops_the_start(configuration: Configuration) -> None:
     """Rather than to guess which versions are old."""
     settings = load(configuration.path, {})
-    read_source(settings)
+    read_source(settings, SystemClock())
     mark = settings.state_directory / "policy-version"
     assert mark.read_text() == "1\n"
     mark.write_text("one")
     with pytest.raises(DocumentError, match="does not say which version"):
-        read_source(settings)
+        read_source(settings, SystemClock())

@@ -1,0 +1,58 @@
+"""Which policy rules on a session: the one in force, or a newer one that a share of the devices gets first.
+
+What decides is `decision.decide` in either case. A device, or a person whose session is tied to no device, always comes
+to the same side of a trial while it lasts, on every worker and after a restart.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from gatekeeper.decision.decide import decide
+from gatekeeper.decision.policy import Policy
+from gatekeeper.domain.decision import Decision
+from gatekeeper.domain.posture import Subject
+from gatekeeper.domain.request import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A newer policy on its way to everybody."""
+
+    policy: Policy
+    covers: Callable[[str], bool]
+    """Whether a device, or person, gets it already."""
+    judged: Callable[[str, bool, Decision], None]
+    """Told of every decision: about whom, whether by the newer policy, and what it is."""
+
+
+class Ruling:
+    """The policies of the process."""
+
+    __slots__ = ("policy", "trial")
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        """In force for everybody whom the trial does not cover."""
+        self.trial: Trial | None = None
+
+    def policy_for(self, subject: Subject, account: str) -> Policy:
+        """The policy that rules on a session."""
+        trial = self.trial
+        return trial.policy if trial is not None and trial.covers(unit(subject, account)) else self.policy
+
+    def decide(self, subject: Subject, request: Request, now: datetime) -> Decision:
+        """The decision, by the policy that rules."""
+        trial = self.trial
+        if trial is None:
+            return decide(self.policy, subject, request, now)
+        who = unit(subject, request.account)
+        is_covered = trial.covers(who)
+        decision = decide(trial.policy if is_covered else self.policy, subject, request, now)
+        trial.judged(who, is_covered, decision)
+        return decision
+
+
+def unit(subject: Subject, account: str) -> str:
+    """What a trial counts: the device that a session is tied to, else the person."""
+    return subject.binding.claimed_device or account
