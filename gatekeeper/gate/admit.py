@@ -4,7 +4,8 @@ What holds inside:
 
 * `answer` is called exactly once for each claim, on the event loop, and never before the record of the decision is
   durable. A decision that cannot be recorded is a fault: nobody is admitted on a promise.
-* What cannot be looked up is a fault as well; a fault is told as a temporary failure, never as a verdict.
+* What cannot be looked up is a fault as well; a fault is told as a temporary failure, never as a verdict. An unexpected
+  error in a look-up is a fault of that one session.
 * The usual log-in takes no await: everything it needs is in memory.
 """
 
@@ -12,6 +13,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+
+import structlog
 
 from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.decision.message import ascii_line, render
@@ -26,6 +29,8 @@ from gatekeeper.gate.sessions import NO_FACTS, Admission, LiveSessions
 from gatekeeper.ports.audit import AuditLog
 from gatekeeper.ports.clock import Clock
 from gatekeeper.ports.devices import DeviceChange, Devices, Unavailable
+
+_log = structlog.get_logger("gatekeeper.gate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,10 +136,12 @@ class Gate:
         try:
             async with asyncio.timeout(self.settings.lookup_timeout_s):
                 subject = await identify(self.settings.binding, self._devices, claim.account, claim.certificate)
+            self._decide_new(claim, subject, answer, (changes, rounds))
         except (Unavailable, TimeoutError) as error:
             answer(Faulted(f"devices cannot be looked up: {error}"))
-            return
-        self._decide_new(claim, subject, answer, (changes, rounds))
+        except Exception as error:  # noqa: BLE001  the claim's guard: its task is one of many
+            _log.error("gate.fault", conn=claim.connection.conn, exc_info=error)
+            answer(Faulted("an unexpected error"))
 
     def _decide_new(self, claim: Claim, subject: Subject, answer: Answered, state: tuple[int, int]) -> None:
         """Decide about a subject; `state`: the changes there had been when it was read, and the rounds left."""
@@ -264,12 +271,17 @@ class Gate:
                 subject = await identify(
                     self.settings.binding, self._devices, admission.request.account, admission.certificate
                 )
+            admission.in_question = False
+            self._apply(admission, subject)
         except (Unavailable, TimeoutError):
+            self._undecidable(admission)
+            return
+        except Exception as error:  # noqa: BLE001  the session's guard, as above
+            _log.error("gate.fault", conn=admission.connection.conn, exc_info=error)
             self._undecidable(admission)
             return
         finally:
             admission.in_question = False
-        self._apply(admission, subject)
         if changes != self._changes:
             self._decide_again((admission,))  # the answer may be from before the change
 

@@ -22,9 +22,9 @@ KNOWN = {
 }
 
 NOT_APPLICABLE = {
-    "O08": "tokens are not judged here: the mail server does, and gets the client's response octet by octet (O06)",
-    "G01": "there is no policy service to fail: the decision is a function in the process; a store or an audit log that "
-    "fails is a temporary refusal (tests/unit/enforcement/flow/test_flow_faults.py)",
+    "O08": "tokens are not judged here: the mail server does, and gets the client's response octet by octet (O06). "
+    "Signed evidence is judged here: there `none`, another algorithm, key or audience are refused, and `kid` is ignored "
+    "(tests/unit/attestation)",
 }
 
 _HERE = Path(__file__).parent

@@ -32,10 +32,9 @@ def encode_apps(apps: AppList) -> str:
 
 def decode_apps(text: str) -> AppList:
     """The app list of a text that `encode_apps` made. Raises ValueError for any other text."""
-    rows = json.loads(text)
     try:
-        return AppList([_shared.get(key) or _share(key) for key in map(tuple, rows)])
-    except (TypeError, AttributeError, IndexError) as exc:
+        return AppList([_shared.get(key) or _share(key) for key in map(tuple, _rows(text))])
+    except (TypeError, AttributeError, IndexError, RecursionError) as exc:
         raise ValueError("an app list on record does not have the expected shape") from exc
 
 
@@ -80,6 +79,14 @@ def with_stated(result: AttestationResult, text: str | None) -> AttestationResul
     return replace(result, os_version=os_version, flags=MappingProxyType(flags))
 
 
+def _rows(text: str) -> list[list[object]]:
+    rows = json.loads(text)
+    # An object or a text would be taken apart as well, and pass for apps that nobody has.
+    if type(rows) is not list or any(type(row) is not list for row in rows):
+        raise TypeError("not a list of lists")
+    return rows
+
+
 def _row(app: App) -> list[object]:
     signers = " ".join(app.signer_sha256) or None
     row: list[object] = [app.id, app.name, app.version, app.version_code, signers, app.publisher, app.installer]
@@ -92,11 +99,15 @@ def _share(row: tuple[object, ...]) -> App:
     if len(_shared) >= SHARED_APPS:
         _shared.clear()
     padded = (*row, None, None, None, None, None, None)
+    if not all(isinstance(text, str | None) for text in (padded[1], padded[2], padded[5], padded[6])):
+        raise TypeError("a name, version, publisher or installer is no text")
+    if not isinstance(padded[3], int | None):
+        raise TypeError("a version code is no number")
     app = App(
         id=sys.intern(cast("str", row[0])),
         name=cast("str | None", padded[1]),
         version=cast("str | None", padded[2]),
-        version_code=cast("int | None", padded[3]),
+        version_code=padded[3],
         signer_sha256=tuple(map(sys.intern, cast("str", padded[4] or "").split())),
         publisher=cast("str | None", padded[5]),
         installer=cast("str | None", padded[6]),

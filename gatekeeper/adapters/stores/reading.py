@@ -9,9 +9,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, RowMapping, func, select, tuple_
+from sqlalchemy import ColumnElement, RowMapping, Select, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gatekeeper.adapters.stores.codec import decode_apps, with_stated
@@ -144,7 +144,7 @@ async def _where(connection: AsyncConnection, condition: ColumnElement[bool]) ->
     results: dict[DeviceId, list[AttestationResult]] = {}
     sketches: dict[DeviceId, tuple[int, int]] = {}
     seq = 0
-    for row in (await connection.execute(statement)).mappings().all():
+    for row in await _rows(connection, statement):
         seq = row["seq"]
         if row["device_id"] is None:
             continue
@@ -165,6 +165,15 @@ async def _where(connection: AsyncConnection, condition: ColumnElement[bool]) ->
     )
 
 
+async def _rows(connection: AsyncConnection, statement: Select[Any]) -> Sequence[RowMapping]:
+    found = await connection.execute(statement)
+    try:
+        rows: Sequence[RowMapping] = found.mappings().all()
+    except ValueError as exc:
+        raise Unavailable(f"a row on record cannot be understood: {exc}") from exc
+    return rows
+
+
 def _device(row: RowMapping) -> Device:
     try:
         return Device(
@@ -176,7 +185,7 @@ def _device(row: RowMapping) -> Device:
             identifiers=MappingProxyType(json.loads(row["identifiers"])),
             first_seen=row["first_seen"],
         )
-    except (ValueError, TypeError) as exc:
+    except (ValueError, TypeError, RecursionError) as exc:
         raise Unavailable(f"device `{row['device_id']}` on record cannot be understood: {exc}") from exc
 
 
@@ -191,7 +200,7 @@ def _result(row: RowMapping) -> AttestationResult:
             apps=decode_apps(row["apps"]),
         )
         return with_stated(result, row["stated"])
-    except ValueError:
+    except (ValueError, TypeError, RecursionError):
         # The cause is left out: it may quote from the app list.
         raise Unavailable(f"the evidence on record of device `{row['device_id']}` cannot be understood") from None
 

@@ -44,9 +44,14 @@ class Instant(TypeDecorator[datetime]):
         return None if value is None else microseconds(value)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
-        """From the database."""
+        """From the database. Raises ValueError for what is no instant."""
         _ = dialect
-        return None if value is None else _EPOCH + value * _MICROSECOND
+        if value is None:
+            return None
+        try:
+            return _EPOCH + value * _MICROSECOND
+        except (TypeError, OverflowError):
+            raise ValueError("not microseconds since 1970") from None
 
 
 metadata = MetaData(

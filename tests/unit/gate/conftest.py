@@ -91,7 +91,7 @@ class SlowDevices(MemoryDevices):
     async def _slowly(self, answer: "Awaitable[object]") -> object:
         self.asked += 1
         found: object = None
-        failure: Unavailable | None = None
+        failure: Exception | None = self.answers_with
         try:
             found = await answer
         except Unavailable as error:

@@ -406,3 +406,35 @@ async def test_one_look_up_at_a_time_for_each_session(house: House) -> None:
         house.gate.tick()
     await house.settled()
     assert house.devices.asked == 1
+
+
+async def test_an_unexpected_error_in_a_look_up_is_one_sessions_fault(house: House) -> None:
+    """It is answered, and the gate goes on: the other look-ups are its siblings."""
+    await _register(house)
+    house.devices.is_cold = True
+    house.devices.answers_with = RuntimeError("a bug")
+    answers: list[Answer] = []
+    house.gate.admit(_claim(), answers.append)
+    await house.settled()
+    assert answers == [Faulted("an unexpected error")]
+
+    house.devices.answers_with = None
+    house.gate.admit(_claim(), answers.append)
+    await house.settled()
+    assert isinstance(answers[-1], Admitted)
+
+
+async def test_an_unexpected_error_leaves_an_open_session_its_grace(house: House) -> None:
+    """As when the store does not answer."""
+    await _register(house)
+    admission = await _open(house)
+    house.devices.is_cold = True
+    house.devices.answers_with = RuntimeError("a bug")
+    house.policy(DENY)
+    await house.settled()
+    assert house.cuts == []
+    assert not admission.in_question
+    house.clock.instant = NOW + 6 * MINUTE
+    house.gate.tick()
+    await house.settled()
+    assert house.cuts == [admission]

@@ -59,7 +59,11 @@ def test_sharing_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(codec._shared) <= 3
 
 
-@pytest.mark.parametrize("text", ["", "{", "1", "[1]", "[[]]", "[[1]]", '[[["a"]]]', '[["a",null,null,null,7]]'])
+ANOTHER = ["", "{", "1", "[1]", "[[]]", "[[1]]", '[[["a"]]]', '[["a",null,null,null,7]]', "[" * 100_000, '"abc"']
+ANOTHER += ['{"com.example": 1}', '[{"com.example": 1}]', '["ab"]', '[["a",1]]', '[["a",null,null,"1"]]']
+
+
+@pytest.mark.parametrize("text", ANOTHER, ids=range(len(ANOTHER)))
 def test_another_text_is_refused(text: str) -> None:
     """What is not understood is not guessed at."""
     with pytest.raises(ValueError):

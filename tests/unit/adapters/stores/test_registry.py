@@ -88,6 +88,12 @@ async def test_what_is_not_understood_is_unavailable(engine: AsyncEngine, regist
     assert "secret" not in repr(fault.value)
 
     async with writing(engine) as connection:
+        await connection.execute(text("UPDATE attestation_result SET collected_at = 'yesterday'"))
+    with pytest.raises(Unavailable, match="a row on record cannot be understood"):
+        await registry.device(PHONE)
+
+    async with writing(engine) as connection:
+        await connection.execute(text("UPDATE attestation_result SET collected_at = 0"))
         await connection.execute(text("UPDATE device SET platform = 'abacus'"))
     with pytest.raises(Unavailable, match="device `ph-1` on record cannot be understood"):
         await registry.all_devices()

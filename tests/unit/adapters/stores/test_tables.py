@@ -40,6 +40,13 @@ def test_a_naive_datetime_is_refused() -> None:
         Instant().process_bind_param(datetime(2020, 7, 10), DIALECT)  # noqa: DTZ001  the fault under test
 
 
+@pytest.mark.parametrize("stored", ["yesterday", 2**63 - 1, -(2**63)])
+def test_what_is_no_instant_is_said(stored: int) -> None:
+    """A damaged row has one exception."""
+    with pytest.raises(ValueError, match="not microseconds"):
+        Instant().process_result_value(stored, DIALECT)
+
+
 def test_an_absent_instant_stays_absent() -> None:
     """An outer join finds nothing."""
     assert Instant().process_bind_param(None, DIALECT) is None
