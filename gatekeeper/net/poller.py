@@ -34,6 +34,8 @@ _MAX_EVENTS = 256  # a turn's share of connections: bounds how long asyncio's ow
 
 _ROUNDS_ALONE = 8
 """Budgets that the only full stream may use when nobody else has anything to say: half a millisecond's work."""
+_QUIET_AT_LATEST_S = 0.002
+"""Who waits for quiet waits no longer: about the work of two log-ins."""
 _BUSY_TURNS = 4  # of full streams before the others are looked at again, when none of them had anything to say
 
 
@@ -64,6 +66,8 @@ class Poller(selectors.BaseSelector):
         self._awake = False
         self.rounds = 1
         """How many of its budgets whoever is served may use now."""
+        self._for_quiet: list[Callable[[], object]] = []
+        self._quiet_by = 0.0
         self._asyncio_fd = self._asyncio.fileno()
         self._posted: deque[Callable[[], object]] = deque()
         self._post_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -106,6 +110,15 @@ class Poller(selectors.BaseSelector):
         self._posted.append(call)
         os.eventfd_write(self._post_fd, 1)
 
+    def when_quiet(self, call: Callable[[], object]) -> None:
+        """Have `call` called, on the loop's thread, when nobody has anything to say, or shortly after in any case.
+
+        For work that costs the same for one as for many: by then there are many.
+        """
+        if not self._for_quiet:
+            self._quiet_by = monotonic() + _QUIET_AT_LATEST_S
+        self._for_quiet.append(call)
+
     def wake(self) -> None:
         """Let asyncio run after this turn: something was scheduled on the loop."""
         self._awake = True
@@ -115,7 +128,13 @@ class Poller(selectors.BaseSelector):
         until = None if timeout is None else monotonic() + timeout
         wait = timeout
         while True:
-            for_asyncio = self._serve(self._lane.poll(wait, _MAX_EVENTS))
+            if self._for_quiet:
+                events = self._lane.poll(0, _MAX_EVENTS)
+                if not events or monotonic() >= self._quiet_by:
+                    self._quiet()
+            else:
+                events = self._lane.poll(wait, _MAX_EVENTS)
+            for_asyncio = self._serve(events)
             if self._awake:
                 self._awake = False
                 return for_asyncio
@@ -123,6 +142,11 @@ class Poller(selectors.BaseSelector):
                 wait = until - monotonic()
                 if wait <= 0:
                     return for_asyncio
+
+    def _quiet(self) -> None:
+        calls, self._for_quiet = self._for_quiet, []
+        for call in calls:
+            call()
 
     def _serve(self, events: list[tuple[int, int]]) -> list[tuple[selectors.SelectorKey, int]]:
         """One turn: everybody who said something, and one of those at full stream."""

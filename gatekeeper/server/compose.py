@@ -99,6 +99,7 @@ async def compose(settings: Settings, config_path: Path, poller: Poller) -> Asyn
             clock=clock,
             address_prefix=None if settings.audit.full_addresses else (24, 48),
             post=poller.post,
+            when_quiet=poller.when_quiet,
         )
         stack.push_async_callback(audit.close)
         folding = FoldingLog(audit, window_s=settings.audit.fold.total_seconds(), monotonic=monotonic)

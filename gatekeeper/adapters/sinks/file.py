@@ -46,6 +46,7 @@ class FileAuditLog:
         files: FileOperations,
         monotonic: Callable[[], float],
         post: Post | None,
+        when_quiet: Post | None,
     ) -> None:
         ending = find_ending(directory, origin, files)
         self._origin = origin
@@ -55,6 +56,7 @@ class FileAuditLog:
         self._monotonic = monotonic
         self._loop = asyncio.get_running_loop()
         self._post = post or self._loop.call_soon_threadsafe
+        self._when_quiet = when_quiet or self._loop.call_soon
         self._ended = asyncio.Event()
         self._is_closing = False
         self._overflowed = 0
@@ -76,12 +78,11 @@ class FileAuditLog:
             for cut in ending.cuts
         ]
         self._writer.write_now([opened, *cuts])
-        self._put = self._writer.queue.put
+        self._queue = self._writer.queue
         self._waiting: list[Item] = []
         """Encoded, not with the thread yet."""
         self._hands_over_soon = False
         self._handing_over: asyncio.TimerHandle | None = None
-        self._queued = self._writer.queue.qsize
 
     @classmethod
     def open(  # noqa: PLR0913  two places, and what a test drives
@@ -95,10 +96,12 @@ class FileAuditLog:
         files: FileOperations | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         post: Post | None = None,
+        when_quiet: Post | None = None,
     ) -> "FileAuditLog":
         """Open the log in `directory`, made when absent; blocks while the last segment is verified (up to a second).
 
-        `post` has something called on the loop's thread; by default asyncio's own way.
+        `post` has something called on the loop's thread, from any other; `when_quiet` from the same one, once everybody
+        who has something to say was heard, or soon. By default both are asyncio's own way.
 
         That the log was opened is durable when this returns.
 
@@ -122,6 +125,7 @@ class FileAuditLog:
                 files=operations,
                 monotonic=monotonic,
                 post=post,
+                when_quiet=when_quiet,
             )
         except BaseException as error:
             if lock_fd >= 0:
@@ -136,7 +140,7 @@ class FileAuditLog:
     def append(self, event: Event, recorded: Recorded | None = None) -> None:
         """See `ports.audit.AuditLog`."""
         chain = self._writer.chain
-        if chain is None or self._is_closing or self._queued() + len(self._waiting) >= self._limits.queued_records:
+        if chain is None or self._is_closing or len(self._queue) + len(self._waiting) >= self._limits.queued_records:
             self._refuse(recorded)
             return
         try:
@@ -149,19 +153,19 @@ class FileAuditLog:
         if recorded is not None:
             if not self._hands_over_soon:
                 self._hands_over_soon = True
-                self._loop.call_soon(self._hand_over)
+                self._when_quiet(self._hand_over)
         elif not self._hands_over_soon and self._handing_over is None:
             self._handing_over = self._loop.call_later(_UNHURRIED_S, self._hand_over)
 
     def _hand_over(self) -> None:
-        """Give the thread all that came up in this turn of the loop: waking it for each record would cost more."""
+        """Give the thread all that came up: waking it, and syncing, for each record would cost more."""
         self._hands_over_soon = False
         if self._handing_over is not None:
             self._handing_over.cancel()
             self._handing_over = None
-        for item in self._waiting:
-            self._put(item)
-        self._waiting.clear()
+        if self._waiting:
+            self._queue.put(self._waiting)
+            self._waiting.clear()
 
     @property
     def writable(self) -> bool:
@@ -201,12 +205,13 @@ class FileAuditLog:
             self.append(Event(code=EventCode.LOG_CLOSED, time=self._clock.now()), recorded)
             self._is_closing = True
             self._hand_over()
-            self._writer.queue.put(None)
+            self._queue.put([None])
         try:
             async with asyncio.timeout(timeout_s):
                 await self._ended.wait()
         except TimeoutError:
             return False
+        self._queue.close()
         return is_closed_cleanly
 
     def _line(self, event: Event, chain: Chain) -> tuple[bytes, str]:

@@ -12,12 +12,11 @@ checkpoint are published where `_note_head` notes the head (checkpoint last).
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
 
 from gatekeeper.adapters.sinks.directory import AuditLogDamaged, note_head, segment_path
+from gatekeeper.adapters.sinks.mailbox import Mailbox
 from gatekeeper.adapters.sinks.opening import Cut, cut_off
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.reader import pieces
@@ -92,7 +91,7 @@ class Writer:
         limits: Limits,
         files: FileOperations,
     ) -> None:
-        self.queue: SimpleQueue[Item | None] = SimpleQueue()
+        self.queue: Mailbox[Item | None] = Mailbox()
         """None: close."""
         self.counters = Counters()
         self.chain: Chain | None = Chain(last)
@@ -152,18 +151,9 @@ class Writer:
 
     def _next_batch(self) -> tuple[list[Item], bool]:
         """Wait for records, or for something else to do, and take all that are queued; True: these are the last."""
-        batch: list[Item] = []
-        take = self.queue.get_nowait
-        try:
-            item = self.queue.get(timeout=self._idle_time())
-            while item is not None:
-                batch.append(item)
-                if len(batch) >= _MAX_BATCH:
-                    return batch, False
-                item = take()
-        except Empty:
-            return batch, False
-        return batch, True
+        items = self.queue.take(_MAX_BATCH, self._idle_time())
+        is_last = bool(items) and items[-1] is None
+        return [item for item in items if item is not None], is_last
 
     def _idle_time(self) -> float | None:
         """Seconds until something is due though nothing was queued; None: never."""
@@ -234,11 +224,10 @@ class Writer:
         return [item for item in batch if item[0] is chain]
 
     def _answer_queued(self) -> None:
-        with suppress(Empty):
-            while True:
-                item = self.queue.get_nowait()
-                if item is not None:
-                    self._refuse_stale([item])
+        while items := self.queue.take(_MAX_BATCH, 0.0):
+            queued = [item for item in items if item is not None]
+            if queued:
+                self._refuse_stale(queued)
 
     def _recover(self) -> None:
         """Try to come back: what is durable is read again, the rest is cut off, the log goes on in a new segment."""

@@ -197,6 +197,55 @@ async def test_what_a_turn_schedules_runs_after_it(poller: CountingPoller) -> No
     far.close()
 
 
+async def test_what_waits_for_quiet_comes_after_all_who_have_something_to_say(poller: CountingPoller) -> None:
+    """Two connections with something to say: both are served before it is called, and it is called once."""
+    order: list[str] = []
+    called = asyncio.Event()
+    pairs = [tcp_pair() for _ in range(2)]
+
+    def quiet() -> None:
+        order.append("quiet")
+        called.set()
+
+    class Speaks(Readings):
+        def ready(self, mask: int) -> bool:
+            self.sock.recv(1)
+            order.append("served")
+            if len(order) == 1:
+                poller.when_quiet(quiet)
+                pairs[1][1].send(b"x")
+            return False
+
+    for near, _ in pairs:
+        Speaks(near, poller)
+    pairs[0][1].send(b"x")
+    async with asyncio.timeout(5):
+        await called.wait()
+
+    assert order == ["served", "served", "quiet"]
+    for near, far in pairs:
+        poller.unwatch(near.fileno())
+        near.close()
+        far.close()
+
+
+async def test_who_waits_for_quiet_does_not_wait_for_ever(poller: CountingPoller) -> None:
+    """A connection that never falls silent holds it up for a moment only."""
+    near, far = tcp_pair()
+    endless = _Endless(near, poller)
+    far.send(b"x")
+    await endless.changed.wait()
+    called = asyncio.Event()
+    poller.when_quiet(called.set)
+    async with asyncio.timeout(5):
+        await called.wait()
+
+    assert poller.turns > 1
+    poller.unwatch(near.fileno())
+    near.close()
+    far.close()
+
+
 async def test_an_error_reaches_its_owner_only(poller: CountingPoller) -> None:
     """The others, and the loop, go on."""
     (bad_near, bad_far), (good_near, good_far) = tcp_pair(), tcp_pair()

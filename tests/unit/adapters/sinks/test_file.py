@@ -362,7 +362,7 @@ def test_a_loop_that_ended_without_closing_the_log_does_not_break_the_writer(tmp
     disk = FaultyDisk()
     log = asyncio.run(leave_open())
     disk.gate.set()
-    log._writer.queue.put(None)
+    log._writer.queue.put([None])
     eventually(lambda: not any(thread.name == "audit-writer" for thread in threading.enumerate()), within=20)
     assert conns(tmp_path) == ["a"]
     assert verified(tmp_path).unclean == 0

@@ -49,7 +49,7 @@ def test_a_bug_in_the_writer_ends_the_log_and_answers_everybody(tmp_path: Path) 
     chain = writer.chain
     assert chain is not None
     for _ in range(5000):  # more than one batch
-        writer.queue.put((chain, *encode(event(), chain), answers.append))
+        writer.queue.put([(chain, *encode(event(), chain), answers.append)])
 
     with pytest.raises(ZeroDivisionError):
         writer.run()
