@@ -4,13 +4,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed-
 FUZZ_SECONDS ?= 30
+IMAPTEST_SECONDS ?= 60
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz servers
+.PHONY: help demo test check bench fuzz imaptest servers
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(STAMP)demo ## the whole story in seconds: two phones, one with TikTok
 	$(BIN)/gatekeeper demo
@@ -32,6 +33,10 @@ bench: $(STAMP)dev servers ## side by side with nginx and Dovecot; BENCH=--quick
 
 fuzz: $(STAMP)fuzz ## every parser of what strangers send; FUZZ_SECONDS=30 for each, FUZZ="imap sasl" for some
 	$(BIN)/python tests/fuzz/run.py $(FUZZ_SECONDS) $(FUZZ)
+
+imaptest: $(STAMP)dev servers ## ImapTest straight at Dovecot and through the gate; it is built first (root, network)
+	tests/imaptest/build.sh .venv/imaptest
+	$(BIN)/python tests/imaptest/run.py .venv/imaptest $(IMAPTEST_SECONDS)
 
 servers:
 	@tests/install_servers.sh
