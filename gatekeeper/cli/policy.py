@@ -5,16 +5,19 @@ from pathlib import Path
 
 import click
 
-from gatekeeper.cli.device import why
+from gatekeeper.adapters.stores.registry import SqlRegistry
+from gatekeeper.cli.device import PAGE, why
 from gatekeeper.cli.policy_bundles import build, diff, rollback, sign
 from gatekeeper.cli.policy_keys import key
 from gatekeeper.cli.policy_plan import plan
 from gatekeeper.cli.policy_publish import publish, status
 from gatekeeper.cli.policy_tests import test
+from gatekeeper.cli.store import in_registry, store_option
 from gatekeeper.cli.words import EXIT_FAILED, fail, identity_settings, load_settings, say_json
 from gatekeeper.decision.json_schema import json_schema
-from gatekeeper.decision.lint import warnings
-from gatekeeper.domain.document import DocumentError
+from gatekeeper.decision.lint import Breadth, warnings
+from gatekeeper.decision.policy import Policy
+from gatekeeper.domain.document import DocumentError, Fault
 from gatekeeper.server.clock import SystemClock
 from gatekeeper.server.policy_source import load_policy
 
@@ -27,10 +30,17 @@ def policy() -> None:
 @policy.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--schema", "as_schema", is_flag=True, help="Print the JSON Schema of the language instead.")
+@click.option("--devices", "on_devices", is_flag=True, help="Also say what means an app on a third of all devices.")
+@store_option
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.pass_obj
-def check(config_path: Path, file: Path | None, *, as_schema: bool, as_json: bool) -> None:
-    """Read a policy (default: the configured one); say everything that is wrong, at once."""
+def check(
+    config_path: Path, file: Path | None, *, as_schema: bool, on_devices: bool, store: str | None, as_json: bool
+) -> None:
+    """Read a policy (default: the configured one); say everything that is wrong, at once.
+
+    Warnings are about what is allowed but probably not meant.
+    """
     if as_schema:
         say_json(json_schema())
         return
@@ -43,6 +53,8 @@ def check(config_path: Path, file: Path | None, *, as_schema: bool, as_json: boo
             raise SystemExit(EXIT_FAILED) from None
         fail(*map(str, error.faults), code=EXIT_FAILED)
     concerns = warnings(found, SystemClock().now())
+    if on_devices:
+        concerns += _breadth(found, config_path, store)
     if as_json:
         say_json({"ok": True, "sha256": found.sha256, "warnings": [dataclasses.asdict(item) for item in concerns]})
         return
@@ -51,6 +63,19 @@ def check(config_path: Path, file: Path | None, *, as_schema: bool, as_json: boo
     click.echo(
         f"{path}: fine ({len(found.rules)} rules, {len(found.exemptions)} exemptions, sha256 {found.sha256[:16]})"
     )
+
+
+def _breadth(policy: Policy, config_path: Path, store: str | None) -> tuple[Fault, ...]:
+    breadth = Breadth(policy)
+
+    async def work(registry: SqlRegistry) -> None:
+        seen = 0
+        while page := await registry.all_devices(limit=PAGE, offset=seen):
+            breadth.add(page)
+            seen += len(page)
+
+    in_registry(config_path, store, work)
+    return breadth.warnings()
 
 
 @policy.command()

@@ -115,3 +115,15 @@ def test_the_schema_of_the_language_is_printed() -> None:
     printed = json.loads(run("policy", "schema").stdout)
     assert printed["properties"].keys() >= {"schema", "defaults", "rule", "exemption"}
     assert json.loads(run("policy", "check", "--schema").stdout) == printed
+
+
+def test_what_is_on_a_third_of_all_devices_is_a_warning(policy: Path, tmp_path: Path) -> None:
+    """When the devices are asked."""
+    phones, store = tmp_path / "phones.jsonl", f"sqlite:///{tmp_path}/gate.sqlite3"
+    phones.write_text(device("ph-1", "alice@example.com", TIKTOK))
+    assert run("inventory", "import", phones, "--store", store).exit_code == 0
+
+    assert run("policy", "check", policy).stderr == ""
+    asked = run("policy", "check", policy, "--devices", "--store", store)
+    assert asked.exit_code == 0
+    assert "rule[0].apps[0]: means an app on 1 of 1 devices, more than a third" in asked.stderr

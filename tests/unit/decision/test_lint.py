@@ -2,9 +2,9 @@
 
 import pytest
 
-from gatekeeper.decision.lint import warnings
+from gatekeeper.decision.lint import Breadth, warnings
 
-from .samples import NOON, SIGNER, policy, rule
+from .samples import NOON, NOTES, SIGNER, TIKTOK, policy, posture, rule
 
 
 def words(text: str) -> list[str]:
@@ -60,3 +60,89 @@ def test_expired_exemptions() -> None:
     assert words(rule("{ id = 'a' }") + exemptions) == [
         "exemption[0].expires: `old` has expired: rule `r` is for everybody it named again"
     ]
+
+
+@pytest.mark.parametrize(
+    ("apps", "extra", "expected"),
+    [
+        ("{ id = 'com.a.b', version = '>=2,<1' }", "", "apps[0].version: `>=2,<1` holds for no version"),
+        ("{ id = 'com.a.b', version = '>2,<2.0.0' }", "", "apps[0].version: "),
+        ("{ id = 'com.a.b', version = 'code>5,code<6' }", "", "apps[0].version: "),
+        ("{ id = 'com.a.b', version = '==1,!=1.0' }", "", "apps[0].version: "),
+        (
+            "{ id = 'com.a.b', installer = 'x', not_installer = ['X', 'y'] }",
+            "",
+            "apps[0].not_installer: leaves out every",
+        ),
+        ("{ platform = 'android', id = 'com.a-b.c' }", "", "apps[0].id: `com.a-b.c` is no Android package name"),
+        ("{ platform = 'android', id = 'tiktok' }", "", "apps[0].id: `tiktok` is no Android package name"),
+        ("{ platform = 'ios', id = 'com.a_b.c' }", "", "apps[0].id: `com.a_b.c` is no bundle identifier"),
+        (
+            "{ platform = 'ios', id = 'com.a.b' }",
+            "scope = { platforms = ['android'] }",
+            "apps[0].platform: `ios` is not in `scope.platforms`",
+        ),
+        ("{ id = 'com.a.b', min_evidence = 'mdm' }", "", "apps[0].min_evidence: no source in [sources] is as high"),
+    ],
+)
+def test_matchers_that_can_match_nothing(apps: str, extra: str, expected: str) -> None:
+    """Each says why."""
+    (found,) = words(rule(apps, extra))
+    assert found.startswith(f"rule[0].{expected}")
+
+
+@pytest.mark.parametrize(
+    "version", [">=1,<2", ">2,<2.0.1", "<1", ">5", "==1.0", "!=1", "code>5,code<7", "*", ">=2,<1 || >3", "<1,code>=0"]
+)
+def test_ranges_that_hold_for_something(version: str) -> None:
+    """Are none of it."""
+    assert words(rule(f"{{ id = 'com.a.b', version = '{version}' }}")) == []
+
+
+def test_a_level_that_some_source_has() -> None:
+    """Can be asked for."""
+    assert words("[sources]\nx = 'mdm'\n" + rule("{ id = 'com.a.b', min_evidence = 'agent' }")) == []
+
+
+def test_allow_lists_and_rollouts_that_leave_something_out() -> None:
+    """What is allowed nowhere, and who is never enforced."""
+    text = (
+        '[[rule]]\nid = "r"\nonly_apps = [{ platform = "ios", id = "com.a.b" }]\nphases = { enforce = "2020-07-13" }\n'
+    )
+    assert words(text + 'rollout = [{ from = "2020-07-18", percent = 10 }]') == [
+        "rule[0].only_apps: allows nothing at all on platforms that it does not name; `scope.platforms` leaves them out",
+        "rule[0].rollout[0].from: begins on a weekend, when no help desk answers",
+        "rule[0].rollout: never reaches 90 percent of the devices: they are only warned, for ever",
+    ]
+    assert words(text + 'scope = { platforms = ["ios", "ipados"] }') == []
+
+
+def test_missing_languages() -> None:
+    """What one rule has and another has not; a rule without any text; what a group reads."""
+    de, en = (f'[rule.message.{tag}]\nshort = "s"\nfix = "f"\n' for tag in ("de", "en"))
+    first = rule("{ id = 'com.a.a' }", de + en, rule_id="a")
+    second = rule("{ id = 'com.a.b' }", en, rule_id="b")
+    bare = rule("{ id = 'com.a.c' }", rule_id="c")
+    assert words(first + second + bare) == [
+        "rule[1].message: has no text in `de` (rule `a` has it)",
+        "rule[2].message: has no text of its own: people are told a built-in English one",
+    ]
+    assert words(bare) == []
+    group = '[groups]\nrome = []\n[defaults]\nlanguage = { default = "fr", groups = { rome = "it" } }\n'
+    assert words(group + second) == [
+        "rule[0].message: has no text in `it` (group `rome` reads it)",
+        "rule[0].message: has no text in `fr` (it is the language of last resort)",
+    ]
+
+
+def test_a_third_of_all_devices() -> None:
+    """Counted by device and matcher; one that never reported does not count."""
+    the_policy = policy(rule("{ id = 'com.example.notes' }, { id = 'com.zhiliaoapp.musically' }"))
+    breadth = Breadth(the_policy)
+    phones = [posture([NOTES, TIKTOK]), posture([NOTES, NOTES]), *[posture([]) for _ in range(3)]]
+    breadth.add(phones[:4])
+    assert [str(each) for each in breadth.warnings()] == [
+        "policy.toml: rule[0].apps[0]: means an app on 2 of 4 devices, more than a third"
+    ]
+    breadth.add([*phones[4:], posture([]), posture(None)])
+    assert breadth.warnings() == ()
