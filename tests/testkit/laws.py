@@ -11,11 +11,26 @@ from functools import cache
 from gatekeeper.domain.secret import Secret
 from gatekeeper.enforcement.flow.dialogue import Dialogue, NewDialogue
 from gatekeeper.enforcement.imap.dialogue import imap_dialogue
+from gatekeeper.enforcement.pop3.dialogue import Pop3Dialogue
+from gatekeeper.enforcement.sieve.dialogue import SieveDialogue
 from gatekeeper.enforcement.smtp.dialogue import smtp_dialogue
 from gatekeeper.protocols.imap import server as imap
 from gatekeeper.protocols.imap.client import ImapLogin
-from gatekeeper.protocols.lines import MAX_AUTH_OCTETS
-from gatekeeper.protocols.login import MAX_LINE_OCTETS, NEED_DATA, Failed, LoginClient, NeedData, Send, StartTls, Step
+from gatekeeper.protocols.lines import MAX_AUTH_OCTETS, LineReceiver
+from gatekeeper.protocols.login import (
+    MAX_LINE_OCTETS,
+    NEED_DATA,
+    Failed,
+    LoggedIn,
+    LoginClient,
+    NeedData,
+    Rejected,
+    Send,
+    StartTls,
+    Step,
+)
+from gatekeeper.protocols.pop3.client import Pop3Login
+from gatekeeper.protocols.pop3.server import Receiver as Pop3Receiver
 from gatekeeper.protocols.proxy_protocol.header import MAX_OCTETS, MalformedHeader
 from gatekeeper.protocols.proxy_protocol.header import parse as parse_proxy_header
 from gatekeeper.protocols.sasl.mechanisms import (
@@ -29,12 +44,16 @@ from gatekeeper.protocols.sasl.mechanisms import (
     password_credentials,
     plain_response,
 )
+from gatekeeper.protocols.sieve import server as sieve
+from gatekeeper.protocols.sieve.client import SieveLogin
 from gatekeeper.protocols.smtp.client import SmtpLogin
 from gatekeeper.protocols.smtp.server import Receiver as SmtpReceiver
-from testkit.gate_fakes import ScriptedPeer
+from testkit.gate_fakes import Outcome, ScriptedPeer, fault, refuse, reject
 
 OFFERS = frozenset({"AUTH=PLAIN", "AUTH=XOAUTH2", "AUTH=OAUTHBEARER"})
 PASSWORD = Credentials(mechanism=Mechanism.LOGIN, name="alice", secret=Secret(b'p"w'))
+LONG = Credentials(mechanism=Mechanism.LOGIN, name="alice", secret=Secret(b"w" * 240))
+"""Too long for a line of POP3: the response waits to be asked for."""
 TOKEN = Credentials(mechanism=Mechanism.XOAUTH2, name="alice", secret=Secret(b"user=alice\x01auth=Bearer t\x01\x01"))
 
 Law = Callable[[Sequence[bytes]], object]
@@ -62,9 +81,27 @@ def imap_events(pieces: Sequence[bytes], *, responses: bool = False) -> list[ima
     return found
 
 
-def smtp_lines(pieces: Sequence[bytes], *, responses: bool = False) -> list[object]:
+def sieve_events(pieces: Sequence[bytes], *, responses: bool = False) -> list[sieve.Event]:
+    """All events up to the first fatal one; the receiver never keeps more than one command's worth."""
+    receiver = sieve.Receiver()
+    found: list[sieve.Event] = []
+    if responses:
+        receiver.expect_response()
+    for piece in pieces:
+        receiver.receive_data(piece)
+        while not isinstance(event := receiver.next_event(), sieve.NeedData):
+            if isinstance(event, sieve.Fatal):
+                return [*found, sieve.Fatal("")]
+            found.append(event)
+            if responses:
+                receiver.expect_response()
+        assert len(receiver.trailing_data) <= sieve.MAX_COMMAND_OCTETS + 1
+        assert sum(len(octets) for octets, _ in receiver._pieces) <= sieve.MAX_COMMAND_OCTETS
+    return found
+
+
+def lines(receiver: LineReceiver, pieces: Sequence[bytes], *, responses: bool = False) -> list[object]:
     """All lines up to the first fatal one; no more than one line is kept."""
-    receiver = SmtpReceiver()
     found: list[object] = []
     for piece in pieces:
         receiver.receive_data(piece)
@@ -90,8 +127,8 @@ def close_loop() -> None:
         _loop.cache_clear()
 
 
-def _dialogue(new: NewDialogue, pieces: Sequence[bytes]) -> object:
-    peer = ScriptedPeer(upstream_offers=OFFERS)
+def _dialogue(new: NewDialogue, pieces: Sequence[bytes], outcomes: Sequence[Outcome] = ()) -> object:
+    peer = ScriptedPeer(upstream_offers=OFFERS, outcomes=outcomes, takes_certificate=bool(outcomes))
     dialogue: Dialogue = new(peer)
     dialogue.greet()
     for piece in pieces:
@@ -109,6 +146,38 @@ def imap_talk(pieces: Sequence[bytes]) -> object:
 def smtp_talk(pieces: Sequence[bytes]) -> object:
     """Replies, log-ins, and what goes to the mail server."""
     return _dialogue(smtp_dialogue("gate.example.com", _loop()), pieces)
+
+
+FAILURES = (reject, fault, refuse)
+"""What the first log-ins of a dialogue come to, so that it goes on."""
+
+
+def pop3_talk(pieces: Sequence[bytes]) -> object:
+    """Replies, log-ins, and what goes to the mail server; in the clear there is no log-in."""
+    _in_the_clear(Pop3Dialogue, pieces)
+    return _dialogue(Pop3Dialogue, pieces), _dialogue(Pop3Dialogue, pieces, FAILURES)
+
+
+def sieve_talk(pieces: Sequence[bytes]) -> object:
+    """Replies, log-ins, and what goes to the mail server; in the clear there is no log-in."""
+    _in_the_clear(SieveDialogue, pieces)
+    return _dialogue(SieveDialogue, pieces), _dialogue(SieveDialogue, pieces, FAILURES)
+
+
+def _in_the_clear(new: NewDialogue, pieces: Sequence[bytes]) -> None:
+    """STARTTLS is answered with all that stands behind it in hand, and nothing that looks like a log-in is one."""
+    peer = ScriptedPeer(is_encrypted=False, offers_tls=True, takes_credentials=False, upstream_offers=OFFERS)
+    dialogue: Dialogue = new(peer)
+    dialogue.greet()
+    for piece in pieces:
+        peer.feed(dialogue, piece)
+        if peer.tls:
+            leftover = peer.tls[-1][1]
+            assert b"".join(pieces).find(leftover) >= 0
+            break
+    assert peer.logins == []
+    assert peer.upstream == b""
+    dialogue.closed()
 
 
 def steps(client: LoginClient, pieces: Sequence[bytes], *, in_the_clear: Sequence[bytes] = ()) -> list[Step]:
@@ -129,6 +198,8 @@ def steps(client: LoginClient, pieces: Sequence[bytes], *, in_the_clear: Sequenc
                 assert b"\0" not in step.data
             else:
                 assert not clear or isinstance(step, Failed)
+                assert not isinstance(step, LoggedIn | Rejected) or step.text.isprintable(), "told to people"
+        assert all(offer.isprintable() for offer in client.offers), "told to phones"
         if taken and not isinstance(taken[-1], Send | StartTls):
             continue
         assert len(client.trailing_data) <= MAX_LINE_OCTETS
@@ -161,6 +232,33 @@ def smtp_login(pieces: Sequence[bytes]) -> object:
         steps(SmtpLogin(PASSWORD, name="alice", starttls=False, ehlo_name="x"), pieces),
         steps(SmtpLogin(TOKEN, name="alice", starttls=False, ehlo_name="x", client=told), pieces),
         steps(SmtpLogin(PASSWORD, name="alice", starttls=False, ehlo_name="x", forbids_second_login=True), pieces),
+    )
+
+
+def pop3_login(pieces: Sequence[bytes]) -> object:
+    """The steps of logging in at a POP3 server, in every way; with STLS as on IMAP."""
+    told = ("192.0.2.1", 40000)
+    steps(
+        Pop3Login(PASSWORD, name="alice", starttls=True, client=told),
+        pieces,
+        in_the_clear=(b"CAPA\r\n", b"STLS\r\n"),
+    )
+    return (
+        steps(Pop3Login(PASSWORD, name="alice", starttls=False), pieces),
+        steps(Pop3Login(TOKEN, name="alice", starttls=False, client=told), pieces),
+        steps(Pop3Login(LONG, name="alice", starttls=False), pieces),
+        steps(Pop3Login(None, starttls=False), pieces),
+    )
+
+
+def sieve_login(pieces: Sequence[bytes]) -> object:
+    """The steps of logging in at a ManageSieve server, in every way; with STARTTLS as on IMAP."""
+    told = "ADDR=192.0.2.1 PORT=40000"
+    steps(SieveLogin(PASSWORD, name="alice", starttls=True, xclient=told), pieces, in_the_clear=(b"STARTTLS\r\n",))
+    return (
+        steps(SieveLogin(PASSWORD, name="alice", starttls=False), pieces),
+        steps(SieveLogin(TOKEN, name="alice", starttls=False, xclient=told), pieces),
+        steps(SieveLogin(None, name="", starttls=False), pieces),
     )
 
 
@@ -219,9 +317,21 @@ def _goes_on_unchanged(credentials: Credentials) -> None:
 
 LAWS: dict[str, Law] = {
     "imap": lambda pieces: (imap_events(pieces), imap_events(pieces, responses=True), imap_talk(pieces)),
-    "smtp": lambda pieces: (smtp_lines(pieces), smtp_lines(pieces, responses=True), smtp_talk(pieces)),
+    "smtp": lambda pieces: (
+        lines(SmtpReceiver(), pieces),
+        lines(SmtpReceiver(), pieces, responses=True),
+        smtp_talk(pieces),
+    ),
+    "pop3": lambda pieces: (
+        lines(Pop3Receiver(), pieces),
+        lines(Pop3Receiver(), pieces, responses=True),
+        pop3_talk(pieces),
+    ),
+    "sieve": lambda pieces: (sieve_events(pieces), sieve_events(pieces, responses=True), sieve_talk(pieces)),
     "imap_upstream": imap_login,
     "smtp_upstream": smtp_login,
+    "pop3_upstream": pop3_login,
+    "sieve_upstream": sieve_login,
     "sasl": sasl,
     "proxy_header": proxy_header,
 }
