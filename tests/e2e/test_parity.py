@@ -14,7 +14,7 @@ from functools import cache
 import pytest
 
 from testkit.imap_conversations import AFTER, BEFORE, Step
-from testkit.parity import Allowed, Pair, offer_in_any_order, stale
+from testkit.parity import Allowed, Pair, at_once, offer_in_any_order, stale
 from testkit.parity_bed import ParityBed
 from testkit.tls import Authority
 from testkit.wire import Wire
@@ -116,8 +116,8 @@ def hold(parity_bed: ParityBed, servers_ca: Authority) -> Hold:
     def both(name: str) -> Pair:
         parity_bed.empty()
         steps = (BEFORE | AFTER)[name]
-        direct = _transcript(parity_bed.direct["imaps"], context, steps)
-        through = _transcript(parity_bed.through["imaps"], context, steps)
+        ports = parity_bed.direct["imaps"], parity_bed.through["imaps"]
+        direct, through = at_once(lambda port: _transcript(port, context, steps), *ports)
         return Pair(direct, through, ALLOWED_BEFORE if name in BEFORE else ALLOWED, VARYING)
 
     return both

@@ -13,7 +13,7 @@ from functools import cache
 import pytest
 
 from testkit import dovecot as dovecot_server
-from testkit.parity import Allowed, Pair, stale
+from testkit.parity import Allowed, Pair, at_once, stale
 from testkit.parity_bed import ParityBed
 from testkit.sieve_conversations import AFTER, BEFORE, CLEAR, Pipelined, Step
 from testkit.tls import Authority
@@ -133,10 +133,12 @@ def hold(parity_bed: ParityBed, servers_ca: Authority) -> Hold:
     @cache
     def both(name: str) -> tuple[Pair, Pair]:
         parity_bed.empty()
-        direct, through = (
-            _transcript(ports["sieve"], context, TALKS[name], in_the_clear=name in CLEAR).partition(_LOGGED_IN)
-            for ports in (parity_bed.direct, parity_bed.through)
+        transcripts = at_once(
+            lambda port: _transcript(port, context, TALKS[name], in_the_clear=name in CLEAR),
+            parity_bed.direct["sieve"],
+            parity_bed.through["sieve"],
         )
+        direct, through = (transcript.partition(_LOGGED_IN) for transcript in transcripts)
         left = parity_bed.stored()
         assert left[0] == left[1]
         return Pair(direct[0], through[0], ALLOWED), Pair(direct[2], through[2], ())

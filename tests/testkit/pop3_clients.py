@@ -41,8 +41,6 @@ poll localhost protocol pop3 port {target.port}
   no rewrite pass8bits keep fetchall
   mda "{home}/deliver"
 """
-_NO_MAIL = 1
-"""What fetchmail returns when it brought nothing home, which it is not asked to when it lists."""
 
 
 def _fetchmail(seat: Seat, *arguments: str) -> Outcome:
