@@ -157,6 +157,12 @@ CLASSIFICATIONS: Mapping[EventCode, Classification] = MappingProxyType(
         EventCode.POLICY_FORCED: _row(
             Word.POLICY, "Policy published over the breaker", ENTITY_MANAGEMENT, _UPDATE, 4, 1, entity=_POLICY
         ),
+        EventCode.BREAK_GLASS: _row(
+            Word.POLICY, "Break-glass opened or closed", ENTITY_MANAGEMENT, _ACTIVATE, 4, 1, entity=_POLICY
+        ),
+        EventCode.BREAK_GLASS_REFUSED: _row(
+            Word.POLICY, "Break-glass refused: bad note", ENTITY_MANAGEMENT, _ACTIVATE, 4, 2, entity=_POLICY
+        ),
         EventCode.CANARY_WIDENED: _entity(
             Word.POLICY, "Policy reaches more devices", _POLICY, accepted=True, activity_id=_ACTIVATE
         ),
@@ -222,6 +228,8 @@ EVENT_MEANINGS: Mapping[EventCode, str] = MappingProxyType(
         EventCode.POLICY_ACTIVATED: "A policy came into force.",
         EventCode.POLICY_ROLLED_BACK: "A published bundle brings back what an earlier version said.",
         EventCode.POLICY_FORCED: "A policy was published over the breaker: it blocks more people than is allowed.",
+        EventCode.BREAK_GLASS: "Break-glass was opened, so that nobody is refused for the device, or closed.",
+        EventCode.BREAK_GLASS_REFUSED: "A note to open break-glass was refused, and nothing was opened.",
         EventCode.CANARY_WIDENED: "A new policy rules for a share of the devices, or for more of them than before.",
         EventCode.CANARY_HALTED: "A new policy blocked out of its band and was halted; the last good one rules.",
         EventCode.POLICY_REJECTED: "A policy was rejected; the one before stays in force.",

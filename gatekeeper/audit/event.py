@@ -35,6 +35,8 @@ class EventCode(StrEnum):
     SESSION_ENDED = "GK1102I"
     CONNECTION_CLOSED = "GK1104I"
     """A connection ended without ever having become a session."""
+    BREAK_GLASS = "GK3020W"
+    BREAK_GLASS_REFUSED = "GK3021W"
     CONFIGURATION_LOADED = "GK3030I"
     CONFIGURATION_REJECTED = "GK3031W"
     POLICY_PUBLISHED = "GK3001I"

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from gatekeeper.adapters.stores.registry import SqlRegistry
+from gatekeeper.cli.break_glass import break_glass
 from gatekeeper.cli.device import PAGE, why
 from gatekeeper.cli.policy_bundles import build, diff, rollback, sign
 from gatekeeper.cli.policy_keys import key
@@ -90,5 +91,5 @@ def schema() -> None:
 
 
 policy.add_command(why, "explain")  # the same question, asked from the policy's side
-for command in (build, sign, publish, status, rollback, diff, key, plan, test):
+for command in (build, sign, publish, status, rollback, diff, key, plan, test, break_glass):
     policy.add_command(command)

@@ -16,6 +16,7 @@ _LEADS_EVERYWHERE = """
 [policy.breaker]
 max_people = 1
 [policy.canary]
+[policy.break_glass]
 [tls]
 [[tls.certificate_for]]
 [[listener]]

@@ -16,6 +16,7 @@ from gatekeeper.gate.throttle import ThrottleSettings
 from gatekeeper.net.dial import TlsMode
 from gatekeeper.net.tls import ServerTls
 from gatekeeper.publishing.approval import Approvers
+from gatekeeper.publishing.break_glass import BreakGlassSettings
 from gatekeeper.publishing.breaker import BreakerSettings
 from gatekeeper.publishing.rollout import RolloutSettings
 
@@ -113,6 +114,8 @@ class Settings:
     """The policy in force, or with `bundles` the draft that `policy build` takes."""
     bundles: BundleSettings | None
     """None: a single file."""
+    break_glass: BreakGlassSettings | None
+    """None: nobody can open it."""
     store_url: str
     audit: AuditSettings
     evidence: EvidenceSettings | None

@@ -169,7 +169,7 @@ class Gate:
             else:
                 answer(Refused(decision, self.text(decision, claim.connection.conn)))
 
-        self._audit.append(_decided(claim, decision, now), recorded)
+        self._audit.append(_decided(claim, decision, now, is_waived=self.ruling.is_waived(now)), recorded)
 
     def refuse_again(self, claim: Claim, decision: Decision, answer: Answered) -> bool:
         """Refuse, without asking the mail server, whose credentials it accepted a moment ago and `decision` refused.
@@ -192,7 +192,7 @@ class Gate:
             self.decided(request, decision)
             answer(Refused(decision, self.text(decision, claim.connection.conn)))
 
-        self._audit.append(_decided(claim, decision, now), recorded)
+        self._audit.append(_decided(claim, decision, now, is_waived=self.ruling.is_waived(now)), recorded)
         return True
 
     def _begin(self, claim: Claim, request: Request, decision: Decision) -> Admission:
@@ -232,6 +232,12 @@ class Gate:
         self._changes += 1
         self.ruling.policy = policy
         self.ruling.trial = trial
+        self._decide_again(self.sessions.all())
+
+    def waive(self, until: datetime | None) -> None:
+        """Refuse nobody for the device until then (break-glass); None: as usual. Every session is decided again."""
+        self._changes += 1
+        self.ruling.waived_until = until
         self._decide_again(self.sessions.all())
 
     def devices_changed(self, changes: tuple[DeviceChange, ...]) -> None:
@@ -383,7 +389,12 @@ def _request(claim: Claim) -> Request:
     )
 
 
-def _decided(claim: Claim, decision: Decision, now: datetime) -> Event:
+_BY_BREAK_GLASS = (
+    "Mail sign-in allowed while break-glass is open; the policy, or a rule under observation, would refuse it"
+)
+
+
+def _decided(claim: Claim, decision: Decision, now: datetime, *, is_waived: bool) -> Event:
     """The record says the instant that was decided on, so that it can be decided again."""
     code = _code(decision)
     return Event(
@@ -393,6 +404,6 @@ def _decided(claim: Claim, decision: Decision, now: datetime) -> Event:
         account=claim.account,
         mechanism=claim.mechanism,
         decision=decision,
-        message=_MESSAGES[code],
-        detail=claim.facts,
+        message=_BY_BREAK_GLASS if is_waived and code is EventCode.WOULD_BLOCK else _MESSAGES[code],
+        detail={**claim.facts, "break_glass": "open"} if is_waived else claim.facts,
     )

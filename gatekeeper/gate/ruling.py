@@ -5,12 +5,12 @@ to the same side of a trial while it lasts, on every worker and after a restart.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gatekeeper.decision.decide import decide
 from gatekeeper.decision.policy import Policy
-from gatekeeper.domain.decision import Decision
+from gatekeeper.domain.decision import Decision, Phase, Verdict
 from gatekeeper.domain.posture import Subject
 from gatekeeper.domain.request import Request
 
@@ -29,12 +29,14 @@ class Trial:
 class Ruling:
     """The policies of the process."""
 
-    __slots__ = ("policy", "trial")
+    __slots__ = ("policy", "trial", "waived_until")
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         """In force for everybody whom the trial does not cover."""
         self.trial: Trial | None = None
+        self.waived_until: datetime | None = None
+        """Break-glass: until then nobody is refused for the device."""
 
     def policy_for(self, subject: Subject, account: str) -> Policy:
         """The policy that rules on a session."""
@@ -42,7 +44,17 @@ class Ruling:
         return trial.policy if trial is not None and trial.covers(unit(subject, account)) else self.policy
 
     def decide(self, subject: Subject, request: Request, now: datetime) -> Decision:
-        """The decision, by the policy that rules."""
+        """The decision, by the policy that rules, and what break-glass makes of it."""
+        decision = self._decide(subject, request, now)
+        if self.waived_until is None or now >= self.waived_until or decision.verdict.admits:
+            return decision
+        return _waived(decision, self.waived_until)
+
+    def is_waived(self, now: datetime) -> bool:
+        """Whether break-glass is open."""
+        return self.waived_until is not None and now < self.waived_until
+
+    def _decide(self, subject: Subject, request: Request, now: datetime) -> Decision:
         trial = self.trial
         if trial is None:
             return decide(self.policy, subject, request, now)
@@ -51,6 +63,12 @@ class Ruling:
         decision = decide(trial.policy if is_covered else self.policy, subject, request, now)
         trial.judged(who, is_covered, decision)
         return decision
+
+
+def _waived(decision: Decision, until: datetime) -> Decision:
+    """Let through, observed as what would be blocked, and decided again when break-glass ends."""
+    ends = until if decision.valid_until is None else min(decision.valid_until, until)
+    return replace(decision, verdict=Verdict.ALLOW, phase=Phase.OBSERVE, message=None, valid_until=ends)
 
 
 def unit(subject: Subject, account: str) -> str:

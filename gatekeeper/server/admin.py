@@ -24,7 +24,7 @@ from gatekeeper.domain.posture import Assurance, Binding, Subject
 from gatekeeper.domain.request import MailProtocol, Request
 from gatekeeper.ports.devices import Unavailable
 from gatekeeper.publishing.approval import Flaw
-from gatekeeper.server import health, in_force
+from gatekeeper.server import break_glass, health, in_force
 from gatekeeper.server.reload import reload
 
 if TYPE_CHECKING:
@@ -117,9 +117,11 @@ class _Desk:
     async def readyz(self, request: web.Request) -> web.Response:
         checks = health.checks(self._gatekeeper)
         ready = all(result == "ok" for result in checks.values())
+        opened = break_glass.describe(self._gatekeeper)
+        loud = [f"break_glass: {opened}"] if opened else []
         lines = [f"{name}: {result}" for name, result in checks.items() if "verbose" in request.query or result != "ok"]
         return web.Response(
-            text="\n".join(["ready" if ready else "not ready", *lines, ""]), status=200 if ready else 503
+            text="\n".join(["ready" if ready else "not ready", *loud, *lines, ""]), status=200 if ready else 503
         )
 
     async def metrics(self, _request: web.Request) -> web.Response:
@@ -211,6 +213,7 @@ class _Desk:
                 "admin": gatekeeper.admin_port,
                 "policy_sha256": gatekeeper.gate.policy.sha256,
                 "policy": in_force.described(gatekeeper),
+                "break_glass": break_glass.describe(gatekeeper),
                 "audit_records": gatekeeper.audit.counters.records,
             }
         )

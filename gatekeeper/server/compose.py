@@ -28,6 +28,7 @@ from gatekeeper.net.dial import TlsMode, Upstream
 from gatekeeper.net.poller import Poller
 from gatekeeper.net.pool import UpstreamPool
 from gatekeeper.net.relay import Relay
+from gatekeeper.publishing.break_glass import Opening
 from gatekeeper.server.admin_listener import AdminListener
 from gatekeeper.server.changes import record_changes
 from gatekeeper.server.clock import SystemClock
@@ -67,6 +68,10 @@ class Gatekeeper:
     """Where policies come from; None: the policy is a file."""
     found_at_start: Look
     rollouts: Rollouts | None
+    break_glass: Opening | None = None
+    """While it is open."""
+    refused_note: bytes | None = None
+    """The last one that was refused: told once."""
     contexts: ServerContexts = field(default_factory=ServerContexts)
     upstreams: dict[MailProtocol, UpstreamPool] = field(default_factory=dict)
     fronts: dict[str, Front] = field(default_factory=dict)
@@ -144,6 +149,7 @@ async def compose(settings: Settings, config_path: Path, poller: Poller) -> Asyn
             directory=directory,
             policy=lambda: gate.policy,
         )
+        gatekeeper.metrics.watch_break_glass(lambda: gatekeeper.break_glass is not None)
         gatekeeper.metrics.watch_rollout(lambda: gatekeeper.rollouts.progress if gatekeeper.rollouts else None)
         gatekeeper.metrics.watch_bounds(gatekeeper.fronts, gatekeeper.throttle, gatekeeper.refusals)
         yield gatekeeper

@@ -14,6 +14,7 @@ from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.decision.policy import Policy
 from gatekeeper.publishing.approval import Approved
 from gatekeeper.publishing.rollout import Stage
+from gatekeeper.server import break_glass
 from gatekeeper.server.publications import Look
 from gatekeeper.server.rollouts import Rollouts, Settled
 
@@ -32,10 +33,11 @@ def begin(gatekeeper: "Gatekeeper") -> None:
 
 
 async def follow(gatekeeper: "Gatekeeper") -> None:
-    """Put published bundles in force as they come; runs until cancelled."""
+    """Put published bundles in force as they come, open and close break-glass; runs until cancelled."""
     while True:
         await asyncio.sleep(FOLLOW_S)
         try:
+            await break_glass.step(gatekeeper)
             await step(gatekeeper)
         except Exception as error:  # noqa: BLE001  a background loop's guard: the policy in force stays
             _log.error("policy.fault", exc_info=error)

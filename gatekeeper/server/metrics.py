@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -63,6 +63,11 @@ class Metrics:
         """Read the rest from the parts."""
         self.registry.register(_Parts(self._decisions, sessions, fronts, audit, directory, policy))
         self.registry.register(_MailServers(upstreams))
+
+    def watch_break_glass(self, is_open: Callable[[], bool]) -> None:
+        """Read whether everybody is let through."""
+        gauge = Gauge("gatekeeper_break_glass_open", "1 while everybody is let through", registry=self.registry)
+        gauge.set_function(is_open)
 
     def watch_rollout(self, figures: Callable[[], tuple[int, int] | None]) -> None:
         """Read version and share from the rollout; None: the policy is a file."""

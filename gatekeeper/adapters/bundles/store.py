@@ -16,7 +16,6 @@ from gatekeeper.adapters.bundles.durable import ASIDE, replace, sync_directory, 
 from gatekeeper.publishing.bundle import MAX_BUNDLE_OCTETS
 
 ROLLOUT_FILE = "rollout.json"
-BREAK_GLASS_FILE = "break-glass.note"
 MAX_STATE_OCTETS = 1_048_576
 
 _NAME = re.compile(r"([0-9]{10})\.bundle", re.ASCII)
@@ -42,7 +41,7 @@ class BundleStore:
         for entry in self._entries():
             if _NAME.fullmatch(entry.name):
                 found.append(entry.name)
-            elif entry.name in (ROLLOUT_FILE, BREAK_GLASS_FILE):
+            elif entry.name == ROLLOUT_FILE:
                 facts = entry.stat()
                 found.append((entry.name, facts.st_ino, facts.st_mtime_ns, facts.st_size))
         return tuple(sorted(found, key=str))

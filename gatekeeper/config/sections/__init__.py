@@ -10,7 +10,7 @@ from gatekeeper.config.sections.evidence import read_evidence
 from gatekeeper.config.sections.identity import read_accounts
 from gatekeeper.config.sections.limits import read_limits, read_throttle
 from gatekeeper.config.sections.listeners import read_listeners
-from gatekeeper.config.sections.policy import read_bundles
+from gatekeeper.config.sections.policy import read_break_glass, read_bundles
 from gatekeeper.config.sections.tls import read_tls
 from gatekeeper.config.sections.upstreams import read_upstreams
 from gatekeeper.config.sections.values import address, at_least
@@ -33,6 +33,8 @@ def read_settings(root: Table, source: str) -> Settings:
     refusal, policy, store = root.table("refusal"), root.table("policy"), root.table("store")
     throttle, refusals = read_throttle(root.table("throttle"))
     accounts = read_accounts(root)
+    binding = read_binding(root.table("binding"), notes)
+    audit = read_audit(root.table("audit"), notes)
     settings = Settings(
         source=source,
         state_directory=Path(server.text("state_directory", DEFAULT_STATE_DIRECTORY)),
@@ -48,11 +50,12 @@ def read_settings(root: Table, source: str) -> Settings:
         listeners=listeners,
         upstreams=read_upstreams(root, listeners),
         accounts=accounts,
-        binding=read_binding(root.table("binding"), notes),
+        binding=binding,
         policy_file=Path(policy.text("file", DEFAULT_POLICY_FILE)),
         bundles=read_bundles(policy, accounts.names),
+        break_glass=read_break_glass(policy, audit.origin),
         store_url=_store_url(store),
-        audit=read_audit(root.table("audit"), notes),
+        audit=audit,
         evidence=read_evidence(root),
         admin=_admin(root.table("admin")),
         notes=tuple(notes),

@@ -8,6 +8,7 @@ from gatekeeper.config.settings import BundleSettings
 from gatekeeper.domain.document import Table
 from gatekeeper.domain.identity import IdentitySettings, canonical_account
 from gatekeeper.publishing.approval import Approvers
+from gatekeeper.publishing.break_glass import MAX_LENGTH, BreakGlassSettings
 from gatekeeper.publishing.breaker import BreakerSettings
 from gatekeeper.publishing.rollout import RolloutSettings
 from gatekeeper.signing.note import NoteError, VerifierKey
@@ -43,6 +44,25 @@ def read_bundles(policy: Table, names: IdentitySettings) -> BundleSettings | Non
     )
     table.done()
     return settings
+
+
+def read_break_glass(policy: Table, origin: str) -> BreakGlassSettings | None:
+    """Who may open break-glass, for the gate whose audit log has that origin; None: nobody."""
+    if not policy.has("break_glass"):
+        return None
+    table = policy.table("break_glass")
+    key = None
+    try:
+        key = VerifierKey.parse(table.text("key"))
+    except NoteError as error:
+        table.fault("key", str(error))
+    length = table.duration("max_length", "60m")
+    if not timedelta(minutes=1) <= length <= MAX_LENGTH:
+        table.fault("max_length", "must lie between 1m and 60m")
+    if not origin or not origin.isprintable() or " " in origin:
+        table.fault("", "needs an audit.origin of one word: it names the gate in the note")
+    table.done()
+    return None if key is None else BreakGlassSettings(key=key, origin=origin, max_length=length)
 
 
 def _breaker(table: Table, names: IdentitySettings) -> BreakerSettings:
