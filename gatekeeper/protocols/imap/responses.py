@@ -22,12 +22,14 @@ _MAX_WORD_OCTETS = 1024
 """Of one capability; what is longer is none, and is left out."""
 _TAIL_OCTETS = len(b"{18446744073709551615}\r\n")
 
-_PLAIN = rb"(?:(?!\* [Cc])[^\[}\n]*+(?:(?:\[(?![Cc])|\}(?!\r?\n))[^\[}\n]*+)*+\n)*+"
-"""Whole lines that hold no list and announce no literal; nearly all are such."""
+_PLAIN = rb"(?:(?!\* [Cc])[^\[}\n]*(?:(?:\[(?![Cc])|\}(?!\r?\n))[^\[}\n]*)*\n)*"
+"""Whole lines that hold no list and announce no literal; nearly all are such. What ends each part of it is not in the
+part, so nothing is gained by trying again shorter ones; possessive quantifiers, which would say so, go wrong in Python
+before 3.11.5."""
 _PLAIN_LINES = re.compile(_PLAIN)
 _BETWEEN = re.compile(_PLAIN + rb"(?:\* [0-9][^\n]*\{([0-9]{1,20})\+?\}\r?\n)?")
 """The same, and then perhaps a message's data up to a literal."""
-_BEHIND = re.compile(rb"[^}\n]*+(?:\}(?!\r?\n)[^}\n]*+)*+\n" + _BETWEEN.pattern)
+_BEHIND = re.compile(rb"[^}\n]*(?:\}(?!\r?\n)[^}\n]*)*\n" + _BETWEEN.pattern)
 """The rest of a line that announces no other literal, and then the same."""
 _LITERAL = re.compile(rb"\{([0-9]{1,20})\+?\}\r?\n\Z")
 _WORD_END = re.compile(rb"[ \r\n]")
