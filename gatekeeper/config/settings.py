@@ -113,6 +113,8 @@ class Settings:
     policy_file: Path
     """The policy in force, or with `bundles` the draft that `policy build` takes."""
     bundles: BundleSettings | None
+    groups_file: Path | None
+    """Who is in the groups of the directory that the policy names."""
     """None: a single file."""
     break_glass: BreakGlassSettings | None
     """None: nobody can open it."""

@@ -240,6 +240,12 @@ class Gate:
         self.ruling.waived_until = until
         self._decide_again(self.sessions.all())
 
+    def replace_members(self, members: Mapping[str, frozenset[str]]) -> None:
+        """Who is in the directory's groups changed; every open session is decided again."""
+        self._changes += 1
+        self.ruling.know_members(members)
+        self._decide_again(self.sessions.all())
+
     def devices_changed(self, changes: tuple[DeviceChange, ...]) -> None:
         """Something about devices changed: decide again about the sessions it concerns."""
         self._changes += 1

@@ -4,7 +4,7 @@ What decides is `decision.decide` in either case. A device, or a person whose se
 to the same side of a trial while it lasts, on every worker and after a restart.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -29,19 +29,49 @@ class Trial:
 class Ruling:
     """The policies of the process."""
 
-    __slots__ = ("policy", "trial", "waived_until")
+    __slots__ = ("_members", "_policy", "_policy_of_all", "_trial", "_trial_of_some", "waived_until")
 
     def __init__(self, policy: Policy) -> None:
+        self._members: Mapping[str, frozenset[str]] = {}
         self.policy = policy
-        """In force for everybody whom the trial does not cover."""
-        self.trial: Trial | None = None
+        self.trial = None
         self.waived_until: datetime | None = None
         """Break-glass: until then nobody is refused for the device."""
 
+    @property
+    def policy(self) -> Policy:
+        """In force for everybody whom the trial does not cover; as it was given."""
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        self._policy = policy
+        self._policy_of_all = self._with_members(policy)
+
+    @property
+    def trial(self) -> Trial | None:
+        """As it was given."""
+        return self._trial
+
+    @trial.setter
+    def trial(self, trial: Trial | None) -> None:
+        self._trial = trial
+        self._trial_of_some = None if trial is None else replace(trial, policy=self._with_members(trial.policy))
+
+    def know_members(self, members: Mapping[str, frozenset[str]]) -> None:
+        """Take over the members of the directory's groups, by the directory's names."""
+        self._members = members
+        self.policy, self.trial = self._policy, self._trial
+
+    def _with_members(self, policy: Policy) -> Policy:
+        return policy.with_groups(self._members) if policy.directory_groups else policy
+
     def policy_for(self, subject: Subject, account: str) -> Policy:
         """The policy that rules on a session."""
-        trial = self.trial
-        return trial.policy if trial is not None and trial.covers(unit(subject, account)) else self.policy
+        trial = self._trial_of_some
+        if trial is not None and trial.covers(unit(subject, account)):
+            return trial.policy
+        return self._policy_of_all
 
     def decide(self, subject: Subject, request: Request, now: datetime) -> Decision:
         """The decision, by the policy that rules, and what break-glass makes of it."""
@@ -55,12 +85,12 @@ class Ruling:
         return self.waived_until is not None and now < self.waived_until
 
     def _decide(self, subject: Subject, request: Request, now: datetime) -> Decision:
-        trial = self.trial
+        trial = self._trial_of_some
         if trial is None:
-            return decide(self.policy, subject, request, now)
+            return decide(self._policy_of_all, subject, request, now)
         who = unit(subject, request.account)
         is_covered = trial.covers(who)
-        decision = decide(trial.policy if is_covered else self.policy, subject, request, now)
+        decision = decide(trial.policy if is_covered else self._policy_of_all, subject, request, now)
         trial.judged(who, is_covered, decision)
         return decision
 

@@ -28,12 +28,14 @@ from gatekeeper.net.dial import TlsMode, Upstream
 from gatekeeper.net.poller import Poller
 from gatekeeper.net.pool import UpstreamPool
 from gatekeeper.net.relay import Relay
+from gatekeeper.ports.groups import Groups
 from gatekeeper.publishing.break_glass import Opening
 from gatekeeper.server.admin_listener import AdminListener
 from gatekeeper.server.changes import record_changes
 from gatekeeper.server.clock import SystemClock
 from gatekeeper.server.contexts import ServerContexts
 from gatekeeper.server.evidence import EvidenceDesk
+from gatekeeper.server.group_source import open_groups, read_members
 from gatekeeper.server.metrics import Metrics
 from gatekeeper.server.policy_source import read_source
 from gatekeeper.server.publications import Look, Publications
@@ -72,6 +74,8 @@ class Gatekeeper:
     """While it is open."""
     refused_note: bytes | None = None
     """The last one that was refused: told once."""
+    groups: Groups | None = None
+    """Who is in the groups of the directory."""
     contexts: ServerContexts = field(default_factory=ServerContexts)
     upstreams: dict[MailProtocol, UpstreamPool] = field(default_factory=dict)
     fronts: dict[str, Front] = field(default_factory=dict)
@@ -92,6 +96,8 @@ async def compose(settings: Settings, config_path: Path, poller: Poller) -> Asyn
     """
     clock = SystemClock()
     source = read_source(settings, clock)
+    groups = open_groups(settings)
+    members = read_members(groups)
     settings.state_directory.mkdir(mode=0o750, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(open_store(settings.store_url))
@@ -133,6 +139,7 @@ async def compose(settings: Settings, config_path: Path, poller: Poller) -> Asyn
             publications=source.publications,
             found_at_start=source.look,
             rollouts=source.rollouts,
+            groups=groups,
             metrics=Metrics(),
             evidence=EvidenceDesk(
                 registry=registry, directory=directory, audit=audit, clock=clock, gate=gate, settings=settings.evidence
@@ -140,6 +147,7 @@ async def compose(settings: Settings, config_path: Path, poller: Poller) -> Asyn
         )
         gatekeeper.evidence.names = settings.accounts.names
         gate.decided = gatekeeper.metrics.decided
+        gate.ruling.know_members(members)
         gate.ruling.trial = source.rollouts.begin_trial() if source.rollouts else None
         gatekeeper.metrics.watch(
             sessions=gate.sessions,

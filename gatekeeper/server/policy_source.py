@@ -11,6 +11,7 @@ from gatekeeper.domain.document import DocumentError, Fault
 from gatekeeper.domain.identity import IdentitySettings
 from gatekeeper.ports.clock import Clock
 from gatekeeper.publishing.approval import Approved, Refused, approve
+from gatekeeper.server.group_source import open_groups, read_members
 from gatekeeper.server.publications import NOTHING_NEW, Look, Publications, all_good, newest_good
 from gatekeeper.server.rollouts import Rollouts, last_good
 
@@ -55,10 +56,15 @@ def read_source(settings: Settings, clock: Clock) -> Source:
 
 
 def policy_now(settings: Settings) -> Policy:
-    """The policy that rules for everybody, or for all but a share; changes nothing. Raises DocumentError."""
+    """The policy that rules for everybody, or for all but a share, with the members of the directory's groups.
+
+    Changes nothing. Raises DocumentError.
+    """
     if settings.bundles is None:
-        return load_policy(settings.policy_file, settings.accounts.names)
-    return approved_now(settings.bundles, settings).policy
+        policy = load_policy(settings.policy_file, settings.accounts.names)
+    else:
+        policy = approved_now(settings.bundles, settings).policy
+    return policy.with_groups(read_members(open_groups(settings))) if policy.directory_groups else policy
 
 
 def approved_now(bundles: BundleSettings, settings: Settings) -> Approved:

@@ -7,6 +7,7 @@ the new policy. What can only change with a restart is said so.
 import asyncio
 import os
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,9 @@ from gatekeeper.domain.request import MailProtocol
 from gatekeeper.enforcement.flow.front import Front
 from gatekeeper.net.listen import Listener
 from gatekeeper.net.pool import UpstreamPool
+from gatekeeper.ports.groups import Groups
 from gatekeeper.server import compose, in_force
+from gatekeeper.server.group_source import NOBODY, open_groups, read_members
 from gatekeeper.server.policy_source import Source, read_source
 
 if TYPE_CHECKING:
@@ -40,6 +43,10 @@ class Reloaded:
     notes: tuple[str, ...] = ()
 
 
+_Groups = tuple[Groups | None, Mapping[str, frozenset[str]]]
+"""Where the groups of the directory come from, and who is in them."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Prepared:
     settings: Settings
@@ -48,6 +55,7 @@ class _Prepared:
     upstreams: dict[MailProtocol, UpstreamPool]
     bound: dict[str, Listener]
     """Listeners on addresses that were not bound before."""
+    groups: _Groups
 
 
 async def reload(gatekeeper: "Gatekeeper") -> Reloaded:
@@ -59,7 +67,7 @@ async def reload(gatekeeper: "Gatekeeper") -> Reloaded:
 async def _reload(gatekeeper: "Gatekeeper") -> Reloaded:
     bound: dict[str, Listener] = {}
     try:
-        settings, source, upstreams = await asyncio.to_thread(_read, gatekeeper)
+        settings, source, upstreams, groups = await asyncio.to_thread(_read, gatekeeper)
         if gatekeeper.draining:
             return Reloaded(reloaded=False, faults=("shutting down",))
         fronts = _fronts(gatekeeper, settings, upstreams, bound)
@@ -72,14 +80,14 @@ async def _reload(gatekeeper: "Gatekeeper") -> Reloaded:
         for name in _RESTART
         if getattr(settings, name) != getattr(gatekeeper.settings, name)
     )
-    _swap(gatekeeper, _Prepared(settings, source, fronts, upstreams, bound))
+    _swap(gatekeeper, _Prepared(settings, source, fronts, upstreams, bound, groups))
     gatekeeper.metrics.reloads.labels("done").inc()
     _log.info("reload.done", policy_sha256=source.policy.sha256, notes=notes)
     return Reloaded(reloaded=True, notes=(*settings.notes, *notes))
 
 
-def _read(gatekeeper: "Gatekeeper") -> tuple[Settings, Source, dict[MailProtocol, UpstreamPool]]:
-    """Both files, so that the faults of both are told at once, and the mail servers' addresses; blocks on DNS."""
+def _read(gatekeeper: "Gatekeeper") -> tuple[Settings, Source, dict[MailProtocol, UpstreamPool], _Groups]:
+    """All files, so that the faults of all are told at once, and the mail servers' addresses; blocks on DNS."""
     faults: list[Fault] = []
     settings = source = None
     try:
@@ -91,9 +99,14 @@ def _read(gatekeeper: "Gatekeeper") -> tuple[Settings, Source, dict[MailProtocol
         source = read_source(used, gatekeeper.clock)
     except DocumentError as error:
         faults += error.faults
-    if settings is None or source is None:
+    groups, members = open_groups(used), NOBODY
+    try:
+        members = read_members(groups)
+    except DocumentError as error:
+        faults += error.faults
+    if settings is None or source is None or faults:
         raise DocumentError(faults)
-    return settings, source, compose.upstreams(settings)
+    return settings, source, compose.upstreams(settings), (groups, members)
 
 
 def _fronts(
@@ -155,6 +168,8 @@ def _swap(gatekeeper: "Gatekeeper", prepared: _Prepared) -> None:
     if policy_changed:
         in_force.activated(gatekeeper, source.policy, source.rollouts.base if source.rollouts else None)
     in_force.take_over(gatekeeper, source.rollouts)
+    gatekeeper.groups, members = prepared.groups
+    gatekeeper.gate.ruling.know_members(members)
     gatekeeper.gate.replace_policy(source.policy, source.rollouts.begin_trial() if source.rollouts else None)
 
 

@@ -19,7 +19,7 @@ from aiohttp import web
 from gatekeeper.config.settings import Settings
 from gatekeeper.net.poller import Poller, PollerLoop
 from gatekeeper.net.relay import Ended
-from gatekeeper.server import compose, in_force
+from gatekeeper.server import compose, group_watch, in_force
 from gatekeeper.server.admin import admin_app, control_app
 from gatekeeper.server.admin_listener import AdminListener
 from gatekeeper.server.compose import Gatekeeper
@@ -117,6 +117,7 @@ async def _run(gatekeeper: Gatekeeper, stop: _Stop) -> None:
             tasks.create_task(_tick(gatekeeper), name="tick"),
             tasks.create_task(_reload_on(gatekeeper, stop.reload), name="reload on SIGHUP"),
             tasks.create_task(in_force.follow(gatekeeper), name="follow the published policies"),
+            tasks.create_task(group_watch.follow(gatekeeper), name="follow the directory's groups"),
             tasks.create_task(watch_upstreams(gatekeeper), name="watch the mail servers"),
         ]
         await stop.drain.wait()

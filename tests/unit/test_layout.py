@@ -35,6 +35,7 @@ ELSEWHERE = {
     "ports/clock.py": ("tests/unit/gate/test_admit.py", "a protocol, driven there"),
     "ports/devices.py": ("tests/contracts/test_devices_port.py", "a protocol, with its contract suite"),
     "ports/population.py": ("tests/unit/adapters/stores/test_population.py", "a protocol, held by its adapter's tests"),
+    "ports/groups.py": ("tests/unit/adapters/groups/test_file.py", "a protocol, held by its adapter's tests"),
     "ports/registry.py": ("tests/contracts/test_registry_port.py", "a protocol, with its contract suite"),
 }
 """Module: the test file that covers it, and why it stands there."""

@@ -31,6 +31,8 @@ def read_settings(root: Table, source: str) -> Settings:
         server.fault("workers", "only 1 in this version")
     listeners = read_listeners(root)
     refusal, policy, store = root.table("refusal"), root.table("policy"), root.table("store")
+    groups = root.table("groups")
+    groups_file = groups.optional_text("file")
     throttle, refusals = read_throttle(root.table("throttle"))
     accounts = read_accounts(root)
     binding = read_binding(root.table("binding"), notes)
@@ -54,13 +56,14 @@ def read_settings(root: Table, source: str) -> Settings:
         policy_file=Path(policy.text("file", DEFAULT_POLICY_FILE)),
         bundles=read_bundles(policy, accounts.names),
         break_glass=read_break_glass(policy, audit.origin),
+        groups_file=Path(groups_file) if groups_file else None,
         store_url=_store_url(store),
         audit=audit,
         evidence=read_evidence(root),
         admin=_admin(root.table("admin")),
         notes=tuple(notes),
     )
-    for table in (server, refusal, policy, store, root):
+    for table in (server, refusal, policy, groups, store, root):
         table.done()
     return settings
 

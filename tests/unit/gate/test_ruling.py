@@ -44,3 +44,22 @@ def test_a_session_counts_as_its_device_or_else_its_person() -> None:
     """Registered or not."""
     assert unit(TIED, ALICE) == "ph-1"
     assert unit(UNTIED, ALICE) == ALICE
+
+
+def test_members_of_a_directory_reach_both_policies() -> None:
+    """And the policies stay, to whoever asks for them, the ones that were put in force."""
+    grouped = parse_policy(
+        b'schema = 1\n[defaults]\nunknown_device = "allow"\n[groups]\nsales = { directory = "CN=Sales" }\n', source="p"
+    )
+    ruling = Ruling(grouped)
+    trial = Trial(grouped, lambda _: True, lambda *_: None)
+    ruling.trial = trial
+    ruling.know_members({"CN=Sales": frozenset({"alice@example.com"})})
+    nobody = Subject(binding=Binding(assurance=Assurance.USER, method="user"), postures=())
+    assert ruling.policy is grouped
+    assert ruling.trial is trial
+    assert ruling.policy_for(nobody, "x").groups == {"sales": {"alice@example.com"}}
+    ruling.trial = None
+    assert ruling.policy_for(nobody, "x").groups == {"sales": {"alice@example.com"}}
+    ruling.policy = grouped
+    assert ruling.policy_for(nobody, "x").groups == {"sales": {"alice@example.com"}}

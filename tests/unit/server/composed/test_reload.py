@@ -12,7 +12,7 @@ from gatekeeper.domain.request import MailProtocol
 from gatekeeper.enforcement.flow.front import Front
 from gatekeeper.gate.admit import Admitted, Answer, Claim
 from gatekeeper.gate.sessions import Admission
-from gatekeeper.server import compose
+from gatekeeper.server import compose, group_watch
 from gatekeeper.server.reload import Reloaded, reload
 from testkit.audit_log import connection
 from testkit.reports import ALICE, NOTES, TIKTOK, phone, report
@@ -274,3 +274,58 @@ async def test_names_and_service_accounts_are_taken_over(house: House, tmp_path:
         assert front.accounts.names.default_domain == "example.com"
         assert front.accounts.delegations[0].authzid == "*@example.com"
         assert (front.service is not None) is (front.protocol is MailProtocol.IMAP)
+
+
+GROUPED = (
+    OPEN
+    + """
+[groups]
+sales = { directory = "CN=Sales" }
+[[rule]]
+id = "no-tiktok"
+apps = [{ platform = "android", id = "com.zhiliaoapp.musically" }]
+scope = { not_groups = ["sales"] }
+phases = { enforce = "2020-01-01" }
+"""
+)
+
+
+async def test_members_of_the_directory_s_groups_come_and_go(house: House, tmp_path: Path) -> None:
+    """A member who leaves the group is under the rule at once; a broken file changes nothing, and refuses a reload."""
+    gatekeeper = house.gatekeeper
+    await gatekeeper.registry.apply([report(phone(), NOTES, TIKTOK)], now=gatekeeper.clock.now())
+    await gatekeeper.directory.refresh()
+    groups = tmp_path / "groups.csv"
+    groups.write_text(f"group,user\nCN=Sales,{ALICE}\n")
+    house.configuration.policy_path.write_text(GROUPED)
+    await _reloaded(house, {"groups": {"file": str(groups)}})
+    _, is_cut = await _open_session(house)
+
+    groups.write_text("group,user\nCN=Sales\n")
+    await group_watch.step(gatekeeper)
+    assert not is_cut.is_set(), "who was known stays known"
+    refused = await reload(gatekeeper)
+    assert not refused.reloaded
+    assert "line 2: must have a group and a user" in refused.faults[0]
+    assert not is_cut.is_set()
+
+    groups.write_text("group,user\nCN=Sales,bob@example.com\n")
+    await group_watch.step(gatekeeper)
+    async with asyncio.timeout(10):
+        await is_cut.wait()
+
+
+async def test_without_a_directory_the_rule_is_for_everybody(house: House) -> None:
+    """Who is in the group is not known: nobody is excepted."""
+    gatekeeper = house.gatekeeper
+    await gatekeeper.registry.apply([report(phone(), NOTES)], now=gatekeeper.clock.now())
+    await gatekeeper.directory.refresh()
+    house.configuration.policy_path.write_text(GROUPED)
+    await _reloaded(house)
+    _, is_cut = await _open_session(house)
+    await gatekeeper.registry.apply(
+        [report(phone(), NOTES, TIKTOK, at=gatekeeper.clock.now())], now=gatekeeper.clock.now()
+    )
+    await gatekeeper.directory.refresh()
+    async with asyncio.timeout(10):
+        await is_cut.wait()
