@@ -16,7 +16,9 @@ from gatekeeper.domain.device import DeviceClass
 from gatekeeper.domain.posture import Posture
 
 MAX_NAMES = 100_000
-"""Devices and people that are told by name; all are counted."""
+"""Devices, and people, that the candidate alone would block and that are told by name; all are counted."""
+MAX_OTHER_NAMES = 10_000
+"""Of those that both policies block, and of those whose evidence cannot answer."""
 
 _MAX_COMBINATIONS = 100_000
 """Of devices of different classes in one person's hands; remembered at once."""
@@ -52,7 +54,9 @@ class Planner:
         self._untied: Counter[Pair] = Counter()
         self._people = 0
         self._blocked: list[Blocked] = []
+        self._blocked_by_both: list[Blocked] = []
         self._cut_off: list[CutOff] = []
+        self._cut_off_by_both: list[CutOff] = []
         self._unanswered: list[Unanswered] = []
         self._watched: dict[str, Watched] = {}
         self._totals: Counter[str] = Counter()
@@ -96,8 +100,10 @@ class Planner:
         for account in sorted(self._question.watched - self._watched.keys()):
             untied = self._unregistered[1].changes[0][1].verdict
             self._watched[account] = Watched(account=account, devices=0, blocked=(), untied=untied)
-        self._blocked.sort(key=lambda each: (not each.is_new, not each.by, each.at, each.account, each.device_id))
-        self._cut_off.sort(key=lambda each: (not each.is_new, each.at, each.account))
+        blocked = [*self._blocked, *self._blocked_by_both]
+        blocked.sort(key=lambda each: (not each.is_new, not each.by, each.at, each.account, each.device_id))
+        cut_off = [*self._cut_off, *self._cut_off_by_both]
+        cut_off.sort(key=lambda each: (not each.is_new, each.at, each.account))
         totals = self._totals
         return Plan(
             question=self._question,
@@ -106,11 +112,11 @@ class Planner:
             classes=len(self._classes),
             in_force=self._tallies(0),
             candidate=self._tallies(1),
-            blocked=tuple(self._blocked),
+            blocked=tuple(blocked),
             blocked_total=totals["blocked"],
             newly_blocked=totals["newly blocked"],
             newly_by_rules=totals["newly by rules"],
-            cut_off=tuple(self._cut_off),
+            cut_off=tuple(cut_off),
             cut_off_total=totals["cut off"],
             newly_cut_off=totals["newly cut off"],
             watched=tuple(self._watched[account] for account in sorted(self._watched)),
@@ -124,9 +130,9 @@ class Planner:
             self._totals["newly blocked"] += 1
             self._totals["newly by rules"] += bool(fate.by)
         account = posture.device.account
-        if fate.blocked_from is None or (
-            len(self._blocked) >= self._max_names and account not in self._question.watched
-        ):
+        named = self._blocked if fate.is_new else self._blocked_by_both
+        is_room = len(named) < (self._max_names if fate.is_new else min(self._max_names, MAX_OTHER_NAMES))
+        if fate.blocked_from is None or not (is_room or account in self._question.watched):
             return
         found = Blocked(
             account=account,
@@ -136,7 +142,7 @@ class Planner:
             reasons=fate.reasons,
             is_new=fate.is_new,
         )
-        self._blocked.append(found)
+        named.append(found)
         blocked.append(found)
 
     def _begin(self, posture: Posture, candidate: Course, place: int) -> datetime:
@@ -148,7 +154,7 @@ class Planner:
 
     def _take_unanswered(self, posture: Posture, found: Unanswered) -> None:
         self._totals["unanswered"] += 1
-        if len(self._unanswered) < self._max_names:
+        if len(self._unanswered) < min(self._max_names, MAX_OTHER_NAMES):
             device = posture.device
             self._unanswered.append(replace(found, account=device.account, device_id=device.device_id))
 
@@ -164,8 +170,9 @@ class Planner:
         at, is_new = end
         self._totals["cut off"] += 1
         self._totals["newly cut off"] += is_new
-        if len(self._cut_off) < self._max_names:
-            self._cut_off.append(CutOff(account=account, devices=len(pairs), at=self._instants[at], is_new=is_new))
+        named = self._cut_off if is_new else self._cut_off_by_both
+        if len(named) < (self._max_names if is_new else min(self._max_names, MAX_OTHER_NAMES)):
+            named.append(CutOff(account=account, devices=len(pairs), at=self._instants[at], is_new=is_new))
 
     def _together(self, mobile: Sequence[Pair]) -> Pair:
         """What is said about a session that is tied to the person only."""
