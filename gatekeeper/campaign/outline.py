@@ -7,12 +7,12 @@ verdict, rules and reasons as by its whole list (a property test compares).
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from gatekeeper.decision.matcher import AppMatcher, Finding
+from gatekeeper.decision.index import Index
+from gatekeeper.decision.matcher import AppMatcher
 from gatekeeper.decision.policy import Policy
 from gatekeeper.domain.app import OPTIONAL, App, AppList
 
 _MAX_SHARED = 100_000
-_MISSES = (Finding.NO, Finding.BLIND)
 
 
 class Outline:
@@ -31,6 +31,8 @@ class Outline:
         installer = _unsuspicious_installer(self._matchers)
         self.needs_everything |= installer is None
         self._stand_ins = _stand_ins(installer or "")
+        # Of all platforms; an index finds what can be meant even among ten thousand rules.
+        self._index = Index((0, matcher) for matcher in self._matchers)
         self._means: dict[App, bool] = {}
         self._shared: dict[tuple[tuple[App, ...], int], AppList] = {}
 
@@ -42,15 +44,29 @@ class Outline:
         if known is None:
             if len(self._means) >= _MAX_SHARED:
                 self._means.clear()
-            kind = replace(app, version=None, version_code=None)
-            known = self._means[app] = any(matcher.judge(kind) not in _MISSES for matcher in self._matchers)
+            known = self._means[app] = bool(self.meant([app]))
         return known
 
-    def of(self, apps: Iterable[App], absences: int) -> AppList:
-        """The outline of a list that has these apps that are meant, and lacks what `AppList.absences` says."""
+    def meant(self, apps: Iterable[App]) -> set[App]:
+        """Those of some apps that any rule can mean: many at once are quicker than one after the other."""
+        if self.needs_everything:
+            return set(apps)
+        kinds: dict[App, list[App]] = {}
+        for app in apps:
+            kinds.setdefault(replace(app, version=None, version_code=None), []).append(app)
+        found = self._index.find(AppList(kinds)).get(0, ())
+        return {app for match in found for app in kinds[match.app]}
+
+    def of(self, apps: Iterable[App], absences: int, size: int | None = None) -> AppList:
+        """The outline of a list that has these apps that are meant, and lacks what `AppList.absences` says.
+
+        Where a decision has to tell how long the list is, `size` says it; such an outline is nobody else's.
+        """
         kept = tuple(apps)
         if not self._can_be_blind or self.needs_everything:
             absences = 0
+        if size is not None:
+            return AppList((*kept, *(each for bit, each in self._stand_ins if absences >> bit & 1)), size=size)
         key = (kept, absences)
         found = self._shared.get(key)
         if found is None:

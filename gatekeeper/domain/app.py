@@ -52,6 +52,7 @@ class AppList:
         "ordered",
         "publishers",
         "signers",
+        "size",
         "text",
     )
 
@@ -76,8 +77,12 @@ class AppList:
     lacks: frozenset[str]
     """Which of `OPTIONAL` at least one app does not have: nothing that asks for those is false."""
 
-    def __init__(self, apps: Iterable[App]) -> None:
+    size: int
+    """How many apps the device has: more than `apps` where these are only those that matter."""
+
+    def __init__(self, apps: Iterable[App], *, size: int | None = None) -> None:
         self.apps = tuple(apps)
+        self.size = len(self.apps) if size is None else size
         by_key: dict[str, tuple[App, ...]] = {}
         for app in self.apps:
             key = app.id.casefold()
@@ -103,7 +108,7 @@ class AppList:
         return sum(1 << sum(1 << OPTIONAL.index(name) for name in lacks) for lacks in self.lacking)
 
     def __len__(self) -> int:
-        return len(self.apps)
+        return self.size
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, AppList) and self.apps == other.apps

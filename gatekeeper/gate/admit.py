@@ -10,20 +10,22 @@ What holds inside:
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import zip_longest
 
 import structlog
 
 from gatekeeper.audit.event import Event, EventCode
+from gatekeeper.campaign.outline import Outline
 from gatekeeper.decision.message import ascii_line, render
 from gatekeeper.decision.policy import Policy
 from gatekeeper.domain.decision import Decision, Reason, Verdict
 from gatekeeper.domain.posture import Subject
 from gatekeeper.domain.request import ClientCertificate, Connection, Request
 from gatekeeper.gate.cuts import Cuts
-from gatekeeper.gate.identify import BindingSettings, identify, identify_now
+from gatekeeper.gate.identify import BindingSettings, identify, identify_many, identify_now
 from gatekeeper.gate.ruling import Ruling, Trial
 from gatekeeper.gate.sessions import NO_FACTS, Admission, LiveSessions
 from gatekeeper.ports.audit import AuditLog
@@ -86,6 +88,10 @@ class GateSettings:
     """How long a live session whose state cannot be looked up may go on."""
 
 
+LOOKED_UP_SINGLY = 16
+"""Sessions that are looked up one by one, and remembered, when something changes; more are looked up together."""
+LOOKED_UP_AT_ONCE = 500
+"""Some ten milliseconds of work, after which everybody else gets in between."""
 _ROUNDS = 3
 """Changes that come faster than records can be written must not keep a log-in waiting for ever."""
 
@@ -104,6 +110,8 @@ class Gate:
         self._audit = audit
         self._clock = clock
         self._tasks: asyncio.TaskGroup | None = None
+        self._outline: Outline | None = None
+        """Of the policies that rule; made when it is needed."""
         self._changes = 0
         """Of policy and devices, counted."""
         self._undecided: dict[Admission, datetime] = {}
@@ -232,6 +240,7 @@ class Gate:
         self._changes += 1
         self.ruling.policy = policy
         self.ruling.trial = trial
+        self._outline = None
         self._decide_again(self.sessions.all())
 
     def waive(self, until: datetime | None) -> None:
@@ -262,6 +271,7 @@ class Gate:
             self._decide_again(tuple(self._undecided))
 
     def _decide_again(self, admissions: tuple[Admission, ...]) -> None:
+        unknown = []
         for admission in admissions:
             if admission.revoked or admission not in self.sessions:
                 continue
@@ -270,11 +280,41 @@ class Gate:
             )
             if subject is not None:
                 self._apply(admission, subject)
-            elif self._tasks is not None and not admission.in_question:
-                admission.in_question = True
-                self._tasks.create_task(
-                    self._look_up_again(admission), name=f"identify again {admission.connection.conn}"
-                )
+            elif not admission.in_question:
+                unknown.append(admission)
+        if self._tasks is None:
+            return
+        for admission in unknown:
+            admission.in_question = True
+        if len(unknown) > LOOKED_UP_SINGLY:
+            self._tasks.create_task(self._look_up_many(unknown), name=f"identify {len(unknown)} sessions again")
+            return
+        for admission in unknown:
+            self._tasks.create_task(self._look_up_again(admission), name=f"identify again {admission.connection.conn}")
+
+    async def _look_up_many(self, admissions: Sequence[Admission]) -> None:
+        """What a new policy asks of thousands: some hundred at a time, and of no list more than it needs."""
+        for start in range(0, len(admissions), LOOKED_UP_AT_ONCE):
+            some = admissions[start : start + LOOKED_UP_AT_ONCE]
+            changes = self._changes
+            outline = self._outline = self._outline or Outline(self.ruling.policies)
+            sessions = [(admission.request.account, admission.certificate) for admission in some]
+            try:
+                async with asyncio.timeout(self.settings.lookup_timeout_s):
+                    subjects = await identify_many(self.settings.binding, self._devices, outline, sessions)
+            except (Unavailable, TimeoutError):
+                subjects = []
+            finally:
+                for admission in some:
+                    admission.in_question = False
+            if changes != self._changes:
+                self._decide_again(tuple(some))  # the answer may be from before the change
+                continue
+            for admission, subject in zip_longest(some, subjects):
+                if subject is None:
+                    self._undecidable(admission)
+                else:
+                    self._apply(admission, subject)
 
     async def _look_up_again(self, admission: Admission) -> None:
         changes = self._changes

@@ -4,9 +4,11 @@ The first method that answers wins. A certificate that names a device answers ev
 or belongs to somebody else: the session is then one of an unknown device, and never falls back to something weaker.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gatekeeper.campaign.outline import Outline
 from gatekeeper.domain.device import DeviceId
 from gatekeeper.domain.posture import Assurance, Binding, Posture, Subject
 from gatekeeper.domain.request import ClientCertificate
@@ -39,6 +41,9 @@ class BindingSettings:
     """What stands before the device id in the SAN URI."""
 
 
+Session = tuple[str, ClientCertificate | None]
+"""Whose it is, and what it showed."""
+
 _BY_USER = Binding(assurance=Assurance.USER, method=Method.USER)
 _UNBOUND = Subject(binding=Binding(assurance=Assurance.CLAIMED, method="none"), postures=())
 
@@ -69,6 +74,30 @@ async def identify(
     if Method.USER not in settings.order:
         return _UNBOUND
     return Subject(binding=_BY_USER, postures=await devices.of_account(account))
+
+
+async def identify_many(
+    settings: BindingSettings, devices: Devices, outline: Outline, sessions: Sequence[Session]
+) -> list[Subject]:
+    """The subjects of many sessions, in their order, as far as the policies of the outline can tell them apart.
+
+    Raises `ports.devices.Unavailable`.
+    """
+    named = [_named_device(settings, certificate) for _, certificate in sessions]
+    keys = {key for key in named if key is not None}
+    accounts: set[str] = set()
+    if Method.USER in settings.order:
+        accounts = {account for (account, _), key in zip(sessions, named, strict=True) if key is None}
+    of_accounts, of_keys = await devices.outlined(outline, accounts, keys)
+    found = []
+    for (account, _), key in zip(sessions, named, strict=True):
+        if key is not None:
+            found.append(_certified(key[1], of_keys.get(key), account))
+        elif account in of_accounts:
+            found.append(Subject(binding=_BY_USER, postures=of_accounts[account]))
+        else:
+            found.append(_UNBOUND)
+    return found
 
 
 def _named_device(settings: BindingSettings, certificate: ClientCertificate | None) -> tuple[str, str] | None:

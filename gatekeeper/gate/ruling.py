@@ -66,6 +66,11 @@ class Ruling:
     def _with_members(self, policy: Policy) -> Policy:
         return policy.with_groups(self._members) if policy.directory_groups else policy
 
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        """All that can rule now."""
+        return (self.policy,) if self.trial is None else (self.policy, self.trial.policy)
+
     def policy_for(self, subject: Subject, account: str) -> Policy:
         """The policy that rules on a session."""
         trial = self._trial_of_some

@@ -1,10 +1,11 @@
 """The registered devices and their postures, as the gate sees them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
+from gatekeeper.campaign.outline import Outline
 from gatekeeper.domain.device import DeviceId
 from gatekeeper.domain.posture import Posture
 
@@ -55,6 +56,15 @@ class Devices(Protocol):
 
     async def by_identifier(self, kind: str, value: str) -> Posture | None:
         """The device with that identifier; None when none is registered."""
+        ...
+
+    async def outlined(
+        self, outline: Outline, accounts: Collection[str], identifiers: Collection[tuple[str, str]]
+    ) -> tuple[Mapping[str, tuple[Posture, ...]], Mapping[tuple[str, str], Posture]]:
+        """Very many at once, with lists that hold only what the outline keeps: as good to decide on, by its policies.
+
+        All devices of each account, by id, and the device with each identifier (kind and value) that somebody has.
+        """
         ...
 
     def subscribe(self, changed: Callable[[tuple[DeviceChange, ...]], None]) -> None:

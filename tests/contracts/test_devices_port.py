@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from gatekeeper.campaign.outline import Outline
+from gatekeeper.decision.schema import parse_policy
 from gatekeeper.domain.app import App
 from gatekeeper.domain.device import DeviceId
 from gatekeeper.domain.posture import Posture
@@ -171,3 +173,45 @@ def _ids(postures: Sequence[Posture] | None) -> list[str]:
 def _id(posture: Posture | None) -> str:
     assert posture is not None
     return posture.device.device_id
+
+
+async def test_very_many_are_told_at_once_with_what_a_policy_asks_of_them(adapter: Adapter) -> None:
+    """By account and by identifier; lists keep what is meant and their length, whoever has nothing is told so."""
+    await adapter.registry.apply(
+        [
+            report(phone("b", identifiers=SERIAL), NOTES, TIKTOK),
+            report(phone("a"), NOTES),
+            report(phone("c", BOB), TIKTOK),
+        ],
+        now=NOW,
+    )
+    await adapter.synchronise()
+    outline = Outline([parse_policy(RULE.encode(), source="p")])
+    keys = {("serial", "R58"), ("device_id", "c"), ("serial", "none")}
+    accounts, found = await adapter.devices.outlined(outline, {ALICE, "nobody@example.com"}, keys)
+
+    assert {account: _ids(postures) for account, postures in accounts.items()} == {
+        ALICE: ["a", "b"],
+        "nobody@example.com": [],
+    }
+    assert {key: _id(posture) for key, posture in found.items()} == {("serial", "R58"): "b", ("device_id", "c"): "c"}
+    lists = [posture.result.apps for posture in accounts[ALICE] if posture.result]
+    assert [(each.apps, len(each)) for each in lists] == [((), 1), ((TIKTOK,), 2)]
+    assert await adapter.devices.outlined(outline, set(), set()) == ({}, {})
+
+
+async def test_what_was_written_since_is_told(adapter: Adapter) -> None:
+    """An app that nobody had before counts from the moment it is on record."""
+    await adapter.registry.apply([report(phone(), NOTES)], now=NOW)
+    await adapter.synchronise()
+    outline = Outline([parse_policy(RULE.encode(), source="p")])
+    await adapter.devices.outlined(outline, {ALICE}, set())
+    await adapter.registry.apply([report(phone(), TIKTOK, at=NOW + MINUTE)], now=NOW)
+    accounts, _ = await adapter.devices.outlined(outline, {ALICE}, set())
+
+    (posture,) = accounts[ALICE]
+    assert posture.result is not None
+    assert posture.result.apps.apps == (TIKTOK,)
+
+
+RULE = 'schema = 1\n[[rule]]\nid = "r"\napps = [{ id = "com.zhiliaoapp.*" }]\nphases = { enforce = "2020-01-01" }\n'

@@ -3,11 +3,12 @@
 `is_available = False` makes it answer like a store that is down.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from gatekeeper.attestation.fold import fold, update
+from gatekeeper.campaign.outline import Outline
 from gatekeeper.domain.device import Device, DeviceId
 from gatekeeper.domain.posture import AttestationResult, Posture, Report, Scope
 from gatekeeper.ports.devices import DeviceChange, Unavailable
@@ -198,6 +199,20 @@ class MemoryDevices:
         self._registry.require()
         return self._registry.by_identifier(kind, value)
 
+    async def outlined(
+        self, outline: Outline, accounts: Collection[str], identifiers: Collection[tuple[str, str]]
+    ) -> tuple[dict[str, tuple[Posture, ...]], dict[tuple[str, str], Posture]]:
+        """Very many at once, with outlines of their app lists."""
+        self._registry.require()
+        found = {key: self._registry.by_identifier(*key) for key in identifiers}
+        return (
+            {
+                account: tuple(_outlined(each, outline) for each in self._registry.of_account(account))
+                for account in accounts
+            },
+            {key: _outlined(posture, outline) for key, posture in found.items() if posture is not None},
+        )
+
     def subscribe(self, changed: Callable[[tuple[DeviceChange, ...]], None]) -> None:
         """Call `changed` after every write that changed devices."""
         self._registry.listeners.append(changed)
@@ -216,3 +231,12 @@ def _put(rows: _Rows, new: AttestationResult, *, index: int, final: str) -> bool
     proofs = [row.collected_at for row in rows.values() if row.proves_absence]
     rows[key] = update(previous, new, absence_known_at=max(proofs, default=None))
     return True
+
+
+def _outlined(posture: Posture, outline: Outline) -> Posture:
+    result = posture.result
+    if result is None:
+        return posture
+    whole = result.apps
+    apps = outline.of(filter(outline.means, whole.apps), whole.absences, len(whole))
+    return replace(posture, result=replace(result, apps=apps))

@@ -3,7 +3,7 @@
 INVARIANT: at the end of every transaction it holds exactly the apps that any result on record of a device lists.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from sqlalchemy import delete, insert, select
@@ -15,12 +15,15 @@ from gatekeeper.adapters.stores.reading import by_ids
 from gatekeeper.adapters.stores.sketch import kinds
 from gatekeeper.adapters.stores.tables import app as app_table
 from gatekeeper.adapters.stores.tables import device_app, posture
+from gatekeeper.campaign.outline import Outline
 from gatekeeper.domain.app import App
 from gatekeeper.domain.device import DeviceId
 
 _AT_ONCE = 500
 """Values in one `IN (…)`."""
 _PAIRS_AT_ONCE = 20_000
+_KINDS_AT_ONCE = 1000
+"""Some milliseconds of work, after which waiting sessions get in between."""
 
 T = TypeVar("T")
 
@@ -53,18 +56,41 @@ async def remove_from_index(connection: AsyncConnection, device_id: DeviceId) ->
         )
 
 
-async def apps_that(connection: AsyncConnection, means: Callable[[App], bool]) -> dict[int, App]:
-    """The apps, of all that were ever seen, of which `means` holds, by number and without versions."""
-    found = await connection.execute(select(app_table.c.number, app_table.c.facts))
-    apps = ((number, decode_kind(facts)) for number, facts in found)
-    return {number: each for number, each in apps if means(each)}
+class MeantApps:
+    """The apps, of all that were ever seen, that an outline means; asked again, only new ones are looked at."""
+
+    def __init__(self, outline: Outline) -> None:
+        self.outline = outline
+        self._last = 0
+        self._found: dict[int, App] = {}
+
+    async def by_number(self, connection: AsyncConnection) -> dict[int, App]:
+        """By number and without versions, as the connection sees the registry."""
+        columns = app_table.c
+        kinds = select(columns.number, columns.facts).order_by(columns.number).limit(_KINDS_AT_ONCE)
+        while rows := (await connection.execute(kinds.where(columns.number > self._last))).all():
+            apps = {number: decode_kind(facts) for number, facts in rows}
+            meant = self.outline.meant(apps.values())
+            self._found.update((number, each) for number, each in apps.items() if each in meant)
+            self._last = rows[-1][0]
+        return self._found
+
+    @property
+    def ids(self) -> frozenset[str] | None:
+        """Of the apps found so far; None: of all."""
+        return None if self.outline.needs_everything else frozenset(each.id for each in self._found.values())
 
 
-async def devices_with(connection: AsyncConnection, apps: Iterable[int]) -> set[int]:
-    """The numbers of the devices that have any of these apps."""
+async def devices_with(
+    connection: AsyncConnection, apps: Iterable[int], among: Sequence[int] | None = None
+) -> set[int]:
+    """The numbers of the devices, of all or `among` some, that have any of these apps."""
     found: set[int] = set()
+    columns = device_app.c
     for chunk in _chunks(sorted(apps), _AT_ONCE):
-        found.update(await connection.scalars(select(device_app.c.device).where(device_app.c.app.in_(chunk))))
+        held = select(columns.device).where(columns.app.in_(chunk))
+        for some in [None] if among is None else _chunks(among, _AT_ONCE):
+            found.update(await connection.scalars(held if some is None else held.where(columns.device.in_(some))))
     return found
 
 

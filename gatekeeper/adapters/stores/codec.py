@@ -23,6 +23,7 @@ SHARED_APPS = 50_000
 
 _shared: dict[tuple[object, ...], App] = {}
 _kinds: dict[tuple[object, ...], str] = {}
+_SOME = msgspec.json.Decoder(list[tuple[Any, ...]])
 
 
 def encode_apps(apps: AppList) -> str:
@@ -39,9 +40,15 @@ def decode_apps(text: str) -> AppList:
 
 
 def decode_some(text: str, ids: Collection[str] | None) -> list[App]:
-    """The apps with one of these ids, as reported; None: all. Most of a long list is then never made into apps."""
-    rows = msgspec.json.decode(text, type=list[tuple[Any, ...]])
-    return [_shared.get(row) or _share(row) for row in rows if ids is None or row[0] in ids]
+    """The apps with one of these ids, as reported; None: all. Most of a long list is then never made into apps.
+
+    Raises ValueError for a text that `encode_apps` did not make.
+    """
+    try:
+        rows = _SOME.decode(text)
+        return [_shared.get(row) or _share(row) for row in rows if ids is None or row[0] in ids]
+    except (msgspec.MsgspecError, TypeError, AttributeError, IndexError, RecursionError) as exc:
+        raise ValueError("an app list on record does not have the expected shape") from exc
 
 
 def encode_kind(app: App) -> str:

@@ -11,7 +11,7 @@ feed says, brings the remembered devices up to date and only then tells the subs
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,8 +20,10 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from gatekeeper.adapters.stores.app_index import MeantApps
 from gatekeeper.adapters.stores.cache import DeviceCache
 from gatekeeper.adapters.stores.engine import data_version, observing, reading, translated
+from gatekeeper.adapters.stores.population import outlined
 from gatekeeper.adapters.stores.reading import (
     IdentifierKey,
     by_account,
@@ -33,6 +35,7 @@ from gatekeeper.adapters.stores.reading import (
     version,
 )
 from gatekeeper.adapters.stores.tables import change, device
+from gatekeeper.campaign.outline import Outline
 from gatekeeper.domain.device import DeviceId
 from gatekeeper.domain.posture import Posture
 from gatekeeper.ports.devices import DeviceChange, Unavailable
@@ -76,6 +79,8 @@ class DeviceDirectory:
         self._healthy = False
         self._failure_told = False
         self._deadline: asyncio.TimerHandle | None = None
+        self._meant: MeantApps | None = None
+        """Of the outline that was asked for last."""
         self._seq: int | None = None
         """The last entry of the feed that memory knows; None before the first contact."""
         self._data_version: int | None = None
@@ -129,6 +134,19 @@ class DeviceDirectory:
         if self._is_current(answer.seq):
             self._cache.put_identifier(key, posture)
         return posture
+
+    async def outlined(
+        self, outline: Outline, accounts: Collection[str], identifiers: Collection[IdentifierKey]
+    ) -> tuple[dict[str, tuple[Posture, ...]], dict[IdentifierKey, Posture]]:
+        """Very many at once, with app lists that hold only what the outline keeps; memory is neither asked nor changed.
+
+        All devices of each account, by id, and the device with each identifier that somebody has.
+        """
+        self._require_health()
+        if self._meant is None or self._meant.outline is not outline:
+            self._meant = MeantApps(outline)
+        async with reading(self._engine) as connection:
+            return await outlined(connection, self._meant, accounts, identifiers)
 
     async def run(self) -> None:
         """Follow the feed until cancelled; the store being away is waited out, and told once."""
@@ -195,6 +213,7 @@ class DeviceDirectory:
                 return False
             if step.has_gap:
                 self._cache.clear()
+                self._meant = None
             self._cache.replace(step.accounts, step.identifiers)
             for changed in self._subscribers:
                 changed(step.changes)

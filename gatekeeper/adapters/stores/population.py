@@ -15,9 +15,10 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, RowMapping, Select, func, select, tuple_, type_coerce
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from gatekeeper.adapters.stores.app_index import apps_that, devices_with
+from gatekeeper.adapters.stores.app_index import MeantApps, devices_with
 from gatekeeper.adapters.stores.codec import decode_some, with_stated
 from gatekeeper.adapters.stores.engine import reading
+from gatekeeper.adapters.stores.reading import IdentifierKey, owners
 from gatekeeper.adapters.stores.sketch import apps_before, past_posture_of
 from gatekeeper.adapters.stores.tables import attestation_result, device, past_posture, posture
 from gatekeeper.attestation.fold import fold
@@ -30,6 +31,8 @@ from gatekeeper.ports.population import Person, Sighting
 
 BATCH = 10_000
 """Devices read at once: some 10 MiB."""
+SESSIONS = 500
+"""Accounts, or devices, that are asked about in one statement when they are named."""
 LISTS = 200
 """App lists read at once: a few megabytes."""
 
@@ -42,6 +45,31 @@ _CLASSES = {each.value: each for each in DeviceClass}
 _OWNERSHIPS: Mapping[str | None, Ownership | None] = {None: None, **{each.value: each for each in Ownership}}
 _SCOPES = {each.value: each for each in Scope}
 _NO_IDENTIFIERS: Mapping[str, str] = MappingProxyType({})
+
+
+_SKETCHES = (
+    select(
+        device.c.account,
+        device.c.device_id,
+        device.c.platform,
+        device.c.device_class,
+        device.c.ownership,
+        posture.c.number,
+        posture.c.revision,
+        posture.c.source,
+        posture.c.scope,
+        posture.c.complete,
+        type_coerce(posture.c.collected_at, BigInteger),
+        posture.c.evidence_sha256,
+        posture.c.absences,
+        posture.c.stated,
+        device.c.first_seen,
+        posture.c.apps_count,
+    )
+    .join_from(device, posture, posture.c.device_id == device.c.device_id)
+    .order_by(device.c.account, device.c.device_id)
+)
+"""All that is known of devices but their apps."""
 
 
 class SqlSnapshot:
@@ -62,19 +90,13 @@ class SqlSnapshot:
 
     async def people(self, outline: Outline) -> AsyncIterator[Sequence[Person]]:
         """Everybody who has a device, by account, in batches."""
-        apps = await apps_that(self._connection, outline.means)
-        holders = await devices_with(self._connection, apps)
-        ids = None if outline.needs_everything else frozenset(each.id for each in apps.values())
+        apps = MeantApps(outline)
+        holders = await devices_with(self._connection, await apps.by_number(self._connection))
         place = ("", "")
         waiting: list[Posture] = []
         while rows := await self._page(place):
             place = (rows[-1][0], rows[-1][1])
-            lists = await self._lists([row[1] for row in rows if row[5] in holders], outline, ids)
-            try:
-                postures = [_posture(row, outline, lists.get(row[1], ())) for row in rows]
-            except (KeyError, TypeError) as exc:
-                raise Unavailable(f"a device on record cannot be understood: {exc}") from exc
-            postures = [*waiting, *postures]
+            postures = [*waiting, *await self._postures(rows, holders, apps)]
             # The last person may go on in the next batch.
             last = postures[-1].device.account
             waiting = [each for each in postures if each.device.account == last]
@@ -86,9 +108,35 @@ class SqlSnapshot:
         if waiting:
             yield [(waiting[0].device.account, tuple(waiting))]
 
+    async def of_accounts(self, apps: MeantApps, accounts: Sequence[str]) -> list[Posture]:
+        """The devices of some accounts, by account and id, whose lists are outlines that know their length."""
+        return await self._some(apps, device.c.account.in_(accounts))
+
+    async def of_devices(self, apps: MeantApps, ids: Sequence[DeviceId]) -> list[Posture]:
+        """Some devices, likewise."""
+        return await self._some(apps, device.c.device_id.in_(ids))
+
+    async def _some(self, apps: MeantApps, condition: ColumnElement[bool]) -> list[Posture]:
+        rows = (await self._connection.execute(_SKETCHES.where(condition))).all()
+        meant = await apps.by_number(self._connection)
+        holders = await devices_with(self._connection, meant, among=sorted(row[5] for row in rows))
+        return await self._postures(rows, holders, apps, is_sized=True)
+
+    async def _postures(
+        self, rows: Sequence[Any], holders: Collection[int], apps: MeantApps, *, is_sized: bool = False
+    ) -> list[Posture]:
+        """The postures of sketches; only of the holders the app lists are read."""
+        lists = await self._lists([row[1] for row in rows if row[5] in holders], apps.outline, apps.ids)
+        try:
+            return [_posture(row, apps.outline, lists.get(row[1], ()), row[-1] if is_sized else None) for row in rows]
+        except (KeyError, TypeError, ValueError, OverflowError) as exc:
+            raise Unavailable(f"a device on record cannot be understood: {exc}") from exc
+
     async def history(self, outline: Outline, since: datetime) -> AsyncIterator[Sequence[Posture]]:
         """Every posture that any device had at or after `since`, as far back as postures are kept, in batches."""
-        ids = await self._ids(outline)
+        apps = MeantApps(outline)
+        await apps.by_number(self._connection)
+        ids = apps.ids
         async for people in self.people(outline):
             current = {each.device.device_id: each for _, postures in people for each in postures}
             yield tuple(current.values())
@@ -99,21 +147,17 @@ class SqlSnapshot:
                 rows = (await self._connection.execute(past.order_by(past_posture.c.revision.desc()))).mappings().all()
                 yield _earlier(rows, current, outline, ids)
 
-    async def _ids(self, outline: Outline) -> frozenset[str] | None:
-        """The ids of the apps that are meant; None: of all."""
-        if outline.needs_everything:
-            return None
-        return frozenset(each.id for each in (await apps_that(self._connection, outline.means)).values())
-
     async def sightings(self, outline: Outline) -> tuple[Sighting, ...]:
         """When devices began and ceased to have an app that is meant, as far back as postures are kept."""
-        apps = await apps_that(self._connection, outline.means)
-        holders = await devices_with(self._connection, apps)
-        ids = frozenset(each.id for each in apps.values())
+        apps = MeantApps(outline)
+        holders = await devices_with(self._connection, await apps.by_number(self._connection))
+        ids = apps.ids
         oldest: dict[str, int] = {}
-        sketches = select(posture.c.number, posture.c.device_id, posture.c.revision)
-        async for rows in self._batches(sketches, posture.c.number):
-            oldest.update({device_id: revision for number, device_id, revision in rows if number in holders})
+        numbers = sorted(holders)
+        for start in range(0, len(numbers), SESSIONS):
+            some = posture.c.number.in_(numbers[start : start + SESSIONS])
+            rows = await self._connection.execute(select(posture.c.device_id, posture.c.revision).where(some))
+            oldest.update((device_id, revision) for device_id, revision in rows)
         steps = await self._steps(outline, ids, oldest)
         lists = await self._lists(sorted(oldest.keys() & steps.keys()), outline, ids)
         found: list[Sighting] = []
@@ -129,45 +173,24 @@ class SqlSnapshot:
                 found.append(Sighting(_instant(begin), 1))
         return tuple(sorted(found, key=lambda each: each.at))
 
-    async def _steps(self, outline: Outline, ids: Collection[str], holders: Collection[str]) -> dict[str, list[_Step]]:
+    async def _steps(
+        self, outline: Outline, ids: Collection[str] | None, holders: Collection[str]
+    ) -> dict[str, list[_Step]]:
         """The past of the devices that have, or had, an app that is meant."""
         columns = past_posture.c
         steps: dict[str, list[_Step]] = {}
         past = select(columns.device_id, columns.revision, columns.until, columns.added, columns.removed)
         async for rows in self._batches(past, columns.device_id, columns.revision):
             for device_id, revision, until, *texts in rows:
-                added, removed = ({each for each in decode_some(text, ids) if outline.means(each)} for text in texts)
+                added, removed = (set(_meant(outline, text, ids, device_id)) for text in texts)
                 if added or removed or device_id in holders:
                     steps.setdefault(device_id, []).append((revision, until, added, removed))
         return steps
 
     async def _page(self, place: tuple[str, str]) -> Sequence[Any]:
         """The next devices by account and id."""
-        columns = (
-            device.c.account,
-            device.c.device_id,
-            device.c.platform,
-            device.c.device_class,
-            device.c.ownership,
-            posture.c.number,
-            posture.c.revision,
-            posture.c.source,
-            posture.c.scope,
-            posture.c.complete,
-            type_coerce(posture.c.collected_at, BigInteger),
-            posture.c.evidence_sha256,
-            posture.c.absences,
-            posture.c.stated,
-            device.c.first_seen,
-        )
-        statement = (
-            select(*columns)
-            .join_from(device, posture, posture.c.device_id == device.c.device_id)
-            .where(tuple_(device.c.account, device.c.device_id) > place)
-            .order_by(device.c.account, device.c.device_id)
-            .limit(BATCH)
-        )
-        return (await self._connection.execute(statement)).all()
+        after = _SKETCHES.where(tuple_(device.c.account, device.c.device_id) > place)
+        return (await self._connection.execute(after.limit(BATCH))).all()
 
     async def _lists(
         self, ids: Sequence[str], outline: Outline, apps: Collection[str] | None
@@ -187,7 +210,7 @@ class SqlSnapshot:
                     complete=complete,
                     collected_at=collected_at,
                     evidence_sha256=digest,
-                    apps=AppList(each for each in decode_some(text, apps) if outline.means(each)),
+                    apps=AppList(_meant(outline, text, apps, device_id)),
                 )
                 rows.setdefault(device_id, []).append(result)
             for device_id, results in rows.items():
@@ -219,7 +242,30 @@ class SqlPopulation:
             yield SqlSnapshot(connection)
 
 
-def _posture(row: Any, outline: Outline, apps: Iterable[App]) -> Posture:
+async def outlined(
+    connection: AsyncConnection, apps: MeantApps, accounts: Collection[str], identifiers: Collection[IdentifierKey]
+) -> tuple[dict[str, tuple[Posture, ...]], dict[IdentifierKey, Posture]]:
+    """The devices of each account, and the device with each identifier that somebody has, as of one snapshot."""
+    snapshot = SqlSnapshot(connection)
+    of_accounts: dict[str, list[Posture]] = {account: [] for account in accounts}
+    in_order = sorted(of_accounts)
+    for start in range(0, len(in_order), SESSIONS):
+        for each in await snapshot.of_accounts(apps, in_order[start : start + SESSIONS]):
+            of_accounts[each.device.account].append(each)
+    owned = await owners(connection, identifiers)
+    ids = sorted(set(owned.values()))
+    of_ids: dict[DeviceId, Posture] = {}
+    for start in range(0, len(ids), SESSIONS):
+        of_ids.update(
+            (each.device.device_id, each) for each in await snapshot.of_devices(apps, ids[start : start + SESSIONS])
+        )
+    return (
+        {account: tuple(postures) for account, postures in of_accounts.items()},
+        {key: of_ids[device_id] for key, device_id in owned.items() if device_id in of_ids},
+    )
+
+
+def _posture(row: Any, outline: Outline, apps: Iterable[App], size: int | None) -> Posture:
     (
         account,
         device_id,
@@ -236,6 +282,7 @@ def _posture(row: Any, outline: Outline, apps: Iterable[App]) -> Posture:
         absences,
         stated,
         first_seen,
+        _,
     ) = row
     result = None
     if source is not None:
@@ -245,7 +292,7 @@ def _posture(row: Any, outline: Outline, apps: Iterable[App]) -> Posture:
             complete=bool(complete),
             collected_at=_instant(at),
             evidence_sha256=digest,
-            apps=outline.of(apps, absences),
+            apps=outline.of(apps, absences, size),
         )
         result = with_stated(result, stated)
     facts = Device(
@@ -275,9 +322,7 @@ def _earlier(
         if apps is None:
             result = current[device_id].result
             apps = [each for each in result.apps.apps if outline.means(each)] if result else []
-        added, removed = (
-            [each for each in decode_some(row[name], ids) if outline.means(each)] for name in ("added", "removed")
-        )
+        added, removed = (_meant(outline, row[name], ids, device_id) for name in ("added", "removed"))
         apps = newer[device_id] = apps_before(apps, added, removed)
         try:
             facts = json.loads(row["facts"])
@@ -286,6 +331,15 @@ def _earlier(
         except ValueError as exc:
             raise Unavailable(f"a past posture of device `{device_id}` cannot be understood") from exc
     return found
+
+
+def _meant(outline: Outline, text: str, ids: Collection[str] | None, device_id: str) -> list[App]:
+    """The apps of a list on record that are meant."""
+    try:
+        return [each for each in decode_some(text, ids) if outline.means(each)]
+    except ValueError:
+        # The cause is left out: it may quote from the app list.
+        raise Unavailable(f"the evidence on record of device `{device_id}` cannot be understood") from None
 
 
 def _place(app: App) -> tuple[str, str, int]:

@@ -9,11 +9,11 @@ from gatekeeper.audit.event import EventCode
 from gatekeeper.domain.decision import Verdict
 from gatekeeper.domain.device import DeviceId
 from gatekeeper.domain.request import ClientCertificate
-from gatekeeper.gate.admit import Admitted, Answer, Claim, Faulted, Refused
+from gatekeeper.gate.admit import LOOKED_UP_SINGLY, Admitted, Answer, Claim, Faulted, Refused
 from gatekeeper.gate.sessions import Admission
 from gatekeeper.ports.devices import DeviceChange
 from testkit.audit_log import connection
-from testkit.reports import ALICE, BOB, MINUTE, NOW, TIKTOK, phone, report
+from testkit.reports import ALICE, BOB, MINUTE, NOTES, NOW, TIKTOK, phone, report
 
 from .conftest import ALLOW, DENY, House
 
@@ -438,3 +438,40 @@ async def test_an_unexpected_error_leaves_an_open_session_its_grace(house: House
     house.gate.tick()
     await house.settled()
     assert house.cuts == [admission]
+
+
+async def test_very_many_sessions_are_looked_up_together_when_the_policy_changes(house: House) -> None:
+    """Not one by one: none waits for the store longer than its turn, and only those that fall are cut."""
+    people = [f"user{number}@example.com" for number in range(3 * LOOKED_UP_SINGLY)]
+    await house.registry.apply(
+        [report(phone(f"ph-{n}", who), NOTES, *([TIKTOK] if n % 3 == 0 else [])) for n, who in enumerate(people)],
+        now=NOW,
+    )
+    house.policy(ALLOW)
+    admissions = [await _open(house, who) for who in people]
+    house.devices.is_cold = True
+    house.policy(DENY)
+    await house.settled()
+
+    assert house.devices.asked == 0
+    assert [each.revoked for each in admissions] == [n % 3 == 0 for n in range(len(people))]
+    fallen = admissions[0].decision
+    assert (fallen.verdict, fallen.rule_ids, fallen.apps_count) == (Verdict.BLOCK, ("no-tiktok",), 2)
+    assert not any(each.in_question for each in admissions)
+
+
+async def test_very_many_sessions_outlast_a_store_that_is_away_for_a_while(house: House) -> None:
+    """They are asked about again, and decided when it is back."""
+    people = [f"user{number}@example.com" for number in range(3 * LOOKED_UP_SINGLY)]
+    await house.registry.apply([report(phone(f"ph-{n}", who), TIKTOK) for n, who in enumerate(people)], now=NOW)
+    house.policy(ALLOW)
+    admissions = [await _open(house, who) for who in people]
+    house.devices.is_cold, house.registry.is_available = True, False
+    house.policy(DENY)
+    await house.settled()
+    assert not any(each.revoked for each in admissions)
+
+    house.registry.is_available = True
+    house.gate.tick()
+    await house.settled()
+    assert all(each.revoked for each in admissions)

@@ -5,17 +5,20 @@ import random
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from gatekeeper.adapters.stores.app_index import apps_that, devices_with
+from gatekeeper.adapters.stores.app_index import MeantApps, devices_with
 from gatekeeper.adapters.stores.engine import reading
 from gatekeeper.adapters.stores.reading import by_ids
 from gatekeeper.adapters.stores.registry import SqlRegistry
 from gatekeeper.adapters.stores.sketch import kinds
 from gatekeeper.adapters.stores.tables import app, device_app, posture
+from gatekeeper.campaign.outline import Outline
+from gatekeeper.decision.schema import parse_policy
 from gatekeeper.domain.app import App
 from gatekeeper.domain.device import DeviceId
 from gatekeeper.domain.posture import Scope
 from testkit.reports import MINUTE, NOTES, NOW, TIKTOK, phone, report
 
+RULE = 'schema = 1\n[[rule]]\nid = "r"\napps = [{ id = "com.zhiliaoapp.*" }]\nphases = { enforce = "2020-01-01" }\n'
 APPS = [App(id=f"com.example.app{number % 7}", version=str(number)) for number in range(14)]
 
 
@@ -27,10 +30,13 @@ async def test_the_devices_of_an_app_are_found(engine: AsyncEngine, registry: Sq
     )
 
     async with reading(engine) as connection:
-        found = await devices_with(connection, await apps_that(connection, lambda each: each.id == TIKTOK.id))
+        meant = MeantApps(Outline([parse_policy(RULE.encode(), source="p")]))
+        found = await devices_with(connection, await meant.by_number(connection))
         named = await connection.scalars(select(posture.c.device_id).where(posture.c.number.in_(found)))
         assert sorted(named) == ["ph-1", "ph-3"]
-        assert await devices_with(connection, await apps_that(connection, lambda each: each.id == "com.other")) == set()
+        assert meant.ids == {TIKTOK.id}
+        assert await devices_with(connection, await meant.by_number(connection), among=[1, 2]) == {1}
+        assert await devices_with(connection, {}) == set()
 
 
 async def test_it_holds_exactly_what_is_on_record_after_any_writes(engine: AsyncEngine, registry: SqlRegistry) -> None:
