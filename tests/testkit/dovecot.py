@@ -193,6 +193,7 @@ class Dovecot:
         """
         assert PROGRAM is not None, "Dovecot is not installed"
         self._directory = Path(tempfile.mkdtemp(prefix="gk-dovecot-"))
+        self._name = f"the Dovecot in {self._directory}"
         self._directory.chmod(0o755)  # the log-in users must reach the sockets below it
         self.imap_port = free_port()
         self.imaps_port = free_port()
@@ -214,7 +215,7 @@ class Dovecot:
         owner = pwd.getpwnam("nobody" if os.getuid() == 0 else getpass.getuser())
         self.mail_uid, self.mail_gid = owner.pw_uid, owner.pw_gid
         self._write_files(pair, users, relay_port, more)
-        running["Dovecot"] = self
+        running[self._name] = self
         self._process = subprocess.Popen(
             [PROGRAM, "-F", "-c", str(self._directory / "dovecot.conf")],
             stdin=subprocess.DEVNULL,
@@ -234,7 +235,7 @@ class Dovecot:
 
     def stop(self) -> None:
         """End Dovecot with its children."""
-        running.pop("Dovecot", None)
+        running.pop(self._name, None)
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(10)
