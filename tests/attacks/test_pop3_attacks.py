@@ -5,7 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
+from gatekeeper.enforcement.flow.dialogue import Farewell
 from gatekeeper.enforcement.pop3 import replies
+from gatekeeper.enforcement.pop3.dialogue import MAX_COMMANDS, MAX_ERRORS
+from gatekeeper.protocols.pop3.server import MAX_COMMAND_OCTETS
 from testkit.attack_bench import ALLOWED, DENIED_APP, ENDED, EXPOSED, FAULT, OVER, Bench, say
 from testkit.gate import detail
 from testkit.imap_rows import base64_of
@@ -36,7 +39,30 @@ def connect(bench: Bench, context: ssl.SSLContext | None) -> Wire:
     return wire
 
 
+WRONG_LINE = base64_of(b"\0alice\0pw")[:-1]
+
 TALKS = {
+    "apop-then-pass": [(b"APOP alice 0", replies.UNKNOWN), (b"PASS wonderland", replies.USER_FIRST)],
+    "user-forgotten-by-auth": [
+        (b"USER alice", OK),
+        (b"AUTH PLAIN", b"+ "),
+        (b"*", replies.CANCELLED),
+        (b"PASS wonderland", replies.USER_FIRST),
+    ],
+    "user-empty": [(b"USER", replies.BAD_NAME), (b"USER ", replies.BAD_NAME)],
+    "user-control": [(b"USER al\x1b[2Jice", replies.BAD_NAME), (b"USER al\tice", replies.BAD_NAME)],
+    "pass-empty": [(b"USER alice", OK), (b"PASS", replies.UNKNOWN), (b"PASS x", replies.USER_FIRST)],
+    "pass-nothing": [(b"USER alice", OK), (b"PASS ", replies.WRONG_CREDENTIALS)],
+    "auth-missing-padding": [(b"AUTH PLAIN " + WRONG_LINE, replies.BAD_RESPONSE)],
+    "auth-three-words": [(b"AUTH PLAIN = =", replies.UNKNOWN)],
+    "auth-empty": [(b"AUTH PLAIN =", replies.WRONG_CREDENTIALS)],
+    "auth-command-as-response": [(b"AUTH PLAIN", b"+ "), (b"QUIT", replies.WRONG_CREDENTIALS)],
+    "auth-not-offered": [(b"AUTH CRAM-MD5", replies.NOT_OFFERED), (b"AUTH EXTERNAL =", replies.NOT_OFFERED)],
+    "auth-beyond-ascii": [(b"AUTH \xff\xfe", replies.NOT_OFFERED)],
+    "stls-under-tls": [(b"STLS", replies.UNKNOWN)],
+    "xclient": [(b"XCLIENT ADDR=192.0.2.1", replies.UNKNOWN)],
+    "proxy-header": [(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2", replies.UNKNOWN)],
+    "empty-lines": [(b"", replies.UNKNOWN), (b" ", replies.UNKNOWN)],
     "P02": [(b"PASS x", replies.USER_FIRST)],
     "P04": [(b"AUTH PLAIN", b"+ "), (b"*", replies.CANCELLED), (b"NOOP", None)],
     "P07": [(b"APOP alice 0123456789abcdef0123456789abcdef", replies.UNKNOWN)],
@@ -58,10 +84,84 @@ def test_before_login(post: Bench, context: ssl.SSLContext, talk: list[tuple[byt
             wire.send(said + b"\r\n")
             got = wire.line()
             assert got.startswith(b"-ERR") if answer is None else got == answer, said
+        wire.send(b"QUIT\r\nSTAT\r\n")
+        assert wire.rest(within=10) == replies.GOODBYE + b"\r\n"
         port = wire.local_port
-    assert [one for one in watch.connections() if one.sasl] == []
+    assert watch.connections() == []
     assert post.codes(port)[-1] == ENDED
     assert ALLOWED not in post.codes(port)
+
+
+BYE = replies.farewell(Farewell.TOO_MANY_ERRORS)
+NO = replies.UNKNOWN + b"\r\n"
+ENDINGS = {
+    "argument-too-long": (b"USER " + b"x" * MAX_COMMAND_OCTETS + b"\r\nQUIT\r\n", BYE),
+    "line-without-end": (b"PASS " + b"x" * 200_000, BYE),
+    "response-without-end": (b"AUTH PLAIN\r\n" + b"A" * 200_000, b"+ \r\n" + BYE),
+    "initial-response-without-end": (b"AUTH PLAIN " + b"A" * 200_000, BYE),
+    "bare-LF": (b"USER alice\nPASS wonderland\nQUIT\r\n", BYE),
+    "bare-CR": (b"USER alice\rPASS wonderland\r\nQUIT\r\n", BYE),
+    "nul-in-a-name": (b"USER al\0ice\r\nQUIT\r\n", BYE),
+    "nul-in-a-password": (b"USER alice\r\nPASS wonder\0land\r\nQUIT\r\n", OK + b"\r\n" + BYE),
+    "nul-in-a-response": (b"AUTH PLAIN\r\nAG\0Fs\r\nQUIT\r\n", b"+ \r\n" + BYE),
+    "a-browser": (b"POST / HTTP/1.1\r\nQUIT\r\n", BYE),
+    "errors": (b"X\r\n" * (MAX_ERRORS + 1) + b"QUIT\r\n", NO * (MAX_ERRORS - 1) + BYE),
+    "commands": (
+        b"USER alice\r\n" * (MAX_COMMANDS + 2) + b"QUIT\r\n",
+        (OK + b"\r\n") * MAX_COMMANDS + BYE,
+    ),
+    "quit": (b"QUIT\r\n" + LOGIN, replies.GOODBYE + b"\r\n"),
+}
+
+
+@pytest.mark.parametrize(("said", "answer"), ENDINGS.values(), ids=ENDINGS)
+def test_the_end(post: Bench, context: ssl.SSLContext, said: bytes, answer: bytes) -> None:
+    """These end the dialogue; nothing behind them is answered, and the mail server hears of nothing."""
+    watch = post.watch("pop3")
+    with connect(post, context) as wire:
+        port = wire.local_port
+        say(wire, said)
+        got = wire.rest(within=10)
+    # Whoever sends on gets a reset, which may overtake the last words.
+    assert got == answer if len(said) < 5000 else answer.startswith(got)
+    assert watch.connections() == []
+    assert post.codes(port) == [ENDED]
+
+
+NAMES = {
+    "the-last-user": (b"USER mallory\r\nUSER alice\r\nPASS wonderland\r\n", b"\0alice\0wonderland"),
+    "spaces-in-a-password": (b"USER alice\r\nPASS  won der \r\n", b"\0alice\0 won der "),
+    "lower-case": (b"user ALICE\r\npass wonderland\r\n", b"\0alice\0wonderland"),
+    "after-an-error": (b"USER alice\r\nSTAT\r\nPASS wonderland\r\n", b"\0alice\0wonderland"),
+}
+
+
+@pytest.mark.parametrize(("said", "response"), NAMES.values(), ids=NAMES)
+def test_whom_policy_sees_the_mail_server_is_asked_for(
+    post: Bench, context: ssl.SSLContext, said: bytes, response: bytes
+) -> None:
+    """However it is said: one name, in its canonical form, and every octet of the password."""
+    watch = post.watch("pop3")
+    with connect(post, context) as wire:
+        say(wire, said)
+        answers = [wire.line() for _ in said.splitlines()]
+        port = wire.local_port
+    assert answers[-1].startswith(OK)
+    assert watch.sasl() == [("PLAIN", response)]
+    assert [record["user"]["name"] for record in post.audit.of(port)] == ["alice", "alice"]
+
+
+def test_a_name_from_before_tls_is_forgotten(post: Bench, context: ssl.SSLContext) -> None:
+    """USER that was accepted nowhere, an exchange that was begun and errors do not outlive STLS."""
+    with connect(post, None) as wire:
+        say(wire, b"X\r\n" * (MAX_ERRORS - 1) + b"USER alice\r\n")
+        assert wire.exactly(len(NO) * (MAX_ERRORS - 1)) == NO * (MAX_ERRORS - 1)
+        assert wire.line() == replies.NEEDS_TLS
+        wire.send(b"STLS\r\n")
+        assert wire.line() == replies.START_TLS
+        wire.start_tls(context)
+        say(wire, b"PASS wonderland\r\nX\r\n" + LOGIN)
+        assert [wire.line() for _ in range(4)] == [replies.USER_FIRST, replies.UNKNOWN, OK, b"+OK logged in"]
 
 
 def test_p06_auth_alone_lists_or_refuses(post: Bench, context: ssl.SSLContext) -> None:

@@ -16,6 +16,11 @@ def is_hidden(name: str) -> bool:
     return upper in _HIDDEN or upper.startswith("AUTH=")
 
 
+def spelt(offered: Iterable[str]) -> frozenset[str]:
+    """What a list offers, in upper case, without what is no capability's name: it may be shown on a terminal."""
+    return frozenset(name.upper() for name in offered if _PRINTABLE.fullmatch(name))
+
+
 def visible(offered: Iterable[str]) -> tuple[str, ...]:
     """What may be told of a list, in its order."""
     return tuple(name for name in offered if _PRINTABLE.fullmatch(name) and not is_hidden(name))

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from enum import Enum, auto
 
-from gatekeeper.protocols.imap.capabilities import visible
+from gatekeeper.protocols.imap.capabilities import spelt, visible
 from gatekeeper.protocols.imap.screen import screen_for
 from gatekeeper.protocols.login import (
     Failed,
@@ -154,7 +154,7 @@ class ImapLogin(LineLogin):
         self._state = _State.CAPABILITY
         if offered is None:
             return Send(self._tag + b"c CAPABILITY\r\n", bears_credentials=False)
-        self._capabilities = frozenset(map(str.upper, offered))
+        self._capabilities = spelt(offered)
         return self._ready()
 
     def _untagged(self, line: bytes) -> Step | None:
@@ -169,7 +169,7 @@ class ImapLogin(LineLogin):
             if self._state in (_State.LOGIN, _State.LOGGED_IN):
                 self._late = offered
             else:
-                self._capabilities = frozenset(map(str.upper, offered))
+                self._capabilities = spelt(offered)
         elif self._state is _State.LOGGED_IN and not self._skip:
             self._kept += line + b"\r\n"
         return None

@@ -34,6 +34,7 @@ MAX_CAPABILITIES = 100
 _STATUS = re.compile(rb"(\+OK|-ERR)(?: (.*))?", re.DOTALL | re.IGNORECASE)
 _CODE = re.compile(rb"\[([A-Za-z0-9/-]{1,32})\] ?")
 _CAPABILITY = re.compile(r"[A-Z0-9][A-Z0-9_-]{0,11}(?: [!-~]+)*")  # RFC 2449 §5: a keyword has 12 letters at most
+_MECHANISM = re.compile(r"[A-Z0-9_-]{1,20}")  # RFC 4422 §3.1
 _BASE64 = re.compile(rb"[A-Za-z0-9+/=]{1,4096}")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _TEMPORARY = frozenset({"SYS/TEMP", "IN-USE", "LOGIN-DELAY"})
@@ -250,7 +251,8 @@ def _offered(lines: list[bytes]) -> frozenset[str]:
     for line in lines:
         capability = " ".join(line.decode("ascii", "replace").upper().split())
         if capability.startswith("SASL "):
-            offers.update(f"AUTH={mechanism}" for mechanism in capability.split()[1:])
+            named = capability.split()[1:]
+            offers.update(f"AUTH={mechanism}" for mechanism in named if _MECHANISM.fullmatch(mechanism))
         elif _CAPABILITY.fullmatch(capability):
             offers.add(capability)
     return frozenset(offers)

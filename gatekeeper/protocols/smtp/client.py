@@ -37,6 +37,7 @@ MAX_COMMAND_OCTETS = 512
 
 _REPLY = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 _ENHANCED = re.compile(rb"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |\Z)")
+_MECHANISM = re.compile(r"[A-Z0-9_-]{1,20}")  # RFC 4422 §3.1
 _KEYWORD = re.compile(r"[A-Z0-9][A-Z0-9-]*(?: [!-~]+)*")
 _DOMAIN = re.compile(r"(?=.{1,255}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _LITERAL = re.compile(r"\[[A-Za-z0-9.:-]{2,64}\]")
@@ -271,7 +272,7 @@ def _offered(texts: list[bytes]) -> frozenset[str]:
     for text in texts:
         line = " ".join(text.decode("ascii", "replace").upper().split())
         if line.startswith(("AUTH ", "AUTH=")):  # the second form is of servers older than RFC 2554
-            offers.update(f"AUTH={mechanism}" for mechanism in line[5:].split())
+            offers.update(f"AUTH={mechanism}" for mechanism in line[5:].split() if _MECHANISM.fullmatch(mechanism))
         elif _KEYWORD.fullmatch(line):
             offers.add(line)
     return frozenset(offers)
