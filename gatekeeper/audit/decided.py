@@ -44,6 +44,7 @@ class _Facts(msgspec.Struct):
     src_prefix: int | None = None
     valid_until: str | None = None
     engine: str | None = None
+    break_glass: str | None = None
 
 
 class _Unmapped(msgspec.Struct):
@@ -95,6 +96,8 @@ class Decided(NamedTuple):
     """The devices that counted, each with the revision of its posture; None: not recorded."""
     policy_sha256: str
     engine: str | None
+    is_waived: bool = False
+    """Break-glass was open: it may have been let through whatever the policy says."""
 
 
 def read_decided(line: bytes) -> Decided | None:
@@ -137,6 +140,7 @@ def read_decided(line: bytes) -> Decided | None:
         judged=None if facts.judged is None else tuple(_judged(text) for text in facts.judged),
         policy_sha256=facts.policy_sha256,
         engine=facts.engine,
+        is_waived=facts.break_glass is not None,
     )
 
 

@@ -40,6 +40,7 @@ class Gap(StrEnum):
     OTHER_ENGINE = "it was made by another version of the decision procedure"
     ADDRESS_CUT = "a rule asks for a network, and the recorded address is cut too short to tell"
     WITHIN_COUNT = "it is one of several in a counted record, and they would differ"
+    WAIVED = "break-glass was open, which lets through whatever the policy says"
     FAULT = "a fault decided it, not the policy"
 
 
@@ -113,6 +114,8 @@ class Rehearsal:
     def _perform(self, decided: Decided) -> Decision | Gap:
         if decided.verdict is Verdict.UNAVAILABLE:
             return Gap.FAULT
+        if decided.is_waived:
+            return Gap.WAIVED
         if decided.judged is None:
             return Gap.NOT_RECORDED
         if self._candidate is None and decided.engine != ENGINE:

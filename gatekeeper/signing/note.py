@@ -140,7 +140,7 @@ def signed_by(note: Note, known: Iterable[VerifierKey]) -> tuple[VerifierKey, ..
     found: dict[VerifierKey, None] = {}
     for signature in note.signatures:
         key = keys.get((signature.name, signature.key_id))
-        if key is None or key in found:
+        if key is None:
             continue
         try:
             Ed25519PublicKey.from_public_bytes(key.public).verify(signature.octets, note.text.encode())

@@ -87,6 +87,7 @@ def test_a_candidate_is_compared_by_its_verdict() -> None:
         (decided(policy_sha256="f" * 64), Gap.OTHER_POLICY),
         (decided(engine="0"), Gap.OTHER_ENGINE),
         (decided(verdict=Verdict.UNAVAILABLE), Gap.FAULT),
+        (decided(is_waived=True), Gap.WAIVED),
     ],
     ids=lambda value: value.name if isinstance(value, Gap) else "",
 )

@@ -77,6 +77,8 @@ def test_the_name_of_another_is_no_signature_of_theirs() -> None:
 
     with pytest.raises(NoteError):
         signed_by(as_ruiz, [RUIZ.verifier])
+    with pytest.raises(NoteError):  # a right line beside it does not help
+        signed_by(Note(TEXT, (*signed_twice().signatures, *as_ruiz.signatures)), [RUIZ.verifier])
     assert signed_by(Note(TEXT, (Signature("a.ruiz", forged.key_id, forged.octets),)), [RUIZ.verifier]) == ()
 
 

@@ -111,6 +111,29 @@ def test_a_publisher_killed_at_any_step_leaves_the_old_or_the_new(store: BundleS
     assert seen == {(1,), (1, 2)}
 
 
+def test_a_version_appears_whole_in_one_act(store: BundleStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the link nothing has its name, and at the link every octet is there and synced."""
+    store.publish(1, b"one")
+    synced: list[int] = []
+    acts: list[tuple[tuple[int, ...], bytes, bool]] = []
+    real_link, real_fsync = os.link, os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        real_fsync(descriptor)
+
+    def link(source: Path, target: Path) -> None:
+        acts.append((store.versions(), source.read_bytes(), source.stat().st_ino in synced))
+        real_link(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "link", link)
+    store.publish(2, bundle(2).encode())
+
+    assert acts == [((1,), bundle(2).encode(), True)]
+    assert synced[-1] == store.directory.stat().st_ino
+
+
 def test_octets_aside_are_no_version(store: BundleStore) -> None:
     """However many of them were written when the publisher died."""
     store.publish(1, bundle(1).encode())

@@ -108,6 +108,18 @@ def test_without_an_approved_version_there_is_no_start(configuration: Configurat
         policy_now(settings)
 
 
+def test_an_older_version_is_not_taken_after_a_newer_one(configuration: Configuration, store: BundleStore) -> None:
+    """Though the newer one is gone; one that is newer still helps."""
+    settings = load(configuration.path, {})
+    store.publish(2, bundle(2).encode())
+    read_source(settings, SystemClock())
+    (store.directory / "0000000002.bundle").unlink()
+    with pytest.raises(DocumentError, match="version 1 is older than 2, which was in force here"):
+        read_source(settings, SystemClock())
+    store.publish(3, bundle(3).encode())
+    assert read_source(settings, SystemClock()).policy.source == "policy version 3"
+
+
 def test_a_mark_that_is_no_number_stops_the_start(configuration: Configuration) -> None:
     """Rather than to guess which versions are old."""
     settings = load(configuration.path, {})

@@ -1,6 +1,6 @@
 """Rollouts as workers take part in them: one makes each step, all follow, and a restart goes on where it was."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -186,6 +186,39 @@ def test_a_rollback_is_for_everybody_at_once(site: Site) -> None:
         site.store.publish(version, made.encode())
         worker.step()
         assert worker.versions == expected
+
+
+def test_what_was_halted_is_not_brought_back_unseen_by_a_later_one(site: Site) -> None:
+    """Though a newer version than it rules for everybody by then."""
+    worker = site.worker()
+    site.publish(2, TYPO)
+    worker.step()
+    worker.sees(range(20), "no-chat")
+    worker.step()
+    site.publish(3, policy_text(no_chat="com.chat.*"))
+    for _ in range(3):
+        worker.step()
+        site.clock.instant += timedelta(minutes=10)
+        worker.sees(range(20))
+    assert worker.versions == (3, None)
+    site.store.publish(4, bundle(4, TYPO, reason="rollback to 2: again").encode())
+    worker.step()
+    assert worker.versions == (3, 4)
+
+
+def test_a_step_that_another_one_made_is_not_made_again(site: Site) -> None:
+    """Who still sees the old state writes nothing over the new one."""
+    one, other = site.worker("w1"), site.worker("w2")
+    site.publish(2, TYPO)
+    one.step()
+    other.step()
+    seen = one.rollouts.rollout
+    assert seen is not None
+    other.sees(range(20), "no-chat")
+    halted = other.step().rollout
+
+    assert one.rollouts._change(seen, replace(seen, step=1)) == (halted, False)
+    assert one.step().rollout == halted
 
 
 def test_without_a_canary_every_version_is_for_everybody(site: Site) -> None:
