@@ -5,6 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed-
 FUZZ_SECONDS ?= 30
 IMAPTEST_SECONDS ?= 60
+JOBS ?= 2
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
@@ -16,11 +17,12 @@ help: ## list the targets
 demo: $(STAMP)demo ## the whole story in seconds: two phones, one with TikTok
 	$(BIN)/gatekeeper demo
 
+# A file's tests share servers: it goes to one process as a whole, in the order of tests/conftest.py, the long ones first.
 # Hundreds of gates and commands are started, each of which would compile every module if it could not keep the result.
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(STAMP)dev servers ## every check and test; as root it installs the mail servers they need
 	@$(MAKE) --no-print-directory check
-	$(BIN)/python -X dev -m pytest -q
+	$(BIN)/python -m pytest -q --tx '$(JOBS)*popen//python=$(BIN)/python -X dev' --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP)dev ## format, lint, types, import contracts: seconds
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""What every test shares: the end of a run lists what was left out and why, and a failure shows the servers' logs."""
+"""What every test shares: their order; a failure shows the servers' logs; the end of a run lists what was left out."""
 
 import gc
 from collections import defaultdict
@@ -10,6 +10,14 @@ from testkit.running import running
 
 _LOG_TAIL = 40
 _MATRIX = "_matrix.py::"
+_LONG_FILES_IN = ("e2e", "attacks")
+"""They go first: files are dealt out to processes one by one, and short ones at the end let all end together."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put directories with long files first."""
+    ranks = {config.rootpath / "tests" / name: rank for rank, name in enumerate(_LONG_FILES_IN)}
+    items.sort(key=lambda item: min(ranks.get(folder, len(ranks)) for folder in item.path.parents))
 
 
 def pytest_collection_finish() -> None:
