@@ -13,13 +13,14 @@ from functools import cache
 
 import pytest
 
-from testkit.imap_conversations import AFTER, BEFORE, Step
+from testkit.imap_conversations import AFTER, BEFORE, CLEAR, Step
 from testkit.parity import Allowed, Pair, at_once, offer_in_any_order, stale
 from testkit.parity_bed import ParityBed
 from testkit.tls import Authority
 from testkit.wire import Wire
 
-EXCHANGES = 150
+TALKS = CLEAR | BEFORE | AFTER
+EXCHANGES = 290
 """At least so many are compared."""
 
 VARYING = (
@@ -50,6 +51,11 @@ ALLOWED_BEFORE = (
         "nor does it in its ID, which RFC 2971 leaves to it", re.compile(rb"^\* ID .*", re.MULTILINE), b"* ID text"
     ),
     Allowed(
+        "credentials are not taken before TLS: LOGINDISABLED, and no mechanism is offered (RFC 9051 §6.2.3)",
+        re.compile(rb"^.*CAPABILITY [^\]\n]*\bSTARTTLS\b.*$", re.MULTILINE),
+        lambda found: re.sub(rb" (?:AUTH=[A-Z0-9]+|LOGINDISABLED)\b", b"", found[0]),
+    ),
+    Allowed(
         "words for people are its own where it answers itself",
         re.compile(rb"^(TAG|\*) (OK|NO|BAD|BYE)( \[(?!CAPABILITY)[A-Z]+\])? (?!\[).*", re.MULTILINE),
         rb"\1 \2\3 text",
@@ -78,9 +84,9 @@ ALLOWED_BEFORE = (
 """Where the gate answers itself."""
 
 
-def _transcript(port: int, context: ssl.SSLContext, steps: Sequence[Step]) -> bytes:
+def _transcript(port: int, context: ssl.SSLContext, steps: Sequence[Step], *, in_the_clear: bool) -> bytes:
     said: list[bytes] = []
-    with Wire(port, context, deadline_s=4) as wire:
+    with Wire(port, None if in_the_clear else context, deadline_s=4) as wire:
         said.append(wire.line())
         for number, step in enumerate(steps):
             tag = b"t%03d" % number
@@ -88,6 +94,8 @@ def _transcript(port: int, context: ssl.SSLContext, steps: Sequence[Step]) -> by
             said.append(b"C: " + b" / ".join(pieces))
             answer = _exchange(wire, tag, pieces)
             said += [b"TAG" + line[len(tag) :] if line.startswith(tag) else line for line in answer]
+            if in_the_clear and pieces[0].upper() == b"STARTTLS" and said[-1].startswith(b"TAG OK"):
+                wire.start_tls(context)
         said += wire.rest(within=10).splitlines()
     return b"\n".join(said)
 
@@ -115,15 +123,18 @@ def hold(parity_bed: ParityBed, servers_ca: Authority) -> Hold:
     @cache
     def both(name: str) -> Pair:
         parity_bed.empty()
-        steps = (BEFORE | AFTER)[name]
-        ports = parity_bed.direct["imaps"], parity_bed.through["imaps"]
-        direct, through = at_once(lambda port: _transcript(port, context, steps), *ports)
-        return Pair(direct, through, ALLOWED_BEFORE if name in BEFORE else ALLOWED, VARYING)
+        door, clear = ("imap", True) if name in CLEAR else ("imaps", False)
+        direct, through = at_once(
+            lambda port: _transcript(port, context, TALKS[name], in_the_clear=clear),
+            parity_bed.direct[door],
+            parity_bed.through[door],
+        )
+        return Pair(direct, through, ALLOWED if name in AFTER else ALLOWED_BEFORE, VARYING)
 
     return both
 
 
-@pytest.mark.parametrize("name", BEFORE)
+@pytest.mark.parametrize("name", CLEAR | BEFORE)
 def test_before_log_in(name: str, hold: Hold) -> None:
     """What the gate answers itself is what the mail server would have answered, but for the list above."""
     assert hold(name).difference() == ""
@@ -137,9 +148,9 @@ def test_after_log_in(name: str, hold: Hold) -> None:
 
 def test_nothing_is_allowed_without_need(hold: Hold) -> None:
     """Every entry of the lists is needed by some conversation: one that no longer is must go."""
-    assert stale(hold(name) for name in BEFORE | AFTER) == []
+    assert stale(hold(name) for name in TALKS) == []
 
 
 def test_enough_is_compared() -> None:
-    """The conversations together have at least 150 exchanges."""
-    assert sum(map(len, (*BEFORE.values(), *AFTER.values()))) >= EXCHANGES
+    """The conversations together have at least 290 exchanges."""
+    assert sum(map(len, TALKS.values())) >= EXCHANGES

@@ -39,6 +39,15 @@ _FILL: tuple[Step, ...] = (
     _literal('APPEND INBOX "12-Jul-2020 09:00:00 +0000"', _PARTS),
 )
 
+CLEAR: dict[str, tuple[Step, ...]] = {
+    "clear: capabilities": ("CAPABILITY", "NOOP", "ID NIL", "LOGOUT"),
+    "clear: not logged in": ("SELECT INBOX", "NOOP", "LOGOUT"),
+    "clear: starting TLS": ("CAPABILITY", "STARTTLS", "CAPABILITY", LOGIN, "NOOP", "LOGOUT"),
+    "clear: in small letters": ("starttls", f"authenticate plain {_RIGHT}", "logout"),
+    "clear: starting TLS twice": ("STARTTLS", "STARTTLS", LOGIN, "LOGOUT"),
+}
+"""Begin before TLS."""
+
 BEFORE: dict[str, tuple[Step, ...]] = {
     "hello": (
         "CAPABILITY",

@@ -30,6 +30,7 @@ plugin {
 """
 LISTENERS: Final = {
     "imaps": ("imap", "implicit"),
+    "imap": ("imap", "starttls"),
     "pop3s": ("pop3", "implicit"),
     "pop3": ("pop3", "starttls"),
     "sieve": ("sieve", "starttls"),
@@ -45,6 +46,7 @@ class ParityBed:
         spoken, behind = self.servers
         self.direct: Mapping[str, int] = {
             "imaps": spoken.imaps_port,
+            "imap": spoken.imap_port,
             "pop3s": spoken.pop3s_port,
             "pop3": spoken.pop3_port,
             "sieve": spoken.sieve_port,
