@@ -35,6 +35,11 @@ INTERMEDIATE_CIPHERS = (
 """Of TLS 1.2. Mozilla's list without its DHE suites, which need parameters of our own and which no phone needs."""
 
 
+_TAKES_A_CUT_FOR_AN_END = getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
+"""Python before 3.11.5 sets it: a peer that vanished would look like one that said goodbye (RFC 8446 §6.1), and a mail
+server's broken answer would reach the phone as a whole one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedCertificate:
     """What is presented to clients that ask for one of these names."""
@@ -89,6 +94,7 @@ def _presenting(settings: ServerTls, certificate: Path, private_key: Path, alpn:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     is_modern = settings.profile is Profile.MODERN
     context.minimum_version = ssl.TLSVersion.TLSv1_3 if is_modern else ssl.TLSVersion.TLSv1_2
+    context.options &= ~_TAKES_A_CUT_FOR_AN_END
     context.set_ciphers(INTERMEDIATE_CIPHERS)
     context.load_cert_chain(certificate, private_key, password=_no_passphrase)
     context.num_tickets = 1  # phones resume with one; the second would only cost a signature's time and memory
@@ -134,19 +140,24 @@ def client_context(ca: Path | None, certificate: Path | None = None, private_key
     """
     context = ssl.create_default_context(cafile=None if ca is None else str(ca))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options &= ~_TAKES_A_CUT_FOR_AN_END
     if certificate is not None:
         context.load_cert_chain(certificate, private_key, password=_no_passphrase)
     return context
 
 
 class Engine(Protocol):
-    """OpenSSL at work on a socket: what `ssl.SSLSocket` does without its checks, which a relay makes itself."""
+    """OpenSSL at work on a socket: what `ssl.SSLSocket` does without its checks, which our callers make themselves."""
+
+    def do_handshake(self) -> None:
+        """Go on with the handshake."""
+        ...
 
     def read(self, octets: int, buffer: memoryview, /) -> int:
         """Decrypt at most so much of one record into the buffer; 0 at the peer's close-notify."""
         ...
 
-    def write(self, data: memoryview, /) -> int:
+    def write(self, data: bytes | memoryview, /) -> int:
         """Encrypt and send at most one record; the octets taken."""
         ...
 
@@ -155,8 +166,8 @@ def engine(sock: socket) -> Engine | None:
     """What reads and writes a TLS socket, None for a plain one.
 
     Each call of `SSLSocket.recv_into` is four Python frames around the object it keeps in `_sslobj`; a relayed line
-    passes two of them. The object is not documented, so the socket itself, which has both methods, stands in where it
-    is missing.
+    passes two of them. The object is not documented, so the socket itself, which has these methods, stands in where it
+    is missing. A peer that is gone without a close-notify is an `ssl.SSLError`.
     """
     if not isinstance(sock, ssl.SSLSocket):
         return None

@@ -81,7 +81,7 @@ def was_reset(sock: socket.socket) -> bool:
     """Whether the connection ends with a RST, over TLS with anything but a close-notify; blocking."""
     try:
         read_all(sock)
-    except (ConnectionResetError, ssl.SSLEOFError):
+    except (ConnectionResetError, ssl.SSLError):
         return True
     return False
 

@@ -105,7 +105,7 @@ class Authority:
 
     def client_context(self, own: KeyPair | None = None) -> ssl.SSLContext:
         """Return a context that trusts this CA alone, and shows `own` as client certificate."""
-        context = ssl.create_default_context(cafile=str(self.ca_file))
+        context = _strict(ssl.create_default_context(cafile=str(self.ca_file)))
         if own is not None:
             context.load_cert_chain(own.certificate, own.private_key)
         return context
@@ -118,6 +118,12 @@ class Authority:
 
 def server_context(pair: KeyPair) -> ssl.SSLContext:
     """Return a context for a server of the tests' own."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context = _strict(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
     context.load_cert_chain(pair.certificate, pair.private_key)
+    return context
+
+
+def _strict(context: ssl.SSLContext) -> ssl.SSLContext:
+    """A peer that vanishes is no end: Python before 3.11.5 takes it for one."""
+    context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     return context

@@ -65,6 +65,14 @@ def test_both_sides_speak_tls_1_3_and_nothing_below_1_2(pair: KeyPair, authority
     assert server.num_tickets == 1
 
 
+def test_a_peer_that_vanishes_is_no_end(pair: KeyPair, authority: Authority) -> None:
+    """Neither side takes the end of the connection for the end of what was said; some versions of Python do."""
+    ignores = getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
+
+    assert not server_context(_settings(pair)).options & ignores
+    assert not client_context(authority.ca_file).options & ignores
+
+
 def test_a_server_with_another_name_or_ca_is_refused(pair: KeyPair, authority: Authority, devices: Authority) -> None:
     """The mail server's chain and name are verified."""
     server = server_context(_settings(pair))
