@@ -10,7 +10,7 @@ final: the chain (`prev`), and later the leaves of the Merkle log, are taken ove
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 import msgspec
@@ -257,16 +257,18 @@ def _cut_address(address: str, address_prefix: tuple[int, int] | None) -> tuple[
 
     Remembered: phones come back from the same addresses all day. What is no address (a Unix socket) is not shown.
     """
+    parsed: IPv4Address | IPv6Address
     try:
-        parsed = ip_address(address.partition("%")[0])
+        parsed = IPv6Address(address.partition("%")[0]) if ":" in address else IPv4Address(address)
     except ValueError:
         return {"name": "unknown"}, None
     if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
         parsed = parsed.ipv4_mapped
     if address_prefix is None:
         return {"ip": str(parsed)}, None
-    bits = address_prefix[1] if isinstance(parsed, IPv6Address) else address_prefix[0]
-    return {"ip": str(ip_network((parsed, bits), strict=False).network_address)}, bits
+    bits = address_prefix[parsed.version == 6]
+    host_bits = parsed.max_prefixlen - bits
+    return {"ip": str(type(parsed)(int(parsed) >> host_bits << host_bits))}, bits
 
 
 def _add_decision(facts: dict[str, object], decision: Decision | None, event: Event, caps: _Caps) -> None:

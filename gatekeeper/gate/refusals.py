@@ -57,6 +57,10 @@ class Refusals:
         framed = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
         return hmac.digest(self._key, framed, "sha256")
 
+    def knows(self, account: str) -> bool:
+        """Whether anything is remembered of it: mostly not, and then there is nothing to look for."""
+        return account in self._by_account
+
     def remember(self, digest: bytes, account: str, decision: Decision, now: float) -> None:
         """These credentials were right, and refused by this decision."""
         if self.settings.remember_for_s <= 0:

@@ -19,6 +19,7 @@ from socket import MSG_PEEK, SHUT_WR, SO_ERROR, SO_RCVLOWAT, SOL_SOCKET, socket
 from typing import Any, cast
 
 from gatekeeper.net.poller import READ, WRITE, Poller
+from gatekeeper.net.tls import Engine, engine
 
 READ_OCTETS = 65536
 _GONE = select.EPOLLHUP | select.EPOLLERR
@@ -43,6 +44,7 @@ class Transport(asyncio.Transport):
         "_closing",
         "_connecting",
         "_context",
+        "_engine",
         "_handshaking",
         "_loop",
         "_lost",
@@ -70,6 +72,8 @@ class Transport(asyncio.Transport):
         super().__init__({"peername": peername, "sockname": None})
         self.fd = sock.fileno()
         self._sock = sock
+        self._engine: Engine | None = None
+        """Set while TLS is spoken, or begun."""
         self._protocol: asyncio.Protocol = protocol
         self._poller = poller
         self._loop = loop
@@ -112,6 +116,7 @@ class Transport(asyncio.Transport):
         """Give away the socket (still watched by the poller) and the bytes not sent yet; nothing is called any more."""
         self._lost = True
         unsent, self._unsent = self._unsent, b""
+        self._engine = None
         del self._protocol  # a cycle that would keep both in memory until the collector comes
         return self._sock, unsent
 
@@ -207,6 +212,7 @@ class Transport(asyncio.Transport):
         except (OSError, ValueError) as error:
             # A new exception: the frames of this one would hold the descriptor, which `wrap_socket` took, open.
             gone = ConnectionAbortedError(f"peer was gone before the handshake: {error}")
+        self._engine = engine(self._sock)
         if gone is not None:
             self._poller.forget(self.fd)
             self._lose(gone)
@@ -215,7 +221,7 @@ class Transport(asyncio.Transport):
 
     def _handshake(self) -> None:
         try:
-            cast("ssl.SSLSocket", self._sock).do_handshake()
+            cast("Engine", self._engine).do_handshake()
         except ssl.SSLWantReadError:
             self._poller.change(self.fd, READ)
             return
@@ -233,7 +239,8 @@ class Transport(asyncio.Transport):
 
     def _read(self) -> None:
         try:
-            count = self._sock.recv_into(_buffer)
+            tls = self._engine
+            count = self._sock.recv_into(_buffer) if tls is None else tls.read(READ_OCTETS, _buffer)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError, InterruptedError):
             return
         except OSError as error:
@@ -248,7 +255,8 @@ class Transport(asyncio.Transport):
     def _flush(self) -> None:
         while self._unsent:
             try:
-                sent = self._sock.send(self._unsent)
+                tls = self._engine
+                sent = self._sock.send(self._unsent) if tls is None else tls.write(self._unsent)
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError, InterruptedError):
                 break
             except OSError as error:

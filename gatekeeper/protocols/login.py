@@ -232,4 +232,7 @@ class LineLogin:
 
 def clean_text(octets: bytes, limit: int = 400) -> str:
     """A mail server's text in one line of printable ASCII, for a client or a log."""
-    return "".join(chr(octet) if 0x20 <= octet < 0x7F else "?" for octet in octets[:limit]).strip()
+    text = octets[:limit].decode("latin-1")
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(character if "\x20" <= character < "\x7f" else "?" for character in text)
+    return text.strip()

@@ -155,17 +155,19 @@ class FileAuditLog:
                 self._hands_over_soon = True
                 self._when_quiet(self._hand_over)
         elif not self._hands_over_soon and self._handing_over is None:
-            self._handing_over = self._loop.call_later(_UNHURRIED_S, self._hand_over)
+            self._handing_over = self._loop.call_later(_UNHURRIED_S, self._hand_over_late)
 
     def _hand_over(self) -> None:
         """Give the thread all that came up: waking it, and syncing, for each record would cost more."""
         self._hands_over_soon = False
-        if self._handing_over is not None:
-            self._handing_over.cancel()
-            self._handing_over = None
         if self._waiting:
             self._queue.put(self._waiting)
             self._waiting.clear()
+
+    def _hand_over_late(self) -> None:
+        """What nobody waits for. The timer is left alone when something has gone meanwhile: it only comes too early."""
+        self._handing_over = None
+        self._hand_over()
 
     @property
     def writable(self) -> bool:
@@ -212,6 +214,8 @@ class FileAuditLog:
         except TimeoutError:
             return False
         self._queue.close()
+        if self._handing_over is not None:
+            self._handing_over.cancel()
         return is_closed_cleanly
 
     def _line(self, event: Event, chain: Chain) -> tuple[bytes, str]:

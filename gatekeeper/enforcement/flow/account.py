@@ -10,6 +10,7 @@ What holds inside:
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 
 from gatekeeper.domain.delegation import Delegation, allowed
 from gatekeeper.domain.identity import DEFAULT, IdentitySettings, canonical_account
@@ -71,6 +72,7 @@ class NotAllowed:
 _BEARER = tuple((mechanism, f"AUTH={mechanism}") for mechanism in (Mechanism.XOAUTH2, Mechanism.OAUTHBEARER))
 
 
+@lru_cache(maxsize=64)
 def offered(upstream_offers: frozenset[str], *, takes_certificate: bool) -> tuple[Mechanism, ...]:
     """What phones are offered besides PLAIN and LOGIN, given what the mail server offers before log-in.
 

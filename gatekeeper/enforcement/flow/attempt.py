@@ -18,7 +18,7 @@ from gatekeeper.protocols.sasl.mechanisms import Credentials
 class Attempts:
     """One connection's, one at a time."""
 
-    __slots__ = ("_account", "_began", "_digest", "_front", "source")
+    __slots__ = ("_account", "_began", "_front", "_shown", "source")
 
     def __init__(self, front: Front, client_address: str) -> None:
         self._front = front
@@ -26,7 +26,8 @@ class Attempts:
         self._account = ""
         self._began: float | None = None
         """When the attempt began that has not ended yet."""
-        self._digest = b""
+        self._shown: tuple[Claim, Credentials] | None = None
+        """What the client showed, until its refusal is remembered."""
 
     def begin(self, account: str) -> float:
         """Begin one: 0 when it may go on, else the seconds after which to ask again."""
@@ -41,12 +42,13 @@ class Attempts:
     def refused_again(self, claim: Claim, credentials: Credentials, answer: Answered) -> bool:
         """Whether the very same was refused a short while ago, and still is: then `answer` hears of it."""
         front = self._front
-        self._digest = front.refusals.digest(*_shown(claim, credentials))
-        decision = front.refusals.find(self._digest, front.monotonic())
-        if decision is None:
-            return False
-        if not front.gate.refuse_again(claim, decision, answer):
-            front.refusals.forget(claim.account)
+        decision = None
+        if front.refusals.knows(claim.account):
+            decision = front.refusals.find(front.refusals.digest(*_parts(claim, credentials)), front.monotonic())
+        if decision is None or not front.gate.refuse_again(claim, decision, answer):
+            if decision is not None:
+                front.refusals.forget(claim.account)
+            self._shown = (claim, credentials)
             return False
         front.refusals.answered += 1
         self.succeeded()
@@ -54,7 +56,9 @@ class Attempts:
 
     def refused(self, decision: Decision) -> None:
         """The policy refused credentials that the mail server has just accepted."""
-        self._front.refusals.remember(self._digest, self._account, decision, self._front.monotonic())
+        refusals, shown, self._shown = self._front.refusals, self._shown, None
+        if shown is not None:
+            refusals.remember(refusals.digest(*_parts(*shown)), self._account, decision, self._front.monotonic())
 
     def succeeded(self) -> None:
         """The credentials are right."""
@@ -64,6 +68,7 @@ class Attempts:
     def failed(self, account: str) -> float:
         """The credentials are wrong: the seconds for which the answer is to be held."""
         front = self._front
+        self._shown = None
         now = front.monotonic()
         began, self._began = self._began, None
         front.refusals.forget(account)
@@ -76,6 +81,7 @@ class Attempts:
 
     def came_to_nothing(self) -> None:
         """Nothing was said about the credentials, or there is no attempt."""
+        self._shown = None
         if self._began is not None:
             self._began = None
             self._front.throttle.came_to_nothing(self._account, self.source)
@@ -93,7 +99,7 @@ def hold(front: Front, owner: Waiting, seconds: float, then: Callable[[], None])
     front.holds.add(owner, front.monotonic() + seconds, go_on)
 
 
-def _shown(claim: Claim, credentials: Credentials) -> tuple[bytes, ...]:
+def _parts(claim: Claim, credentials: Credentials) -> tuple[bytes, ...]:
     """All that a client shows of itself: whoever shows the same again is told the same again."""
     certificate = claim.certificate
     return (

@@ -8,7 +8,7 @@ What holds inside:
 * Nothing of a log-in counts before its record is durable.
 """
 
-import secrets
+import os
 from socket import socket
 
 import structlog
@@ -43,7 +43,7 @@ _FROM_MEMORY = LoggedIn("")
 def accept(front: Front, sock: socket, peer: tuple[str, int]) -> None:
     """Take an accepted connection, or turn it away when a limit is reached."""
     front.accepted += 1
-    connection = Connection(secrets.token_hex(8), front.protocol, front.name, canonical(peer[0]), peer[1], front.port)
+    connection = Connection(os.urandom(8).hex(), front.protocol, front.name, canonical(peer[0]), peer[1], front.port)
     is_behind = bool(front.load_balancers) and is_load_balancer(connection.client_address, front.load_balancers)
     limit = front.limit_reached("" if is_behind else source_of(connection.client_address))
     if limit is not None:

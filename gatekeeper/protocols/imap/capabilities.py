@@ -1,11 +1,16 @@
-"""Which of a mail server's capabilities phones never see: what would lead around the gate, or is over after log-in."""
+"""Which of a mail server's capabilities phones never see: what would lead around the gate, or is over after log-in.
+
+A server says the same list at every log-in, so what is found of a list is remembered for the next one.
+"""
 
 import re
-from collections.abc import Iterable
+from functools import lru_cache
 
 _HIDDEN = frozenset(
     {"STARTTLS", "LOGINDISABLED", "UNAUTHENTICATE", "LOGIN-REFERRALS", "MAILBOX-REFERRALS", "PROXYAUTH"}
 )
+_LISTS = 64
+"""Remembered; of several mail servers, before and after the log-in."""
 _PRINTABLE = re.compile(r"[!-\[^-~]+")
 """A capability that can stand in a response code."""
 
@@ -16,11 +21,19 @@ def is_hidden(name: str) -> bool:
     return upper in _HIDDEN or upper.startswith("AUTH=")
 
 
-def spelt(offered: Iterable[str]) -> frozenset[str]:
+@lru_cache(maxsize=_LISTS)
+def spelt(offered: tuple[str, ...]) -> frozenset[str]:
     """What a list offers, in upper case, without what is no capability's name: it may be shown on a terminal."""
     return frozenset(name.upper() for name in offered if _PRINTABLE.fullmatch(name))
 
 
-def visible(offered: Iterable[str]) -> tuple[str, ...]:
+@lru_cache(maxsize=_LISTS)
+def visible(offered: tuple[str, ...]) -> tuple[str, ...]:
     """What may be told of a list, in its order."""
     return tuple(name for name in offered if _PRINTABLE.fullmatch(name) and not is_hidden(name))
+
+
+@lru_cache(maxsize=_LISTS)
+def has_hidden(offered: tuple[str, ...]) -> bool:
+    """Whether a list has something that phones do not see."""
+    return any(map(is_hidden, offered))

@@ -276,7 +276,7 @@ class ImapLogin(LineLogin):
         return self._accepted(offered)
 
     def _accepted(self, offered: tuple[str, ...]) -> Step:
-        if "UNAUTHENTICATE" in map(str.upper, offered):
+        if "UNAUTHENTICATE" in spelt(offered):
             return self._end(Failed(_SECOND_LOGIN))
         return self._end(LoggedIn(self._words, visible(offered), screen_for(offered)))
 

@@ -1,8 +1,6 @@
 """What a session passes through after log-in, when its mail server offers what phones must not see."""
 
-from collections.abc import Iterable
-
-from gatekeeper.protocols.imap.capabilities import is_hidden
+from gatekeeper.protocols.imap.capabilities import has_hidden
 from gatekeeper.protocols.imap.responses import Responses
 from gatekeeper.protocols.login import Octets, Screen
 
@@ -28,6 +26,6 @@ class ListScreen:
         return b"", octets
 
 
-def screen_for(offered: Iterable[str]) -> Screen | None:
+def screen_for(offered: tuple[str, ...]) -> Screen | None:
     """What the sessions of a server that offers this after log-in must pass through; mostly nothing."""
-    return ListScreen() if any(map(is_hidden, offered)) else None
+    return ListScreen() if has_hidden(offered) else None
