@@ -221,3 +221,21 @@ def test_a_protected_person_is_named(bench: Bench, wide: Path) -> None:
     """However few are hit."""
     bench.configuration.write({"policy": {"breaker": {"max_percent": 100, "protected": ["B@example.com"]}}})
     assert "would newly block protected people: b@example.com" in bench.run("publish", wide).stderr
+
+
+def test_the_breaker_knows_the_directorys_groups(bench: Bench, wide: Path) -> None:
+    """Who is a member of what a rule is for is the directory's word, not a guess."""
+    groups = bench.directory / "groups.csv"
+    groups.write_text("group,user\nBoard,a@example.com\nStaff,b@example.com\n")
+    bench.configuration.write({"groups": {"file": str(groups)}, "policy": {"breaker": {"max_percent": 40}}})
+    scoped = (
+        policy_text(no_chat="com.*") + '[rule.scope]\ngroups = ["board"]\n[groups]\nboard = { directory = "Board" }\n'
+    )
+    wide.write_bytes(bundle(2, scoped).encode())
+    done = bench.run("publish", wide)
+    assert done.exit_code == 0, done.stderr
+
+    bench.configuration.write({"policy": {"breaker": {"max_percent": 0}}})
+    bench.store.publish(4, bundle(4, policy_text()).encode())
+    wide.write_bytes(bundle(5, scoped).encode())
+    assert "would newly block 1 of 3 people" in bench.run("publish", wide).stderr
