@@ -15,7 +15,10 @@ _LONG_FILES_IN = ("e2e", "attacks")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put directories with long files first."""
+    """Put directories with long files first; a name must be the same in all processes, or none of them runs anything."""
+    for item in items:
+        if " at 0x" in item.nodeid:
+            raise pytest.UsageError(f"{item.nodeid}: has a memory address in its name: give the parameters `ids`")
     ranks = {config.rootpath / "tests" / name: rank for rank, name in enumerate(_LONG_FILES_IN)}
     items.sort(key=lambda item: min(ranks.get(folder, len(ranks)) for folder in item.path.parents))
 

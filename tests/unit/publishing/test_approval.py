@@ -29,7 +29,11 @@ def test_enough_approvers_make_it_good() -> None:
     assert approved.statement.version == 42
 
 
-@pytest.mark.parametrize("by", [(), (RUIZ,), (RUIZ, RUIZ), (RUIZ, MALLORY), (MALLORY,)], ids=str)
+@pytest.mark.parametrize(
+    "by",
+    [(), (RUIZ,), (RUIZ, RUIZ), (RUIZ, MALLORY), (MALLORY,)],
+    ids=["nobody", "one", "one twice", "one and a stranger", "a stranger"],
+)
 def test_too_few_are_not_enough(by: tuple[object, ...]) -> None:
     """Nobody, one, the same one twice, and strangers."""
     assert flaw(bundle(1, by=by).encode(), approvers()) is Flaw.SIGNATURE
