@@ -96,8 +96,8 @@ class Decided(NamedTuple):
     """The devices that counted, each with the revision of its posture; None: not recorded."""
     policy_sha256: str
     engine: str | None
-    is_waived: bool = False
-    """Break-glass was open: it may have been let through whatever the policy says."""
+    is_waived: bool
+    """Break-glass was open: whom the policy refused was let through."""
 
 
 def read_decided(line: bytes) -> Decided | None:

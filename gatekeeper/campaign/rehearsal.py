@@ -6,10 +6,11 @@ What the log says is compared, not trusted: verdict and rules have to come out a
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from ipaddress import ip_network
+from itertools import product
 from typing import NamedTuple
 
 from gatekeeper.audit.decided import Decided
@@ -23,6 +24,9 @@ from gatekeeper.domain.request import Request
 
 MAX_DIFFERENCES = 100_000
 """Told one by one; all are counted."""
+
+MAX_GROUPS = 4
+"""Groups of the directory of which every membership is tried; a policy with more is not decided by again."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -39,8 +43,8 @@ class Gap(StrEnum):
     OTHER_POLICY = "it was made by a policy that is not at hand"
     OTHER_ENGINE = "it was made by another version of the decision procedure"
     ADDRESS_CUT = "a rule asks for a network, and the recorded address is cut too short to tell"
+    GROUPS = "a rule asks for groups of the directory, and who was in them then is not recorded"
     WITHIN_COUNT = "it is one of several in a counted record, and they would differ"
-    WAIVED = "break-glass was open, which lets through whatever the policy says"
     FAULT = "a fault decided it, not the policy"
 
 
@@ -114,8 +118,6 @@ class Rehearsal:
     def _perform(self, decided: Decided) -> Decision | Gap:
         if decided.verdict is Verdict.UNAVAILABLE:
             return Gap.FAULT
-        if decided.is_waived:
-            return Gap.WAIVED
         if decided.judged is None:
             return Gap.NOT_RECORDED
         if self._candidate is None and decided.engine != ENGINE:
@@ -155,6 +157,7 @@ class Rehearsal:
             decided.assurance,
             decided.claimed_device,
             decided.judged,
+            decided.is_waived,
         )
         known = self._remembered.get(key)
         if known is not None and known.since <= now < known.until:
@@ -165,7 +168,11 @@ class Rehearsal:
             if posture is None:
                 return Gap.POSTURE_GONE
             postures.append(posture)
-        decision = decide(policy, _subject(decided, tuple(postures)), _request(decided, address), now)
+        decision = _whoever_is_in_groups(policy, _subject(decided, tuple(postures)), _request(decided, address), now)
+        if decision is None:
+            return Gap.GROUPS
+        if decided.is_waived and not decision.verdict.admits:
+            decision = replace(decision, verdict=Verdict.ALLOW)
         if len(self._remembered) >= _MAX_REMEMBERED:
             self._remembered.clear()
         self._remembered[key] = _Remembered(now, decision.valid_until or _FOREVER, decision)
@@ -209,6 +216,27 @@ class Rehearsal:
             if cut.version == network.version and cut.overlaps(network) and cut.prefixlen < network.prefixlen:
                 return None
         return decided.address
+
+
+def _whoever_is_in_groups(policy: Policy, subject: Subject, request: Request, now: datetime) -> Decision | None:
+    """The decision, when it is the same whether or not the person was in the directory's groups, or that was not known.
+
+    The log does not say who was in them.
+    """
+    places = tuple(dict.fromkeys(policy.directory_groups.values()))
+    if not places:
+        return decide(policy, subject, request, now)
+    if len(places) > MAX_GROUPS:
+        return None
+    states = (None, frozenset[str](), frozenset({request.account}))
+    decisions = []
+    for members in product(states, repeat=len(places)):
+        known = {place: people for place, people in zip(places, members, strict=True) if people is not None}
+        decisions.append(decide(policy.with_groups(known), subject, request, now))
+    if len({(decision.verdict, decision.rule_ids) for decision in decisions}) > 1:
+        return None
+    until = min((decision.valid_until for decision in decisions if decision.valid_until), default=None)
+    return replace(decisions[0], valid_until=until)
 
 
 def _subject(decided: Decided, postures: tuple[Posture, ...]) -> Subject:

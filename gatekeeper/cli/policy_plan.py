@@ -1,5 +1,6 @@
 """`gatekeeper policy plan`: what a policy would do, to whom and when, before anyone is touched."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from gatekeeper.domain.identity import IdentitySettings, canonical_account
 from gatekeeper.domain.request import MailProtocol
 from gatekeeper.ports.population import Sighting
 from gatekeeper.server.clock import SystemClock
+from gatekeeper.server.group_source import open_groups, read_members
 from gatekeeper.server.policy_source import load_policy, policy_now
 
 _MAX_WATCHED_OCTETS = 4 * 1024 * 1024
@@ -104,15 +106,17 @@ def plan(  # noqa: PLR0913, PLR0917  one for each option
     """  # noqa: D301  click's paragraph mark
     names_settings = identity_settings(config_path)
     now, kind = SystemClock().now(), MailProtocol(protocol)
+    members: Mapping[str, frozenset[str]] = {}
     if against is None:
         settings = load_settings(config_path)
-        in_force = _in_force(settings)
+        in_force, members = _in_force(settings)
         listener = listener or _listener(settings, kind)
     else:
         in_force = _load(against, names_settings, EXIT_CONFIG)
+    proposed = in_force if candidate is None else _load(candidate, names_settings, EXIT_USAGE)
     wanted = _Wanted(
         in_force=in_force,
-        candidate=in_force if candidate is None else _load(candidate, names_settings, EXIT_USAGE),
+        candidate=proposed.with_groups(members) if proposed.directory_groups else proposed,
         asked=Asked(kind, listener or protocol),
         now=now,
         until=now + until if isinstance(until, timedelta) else until,
@@ -178,9 +182,10 @@ def _listener(settings: Settings, protocol: MailProtocol) -> str:
     return next((each.name for each in settings.listeners if each.protocol is protocol), protocol.value)
 
 
-def _in_force(settings: Settings) -> Policy:
+def _in_force(settings: Settings) -> tuple[Policy, Mapping[str, frozenset[str]]]:
+    """The policy, and who is in the groups of the directory."""
     try:
-        return policy_now(settings)
+        return policy_now(settings), read_members(open_groups(settings))
     except DocumentError as error:
         fail(*map(str, error.faults), code=EXIT_CONFIG)
 

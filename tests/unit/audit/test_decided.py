@@ -28,7 +28,7 @@ def test_a_decision_comes_back_with_all_that_deciding_again_needs() -> None:
     assert (found.address, found.prefix) == ("198.51.100.0", 24)
     assert (found.assurance, found.method, found.device) == (Assurance.PROVEN, "client_certificate", "ph-001")
     assert found.judged == (("ph-001", 17), ("a@b", 18))
-    assert (found.policy_sha256, found.engine) == ("a" * 64, "1")
+    assert (found.policy_sha256, found.engine, found.is_waived) == ("a" * 64, "1", False)
 
 
 def test_a_counted_record_stands_for_several() -> None:
@@ -38,6 +38,14 @@ def test_a_counted_record_stands_for_several() -> None:
 
     assert found is not None
     assert (found.times, found.start_ms, found.time_ms) == (5, 1594400340000, 1594400400000)
+
+
+def test_what_break_glass_let_through_says_so() -> None:
+    """The policy had refused it."""
+    found = read_decided(line(event("abc", decision=JUDGED, detail={"break_glass": "open"})))
+
+    assert found is not None
+    assert found.is_waived
 
 
 def test_what_is_no_decision_is_passed_over() -> None:

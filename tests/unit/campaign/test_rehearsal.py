@@ -49,6 +49,7 @@ def decided(phone: Posture = PHONE, made_by: Policy = LIVE, now: datetime = NOON
         "judged": decision.judged,
         "policy_sha256": made_by.sha256,
         "engine": "1",
+        "is_waived": False,
     }
     return Decided(**{**facts, **more})  # type: ignore[arg-type]  # spelled like the fields
 
@@ -87,7 +88,6 @@ def test_a_candidate_is_compared_by_its_verdict() -> None:
         (decided(policy_sha256="f" * 64), Gap.OTHER_POLICY),
         (decided(engine="0"), Gap.OTHER_ENGINE),
         (decided(verdict=Verdict.UNAVAILABLE), Gap.FAULT),
-        (decided(is_waived=True), Gap.WAIVED),
     ],
     ids=lambda value: value.name if isinstance(value, Gap) else "",
 )
@@ -134,3 +134,23 @@ def test_rounding_to_milliseconds_makes_no_difference(offset: int, age: int) -> 
     record = decided(phone, now=NOON + timedelta(microseconds=offset))
 
     assert taken(record, kept=(phone,)).same == 1
+
+
+def test_what_break_glass_let_through_is_let_through_again() -> None:
+    """By whatever policy: it waived every refusal."""
+    waived = decided(made_by=STRICT, verdict=Verdict.ALLOW, is_waived=True)
+    report = Rehearsal({STRICT.sha256: STRICT}, None, {("ph-001", 7): PHONE})
+    report.take(waived)
+
+    assert (report.report.same, report.report.different) == (1, 0)
+    assert taken(waived, candidate=STRICT).same == 1
+
+
+def test_who_was_in_a_group_of_the_directory_is_not_guessed() -> None:
+    """A decision that depends on it is not performed; one that does not is."""
+    groups = '[groups]\nboard = { directory = "CN=Board" }\n'
+    spared = policy(STALE + groups + rule('{ id = "com.zhiliaoapp.musically" }', 'scope = { not_groups = ["board"] }'))
+    clean = replace(posture(), revision=7)
+
+    assert taken(decided(), candidate=spared).gaps == {Gap.GROUPS: 1}
+    assert taken(decided(clean), candidate=spared, kept=(clean,)).same == 1
