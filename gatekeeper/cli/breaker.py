@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from gatekeeper.adapters.stores.registry import SqlRegistry
-from gatekeeper.cli.device import PAGE
 from gatekeeper.cli.store import in_registry
+from gatekeeper.cli.why import PAGE
 from gatekeeper.cli.words import EXIT_CONFIG, fail
 from gatekeeper.config.settings import Settings
 from gatekeeper.decision.policy import Policy

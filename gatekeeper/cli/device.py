@@ -4,67 +4,19 @@ App lists of private phones are sensitive: a list is printed only when `--apps` 
 """
 
 import dataclasses
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
 
 import click
 
 from gatekeeper.adapters.stores.registry import SqlRegistry
 from gatekeeper.cli.store import duration_words, in_registry, store_option
-from gatekeeper.cli.words import EXIT_CONFIG, EXIT_FAILED, fail, identity_settings, load_settings, say_json, say_table
-from gatekeeper.decision.decide import decide
-from gatekeeper.decision.explain import explain
+from gatekeeper.cli.why import PAGE, account, why
+from gatekeeper.cli.words import EXIT_FAILED, fail, say_json, say_table
 from gatekeeper.domain.device import DeviceId
-from gatekeeper.domain.document import DocumentError, parse_instant
-from gatekeeper.domain.identity import canonical_account
-from gatekeeper.domain.posture import Assurance, Binding, Posture, Subject
-from gatekeeper.domain.request import MailProtocol, Request
+from gatekeeper.domain.document import parse_instant
+from gatekeeper.domain.posture import Posture
 from gatekeeper.server.clock import SystemClock
-from gatekeeper.server.policy_source import load_policy, policy_now
-
-PAGE = 500
-"""Devices read at once: some 50 MiB with their app lists."""
-
-Command = TypeVar("Command", bound=Callable[..., None])
-
-
-def _account(context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    if value is None:
-        return None
-    account = canonical_account(value, identity_settings(context.find_object(Path) or Path()))
-    if account is None:
-        raise click.BadParameter(f"`{value}` is no mail login that the gate would accept")
-    return account
-
-
-def _instant(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
-    if value is None:
-        return None
-    instant = parse_instant(value)
-    if instant is None:
-        raise click.BadParameter(f"`{value}` is not a date or a time such as 2020-07-10T17:00:00-07:00")
-    return instant
-
-
-def why_options(command: Command) -> Command:
-    """Add what names a session to ask about: user, `--device`, `--protocol`, `--at`; and `--store`, `--json`."""
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="For machines."),
-        store_option,
-        click.option("--at", metavar="TIME", callback=_instant, help="Ask about another time than now."),
-        click.option(
-            "--protocol",
-            type=click.Choice([protocol.value for protocol in MailProtocol]),
-            default=MailProtocol.IMAP.value,
-            show_default=True,
-        ),
-        click.option("--device", "device_id", metavar="ID", help="The session is tied to this device."),
-        click.argument("user", callback=_account),
-    ):
-        command = option(command)
-    return command
 
 
 @click.group()
@@ -73,7 +25,7 @@ def device() -> None:
 
 
 @device.command("list")
-@click.option("--user", metavar="USER", callback=_account, help="Only the devices of this mail login.")
+@click.option("--user", metavar="USER", callback=account, help="Only the devices of this mail login.")
 @store_option
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.pass_obj
@@ -145,104 +97,6 @@ def forget(config_path: Path, device_id: str, store: str | None) -> None:
     click.echo(f"{device_id}: forgotten")
 
 
-@device.command()
-@why_options
-@click.option("--policy", "policy_file", type=click.Path(path_type=Path), help="Another policy than the configured.")
-@click.pass_obj
-def why(  # noqa: PLR0913  one for each option
-    config_path: Path,
-    user: str,
-    device_id: str | None,
-    protocol: str,
-    at: datetime | None,
-    *,
-    store: str | None,
-    policy_file: Path | None,
-    as_json: bool,
-) -> None:
-    """Why USER's mail is, or would be, let through or blocked. Exit code 0: let through, 1: blocked.
-
-    \b
-    Examples:
-      gatekeeper device why alice@example.com
-      gatekeeper device why alice@example.com --device ph-001 --protocol smtp --at 2020-07-11
-    """  # noqa: D301  click's paragraph mark
-    answer_why(
-        config_path,
-        policy_file,
-        user=user,
-        device_id=device_id,
-        protocol=protocol,
-        at=at,
-        store=store,
-        as_json=as_json,
-    )
-
-
-def answer_why(  # noqa: PLR0913  one for each option of the command
-    config_path: Path,
-    policy_file: Path | None,
-    *,
-    user: str,
-    device_id: str | None,
-    protocol: str,
-    at: datetime | None,
-    store: str | None,
-    as_json: bool,
-) -> None:
-    """Print why a session of `user` is let through or blocked, and end the command accordingly."""
-    now = at or SystemClock().now()
-    try:
-        if policy_file is None:
-            policy = policy_now(load_settings(config_path))
-        else:
-            policy = load_policy(policy_file, identity_settings(config_path))
-    except DocumentError as error:
-        fail(*map(str, error.faults), code=EXIT_CONFIG)
-
-    async def work(registry: SqlRegistry) -> Subject:
-        return await _subject(registry, user, device_id)
-
-    subject = in_registry(config_path, store, work)
-    request = Request(account=user, protocol=MailProtocol(protocol), listener=protocol)
-    decision = decide(policy, subject, request, now)
-    sentences = explain(policy, subject, request, now)
-    if as_json:
-        say_json(
-            {
-                "user": user,
-                "protocol": protocol,
-                "at": now.isoformat(),
-                "verdict": decision.verdict.value,
-                "reasons": [reason.value for reason in decision.reasons],
-                "device": decision.device_id,
-                "posture": decision.posture.value,
-                "rules": list(decision.rule_ids),
-                "matched": list(decision.matched),
-                "valid_until": decision.valid_until.isoformat() if decision.valid_until else None,
-                "policy_sha256": decision.policy_sha256,
-                "explanation": list(sentences),
-            }
-        )
-    else:
-        for sentence in sentences:
-            click.echo(sentence)
-    raise SystemExit(0 if decision.verdict.admits else EXIT_FAILED)
-
-
-async def _subject(registry: SqlRegistry, user: str, device_id: str | None) -> Subject:
-    """Whom a session would be about: tied to the device when one is named, else to the user."""
-    if device_id is None:
-        postures: list[Posture] = []
-        while page := await registry.all_devices(account=user, limit=PAGE, offset=len(postures)):
-            postures.extend(page)
-        return Subject(binding=Binding(assurance=Assurance.USER, method="user"), postures=tuple(postures))
-    posture = await registry.device(DeviceId(device_id))
-    binding = Binding(assurance=Assurance.PROVEN, method="client_certificate", claimed_device=DeviceId(device_id))
-    # Like the gate: somebody else's device is an unknown one, and nothing of it is told.
-    return Subject(binding=binding, postures=(posture,) if posture and posture.device.account == user else ())
-
-
 _COLUMNS = ("device_id", "user", "platform", "device_class", "ownership", "source", "age", "list", "apps_count")
 _TITLES = {"device_id": "device", "device_class": "class", "ownership": "owner", "apps_count": "apps"}
 
@@ -284,3 +138,6 @@ def _cell(facts: dict[str, object], column: str, now: datetime) -> str:
 
 def _apps(posture: Posture) -> list[dict[str, object]]:
     return [dataclasses.asdict(app) for app in posture.result.apps.apps] if posture.result else []
+
+
+device.add_command(why)

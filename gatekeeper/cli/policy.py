@@ -7,13 +7,13 @@ import click
 
 from gatekeeper.adapters.stores.registry import SqlRegistry
 from gatekeeper.cli.break_glass import break_glass
-from gatekeeper.cli.device import PAGE, why
 from gatekeeper.cli.policy_bundles import build, diff, rollback, sign
 from gatekeeper.cli.policy_keys import key
 from gatekeeper.cli.policy_plan import plan
 from gatekeeper.cli.policy_publish import publish, status
 from gatekeeper.cli.policy_tests import test
 from gatekeeper.cli.store import in_registry, store_option
+from gatekeeper.cli.why import PAGE, why
 from gatekeeper.cli.words import EXIT_FAILED, fail, identity_settings, load_settings, say_json
 from gatekeeper.decision.json_schema import json_schema
 from gatekeeper.decision.lint import Breadth, warnings

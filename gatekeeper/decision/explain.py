@@ -10,8 +10,10 @@ from datetime import UTC, datetime, timedelta
 from gatekeeper.decision.decide import MAX_MATCHED, decide, judged_by
 from gatekeeper.decision.index import Match
 from gatekeeper.decision.judgement import Hit, Judgement, judge, later
+from gatekeeper.decision.message import render
 from gatekeeper.decision.policy import Exemption, Phases, Policy, Rule
 from gatekeeper.decision.scope import names, scope_terms
+from gatekeeper.decision.versions import Bound
 from gatekeeper.domain.decision import Decision, Phase, Reason, Verdict
 from gatekeeper.domain.posture import Assurance, AttestationResult, EvidenceLevel, Posture, Subject
 from gatekeeper.domain.request import Request
@@ -77,7 +79,8 @@ def _outcome(decision: Decision, subject: Subject, request: Request) -> Iterator
     if decision.deadline is not None:
         yield f"From {_at(decision.deadline)} on mail is blocked unless that changes."
     if decision.message is not None:
-        yield f"What to do: {decision.message.fix}"
+        fix = render(decision.message, app=decision.app_name, check_url="", deadline=decision.deadline)[1]
+        yield f"What to do: {fix}"
     if decision.valid_until is not None:
         yield f"Time alone can change this at {_at(decision.valid_until)}."
 
@@ -104,7 +107,7 @@ def _device(policy: Policy, judgement: Judgement, request: Request, now: datetim
         yield f"  Rule {_named(hit.rule)} {_demand(hit, result)}."
         yield from _rule(policy, hit.rule, judgement.posture, request, now)
     for rule in judgement.unanswered:
-        yield f"  Rule {_named(rule)} asks for what the evidence does not say: {_asked(rule)}."
+        yield f"  Rule {_named(rule)} asks for what the evidence does not say: {_asked(policy, rule, result)}."
     if not found and not demands and not judgement.unanswered:
         yield "  No rule means any app on its list."
 
@@ -163,13 +166,15 @@ def _demand(hit: Hit, result: AttestationResult) -> str:
             return f"excludes devices of which the evidence says: {_list(flags)}"
 
 
-def _asked(rule: Rule) -> str:
-    """Which kinds of facts a rule needs."""
-    asked = sorted({attribute for matcher in rule.apps for attribute in matcher.blind_without})
-    asked += ["the version of the operating system"] if rule.min_os else []
-    asked += sorted(rule.flags)
-    levels = [matcher.min_evidence for matcher in rule.apps if matcher.min_evidence is not EvidenceLevel.CLAIMED]
-    asked += [f"the word of a source of the level {level}" for level in dict.fromkeys(levels)]
+def _asked(policy: Policy, rule: Rule, result: AttestationResult) -> str:
+    """What of the facts that a rule needs is missing."""
+    asked = sorted({attribute for each in rule.apps for attribute in each.blind_without} & result.apps.lacks)
+    if rule.min_os and Bound.parse("0").is_above(result.os_version) is None:
+        asked.append("the version of the operating system")
+    asked += sorted(rule.flags - result.flags.keys())
+    level = policy.sources.get(result.source, EvidenceLevel.CLAIMED)
+    wanted = {each.min_evidence: None for each in rule.apps if each.min_evidence.rank > level.rank}
+    asked += [f"the word of a source of the level {each}" for each in wanted]
     return ", ".join(asked)
 
 

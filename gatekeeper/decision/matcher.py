@@ -106,6 +106,20 @@ class AppMatcher:
         folded = installer.casefold()
         return (not self.installer or folded in self.installer) and folded not in self.not_installer
 
+    def conditions(self, app: App) -> tuple[tuple[str, bool | None], ...]:
+        """Every condition that is given, as the policy spells it, and whether it holds. `judge` for people."""
+        signers = app.signer_sha256
+        in_range = None if self.version is None else self.version.contains(app.version, app.version_code)
+        every: tuple[tuple[str, object, bool | None], ...] = (
+            ("id", self.id, self.id is not None and self.id.matches(app.id.casefold())),
+            ("name", self.name, None if self.name is None else _matches(self.name, app.name)),
+            ("publisher", self.publisher, None if self.publisher is None else _matches(self.publisher, app.publisher)),
+            ("signer_sha256", self.signer_sha256, not self.signer_sha256.isdisjoint(signers) if signers else None),
+            ("installer", self.installer or self.not_installer, self._came_from(app.installer)),
+            ("version", self.version, in_range),
+        )
+        return tuple((name, holds) for name, given, holds in every if given)
+
     def unknowns(self, app: App) -> tuple[str, ...]:
         """Names of the conditions that the report of `app` leaves open."""
         open_conditions = []

@@ -39,6 +39,8 @@ from gatekeeper.decision.policy import (
 )
 from gatekeeper.decision.schema import parse_policy
 from gatekeeper.decision.scope import in_scope, scope_terms
+from gatekeeper.decision.tell import tell
+from gatekeeper.decision.trace import trace
 from gatekeeper.decision.versions import Bound, VersionRange
 from gatekeeper.domain.app import App, AppList
 from gatekeeper.domain.decision import Message, Phase, Reason, Verdict
@@ -395,6 +397,10 @@ def test_total(policy: Policy, subject: Subject, request: Request, now: datetime
     assert (Reason.CLEAN in decision.reasons) is (decision.reasons == (Reason.CLEAN,))
     assert Reason.CLEAN not in decision.reasons or decision.verdict is Verdict.ALLOW
     assert explain(policy, subject, request, now)
+    assert tell(policy, subject, request, now)
+    devices = trace(policy, subject, request, now, everything=True)
+    doing = {rule.rule for device in devices for rule in device.rules if rule.verdict is not None}
+    assert doing == set(decision.rule_ids)
 
 
 @LAW

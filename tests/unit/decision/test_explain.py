@@ -20,7 +20,7 @@ def test_tells_the_whole_story_of_a_warned_phone() -> None:
         "alice@example.com over imap goes through with a warning: a denied app is on the device.",
         "The session is tied to a device by client_certificate (proven).",
         "From 2020-07-11 00:00 UTC on mail is blocked unless that changes.",
-        "What to do: Remove TikTok, then open {check_url} and press Check again.",
+        "What to do: Remove TikTok, then open the device check page and press Check again.",
         "Time alone can change this at 2020-07-11 00:00 UTC.",
         "Device ph-001 of alice@example.com (android, mobile, company) is denied, which alone goes through with a warning.",
         "  Evidence from mdm, collected 2020-07-10 16:20 UTC (2 h 0 min ago), is fresh until 2020-07-11 16:20 UTC; 2 apps, scope full, complete.",

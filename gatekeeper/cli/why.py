@@ -1,0 +1,263 @@
+"""`gatekeeper device why`, also `policy explain`: why a person's mail goes through or not, in three depths.
+
+For the help desk in sentences; for the person in plain words; for the operator predicate by predicate.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from datetime import datetime, tzinfo
+from pathlib import Path
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+import click
+
+from gatekeeper.adapters.stores.registry import SqlRegistry
+from gatekeeper.cli.store import duration_words, in_registry, store_option
+from gatekeeper.cli.words import EXIT_CONFIG, EXIT_FAILED, fail, identity_settings, load_settings, say_json
+from gatekeeper.decision.decide import decide
+from gatekeeper.decision.explain import explain
+from gatekeeper.decision.policy import Policy
+from gatekeeper.decision.tell import tell
+from gatekeeper.decision.trace import DeviceTrace, RuleTrace, trace
+from gatekeeper.domain.decision import Decision
+from gatekeeper.domain.device import DeviceId
+from gatekeeper.domain.document import DocumentError, parse_instant
+from gatekeeper.domain.identity import canonical_account
+from gatekeeper.domain.posture import Assurance, Binding, Posture, Subject
+from gatekeeper.domain.request import MailProtocol, Request
+from gatekeeper.server.clock import SystemClock
+from gatekeeper.server.policy_source import load_policy, policy_now
+
+PAGE = 500
+"""Devices read at once: some 50 MiB with their app lists."""
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+_ANSWERS = {True: "true", False: "false", None: "unknown"}
+
+
+def account(context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """A mail login as it was typed, in canonical form."""
+    if value is None:
+        return None
+    found = canonical_account(value, identity_settings(context.find_object(Path) or Path()))
+    if found is None:
+        raise click.BadParameter(f"`{value}` is no mail login that the gate would accept")
+    return found
+
+
+def _instant(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
+    if value is None:
+        return None
+    instant = parse_instant(value)
+    if instant is None:
+        raise click.BadParameter(f"`{value}` is not a date or a time such as 2020-07-10T17:00:00-07:00")
+    return instant
+
+
+def _zone(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tzinfo | None:
+    if value is None:
+        return None
+    try:
+        return ZoneInfo(value)
+    except (KeyError, ValueError, OSError):
+        raise click.BadParameter(f"`{value}` is no time zone such as Europe/Berlin") from None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked, as the options say it."""
+
+    user: str
+    device_id: str | None
+    protocol: str
+    listener: str | None
+    address: str
+    languages: tuple[str, ...]
+    at: datetime | None
+
+    @property
+    def request(self) -> Request:
+        """The session."""
+        return Request(
+            account=self.user,
+            protocol=MailProtocol(self.protocol),
+            listener=self.listener or self.protocol,
+            client_address=self.address,
+            languages=self.languages,
+        )
+
+
+def why_options(command: Command) -> Command:
+    """Add what names a session to ask about, and how the answer is wanted."""
+    protocols = click.Choice([protocol.value for protocol in MailProtocol])
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="For machines: all depths."),
+        store_option,
+        click.option("--all-rules", is_flag=True, help="For the operator: also rules that are not about the device."),
+        click.option("--zone", callback=_zone, help="For the person: their time zone. Default: the rule's."),
+        click.option(
+            "--for",
+            "depth",
+            type=click.Choice(["help-desk", "person", "operator"]),
+            default="help-desk",
+            show_default=True,
+            help="Sentences; plain words; every predicate.",
+        ),
+        click.option("--at", metavar="TIME", callback=_instant, help="Ask about another time than now."),
+        click.option("--language", "languages", multiple=True, help="That the person reads, preferred first."),
+        click.option("--address", default="", help="Where the phone is."),
+        click.option("--listener", help="Name of the listener. Default: the protocol's name."),
+        click.option("--protocol", type=protocols, default=MailProtocol.IMAP.value, show_default=True),
+        click.option("--device", "device_id", metavar="ID", help="The session is tied to this device."),
+        click.argument("user", callback=account),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@why_options
+@click.option("--policy", "policy_file", type=click.Path(path_type=Path), help="Another policy than the configured.")
+@click.pass_obj
+def why(  # noqa: PLR0913  one for each option
+    config_path: Path,
+    /,
+    *,
+    depth: str,
+    zone: tzinfo | None,
+    all_rules: bool,
+    store: str | None,
+    policy_file: Path | None,
+    as_json: bool,
+    **asked: object,
+) -> None:
+    """Why USER's mail is, or would be, let through or blocked. Exit code 0: let through, 1: blocked.
+
+    \b
+    Examples:
+      gatekeeper device why alice@example.com
+      gatekeeper device why alice@example.com --for person --zone Europe/Berlin
+      gatekeeper device why alice@example.com --for operator --device ph-001 --at 2020-07-11
+    """  # noqa: D301  click's paragraph mark
+    question = Question(**asked)  # type: ignore[arg-type]  # click has checked them
+    now = question.at or SystemClock().now()
+    policy, check_url = _policy(config_path, policy_file)
+
+    async def work(registry: SqlRegistry) -> Subject:
+        return await _subject(registry, question.user, question.device_id)
+
+    subject, request = in_registry(config_path, store, work), question.request
+    decision = decide(policy, subject, request, now)
+    person = tell(policy, subject, request, now, check_url=check_url, zone=zone)
+    devices = trace(policy, subject, request, now, everything=all_rules)
+    sentences = explain(policy, subject, request, now)
+    if as_json:
+        facts = {"explanation": list(sentences), "person": list(person), "devices": list(map(_facts, devices))}
+        say_json({**_outcome(question, decision, now), **facts})
+    elif depth == "person":
+        click.echo("\n".join(person))
+    elif depth == "operator":
+        click.echo("\n".join(_for_operator(decision, devices, now)))
+    else:
+        click.echo("\n".join(sentences))
+    raise SystemExit(0 if decision.verdict.admits else EXIT_FAILED)
+
+
+def _policy(config_path: Path, policy_file: Path | None) -> tuple[Policy, str]:
+    """The policy that is asked about, and where people check their devices."""
+    try:
+        if policy_file is not None:
+            return load_policy(policy_file, identity_settings(config_path)), ""
+        settings = load_settings(config_path)
+        return policy_now(settings), settings.check_url
+    except DocumentError as error:
+        fail(*map(str, error.faults), code=EXIT_CONFIG)
+
+
+def _outcome(question: Question, decision: Decision, now: datetime) -> dict[str, object]:
+    return {
+        "user": question.user,
+        "protocol": question.protocol,
+        "at": now.isoformat(),
+        "verdict": decision.verdict.value,
+        "reasons": [reason.value for reason in decision.reasons],
+        "device": decision.device_id,
+        "posture": decision.posture.value,
+        "rules": list(decision.rule_ids),
+        "matched": list(decision.matched),
+        "deadline": decision.deadline.isoformat() if decision.deadline else None,
+        "valid_until": decision.valid_until.isoformat() if decision.valid_until else None,
+        "policy_sha256": decision.policy_sha256,
+    }
+
+
+def _for_operator(decision: Decision, devices: tuple[DeviceTrace, ...], now: datetime) -> Iterator[str]:
+    yield f"verdict     {decision.verdict} ({', '.join(decision.reasons)})"
+    yield f"changes at  {_time(decision.valid_until)}"
+    yield f"policy      sha256 {decision.policy_sha256}"
+    for device in devices:
+        yield ""
+        yield f"device {device.device_id}: {device.state}, {device.verdict}; changes at {_time(device.changes_at)}"
+        evidence = device.evidence
+        if evidence is None:
+            yield "  evidence    none"
+        else:
+            flags = ", ".join(f"{flag}: {'yes' if said else 'no'}" for flag, said in evidence.flags)
+            stale = "stale since" if now >= evidence.stale_at else "stale at"
+            yield (
+                f"  evidence    {evidence.source} ({evidence.level}), {duration_words(evidence.age)} old,"
+                f" {stale} {_time(evidence.stale_at)}, sha256 {evidence.sha256[:16]}"
+            )
+            proof = "proves absence" if evidence.proves_absence else "does not prove absence"
+            yield f"  list        {evidence.apps_count} apps, {proof}"
+            yield f"  system      {evidence.os_version or 'not stated'}; flags: {flags or 'not stated'}"
+        for verdict, reason in device.effects:
+            yield f"  effect      {verdict} ({reason})"
+        for rule in device.rules:
+            yield from _rule_lines(rule)
+
+
+def _rule_lines(rule: RuleTrace) -> Iterator[str]:
+    does = rule.verdict or "nothing"
+    breached = {True: "broken", False: "not broken", None: "unanswered"}[rule.is_breached]
+    phase, changes = rule.phase or "none yet", _time(rule.changes_at)
+    yield f"  rule {rule.rule}: {breached}; phase {phase}; does {does}; changes at {changes}"
+    for predicate in rule.predicates:
+        yield f"    {_ANSWERS[predicate.holds]:<8} {predicate.name}"
+    for exemption in rule.exemptions:
+        yield f"    exempt   {exemption}"
+
+
+def _facts(device: DeviceTrace) -> dict[str, object]:
+    facts: dict[str, object] = dataclasses.asdict(device)
+    plain: dict[str, object] = {name: _plain(value) for name, value in facts.items()}
+    return plain
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
+    return value if isinstance(value, str | int | bool | None) else str(value)
+
+
+def _time(instant: datetime | None) -> str:
+    return instant.isoformat(timespec="seconds") if instant else "never"
+
+
+async def _subject(registry: SqlRegistry, user: str, device_id: str | None) -> Subject:
+    """Whom a session would be about: tied to the device when one is named, else to the user."""
+    if device_id is None:
+        postures: list[Posture] = []
+        while page := await registry.all_devices(account=user, limit=PAGE, offset=len(postures)):
+            postures.extend(page)
+        return Subject(binding=Binding(assurance=Assurance.USER, method="user"), postures=tuple(postures))
+    posture = await registry.device(DeviceId(device_id))
+    binding = Binding(assurance=Assurance.PROVEN, method="client_certificate", claimed_device=DeviceId(device_id))
+    # Like the gate: somebody else's device is an unknown one, and nothing of it is told.
+    return Subject(binding=binding, postures=(posture,) if posture and posture.device.account == user else ())

@@ -1,0 +1,90 @@
+"""`device why` in its depths."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gatekeeper.cli.main import cli
+from testkit.inventory import TIKTOK, device
+
+POLICY = """
+schema = 1
+[defaults]
+evidence_max_age = "3650d"
+[[rule]]
+id = "no-tiktok"
+apps = [{ platform = "android", id = "com.zhiliaoapp.musically" }]
+scope = { listeners = ["imaps"], networks = ["192.0.2.0/24"] }
+phases = { zone = "Europe/Berlin", warn = "2020-07-10", enforce = "2030-01-07T09:00:00" }
+[rule.message.en]
+short = "TikTok is on this phone."
+fix = "Remove it."
+[rule.message.de]
+short = "TikTok ist auf diesem Telefon."
+fix = "Entfernen."
+"""
+SESSION = ("--listener", "imaps", "--address", "192.0.2.7", "--at", "2029-12-31")
+
+
+@pytest.fixture
+def question(tmp_path: Path) -> list[str]:
+    """A store with alice's phone, and the policy."""
+    policy, phones, store = tmp_path / "policy.toml", tmp_path / "phones.jsonl", f"sqlite:///{tmp_path}/gate.sqlite3"
+    policy.write_text(POLICY)
+    phones.write_text(device("ph-1", "alice@example.com", TIKTOK))
+    result = CliRunner().invoke(cli, ["--config", "/nowhere", "inventory", "import", str(phones), "--store", store])
+    assert result.exit_code == 0
+    return ["alice@example.com", "--store", store, "--policy", str(policy)]
+
+
+def ask(question: list[str], *more: str) -> Result:
+    return CliRunner().invoke(cli, ["--config", "/nowhere/gatekeeper.toml", "device", "why", *question, *more])
+
+
+def test_for_the_person(question: list[str]) -> None:
+    """What, how, by when; in the language and time zone asked for."""
+    result = ask(question, *SESSION, "--for", "person")
+    assert (result.exit_code, result.stdout) == (
+        0,
+        (
+            "TikTok is on this phone.\nRemove it.\n"
+            "From Monday, 7 January 2030, 09:00 CET on your mail is paused unless that is done.\n"
+        ),
+    )
+    german = ask(question, *SESSION, "--for", "person", "--language", "de", "--zone", "Asia/Tokyo").stdout
+    assert german.startswith("TikTok ist auf diesem Telefon.\nEntfernen.\nFrom Monday, 7 January 2030, 17:00 JST on")
+
+
+def test_for_the_operator(question: list[str]) -> None:
+    """Predicates, evidence and instants."""
+    found = ask(question, *SESSION, "--for", "operator").stdout
+    assert "verdict     warn (app.match)\nchanges at  2030-01-07T08:00:00+00:00\n" in found
+    assert "  rule no-tiktok: broken; phase warn; does warn; changes at 2030-01-07T08:00:00+00:00\n" in found
+    assert "    true     scope.listeners\n    true     scope.networks\n" in found
+    assert "    true     apps[0] com.zhiliaoapp.musically: id\n" in found
+    unknown = ask(question, "--listener", "imaps", "--at", "2029-12-31", "--for", "operator").stdout
+    assert "    unknown  scope.networks\n" in unknown
+    outside = ask(question, "--for", "operator", "--address", "198.51.100.1", "--at", "2029-12-31").stdout
+    assert "    false    scope.networks\n" in outside
+    assert "broken; phase warn; does nothing; changes at never" in outside
+
+
+def test_machines_get_all_depths(question: list[str]) -> None:
+    """In one document."""
+    facts = json.loads(ask(question, *SESSION, "--json").stdout)
+    assert facts["verdict"] == "warn"
+    assert facts["deadline"] == "2030-01-07T09:00:00+01:00"
+    assert facts["person"][0] == "TikTok is on this phone."
+    (only,) = facts["devices"]
+    assert only["rules"][0]["rule"] == "no-tiktok"
+    assert {"name": "scope.networks", "holds": True} in only["rules"][0]["predicates"]
+    assert only["evidence"]["apps_count"] == 2
+
+
+def test_a_zone_that_does_not_exist(question: list[str]) -> None:
+    """Wrong usage."""
+    result = ask(question, "--zone", "Europe/Berln")
+    assert result.exit_code == 2
+    assert "`Europe/Berln` is no time zone such as Europe/Berlin" in result.stderr
