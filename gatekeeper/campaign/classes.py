@@ -40,6 +40,11 @@ class Outcome:
     unanswered: tuple[str, ...]
     """Rules that the device's list cannot answer."""
 
+    @property
+    def is_blocked_by_rule(self) -> bool:
+        """Whether a rule alone would stop its mail."""
+        return any(not verdict.admits for _, verdict in self.hits)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Course:

@@ -89,6 +89,8 @@ class Tally:
     """Devices in breach of the rule, by what it does; `allow` is observed."""
     unanswered: Counter[str] = field(default_factory=Counter)
     """Devices whose list cannot answer the rule."""
+    blocked_by_rules: int = 0
+    """Devices that a rule blocks, whatever else is known or not."""
     untied: Counter[Verdict] = field(default_factory=Counter)
     """People, by the verdict on a session that is tied to the person only."""
 

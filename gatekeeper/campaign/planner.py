@@ -201,6 +201,7 @@ class Planner:
         for course, count in devices.items():
             for tally, outcome in zip(tallies, _outcomes(course, len(tallies)), strict=True):
                 tally.verdicts[outcome.verdict] += count
+                tally.blocked_by_rules += count if outcome.is_blocked_by_rule else 0
                 for hit in outcome.hits:
                     tally.rules[hit] += count
                 for rule in outcome.unanswered:

@@ -235,6 +235,7 @@ def _tally_document(tally: Tally) -> dict[str, object]:
         "devices": {verdict.value: count for verdict, count in sorted(tally.verdicts.items())},
         "people": {verdict.value: count for verdict, count in sorted(tally.untied.items())},
         "blocked": tally.blocked,
+        "blocked_by_rules": tally.blocked_by_rules,
         "rules": rules,
     }
 

@@ -131,7 +131,7 @@ def plan(  # noqa: PLR0913, PLR0917  one for each option
     found, sightings = in_store(config_path, store, work)
     lines = _burn_down(found, sightings, now)
     if picture is not None:
-        _draw(picture, svg(lines, title="Devices with a denied app, and devices blocked", now=now))
+        _draw(picture, svg(lines, title="Devices that have a denied app, and devices that rules block", now=now))
     if as_json:
         say_json(plan_document(found, lines))
     else:
@@ -170,10 +170,12 @@ def _burn_down(found: Plan, sightings: tuple[Sighting, ...], now: datetime) -> t
         points = running(((each.at, each.change) for each in sightings), now - _BACK, now)
         lines.append(Line("have an app that a rule means", "#1f6fb4", points))
     for title, colour, tallies in (
-        ("blocked by the policy in force", "#999999", found.in_force),
-        ("blocked by the candidate", "#c0392b", found.candidate),
+        ("blocked by rules in force", "#999999", found.in_force),
+        ("blocked by rules of the candidate", "#c0392b", found.candidate),
     ):
-        lines.append(Line(title, colour, tuple((at, tally.blocked) for at, tally in zip(dates, tallies, strict=True))))
+        lines.append(
+            Line(title, colour, tuple((at, tally.blocked_by_rules) for at, tally in zip(dates, tallies, strict=True)))
+        )
     return tuple(lines)
 
 

@@ -44,6 +44,7 @@ def test_what_a_rule_does_at_each_date() -> None:
 
     assert [tally.verdicts[Verdict.WARN] for tally in plan.candidate] == [1, 1, 0, 0]
     assert [tally.blocked for tally in plan.candidate] == [0, 0, 1, 1]
+    assert [tally.blocked_by_rules for tally in plan.candidate] == [0, 0, 1, 1]
     assert [tally.blocked for tally in plan.in_force] == [0, 0, 0, 0]
     assert plan.candidate[3].rules == {("r", Verdict.BLOCK): 1}
     assert [(each.account, each.at, each.by, each.is_new) for each in plan.blocked] == [

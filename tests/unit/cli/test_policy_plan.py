@@ -130,7 +130,7 @@ def test_the_burn_down_is_drawn(run: Run, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.stderr
     text = picture.read_text()
     assert ET.fromstring(text).tag.endswith("svg")
-    assert "blocked by the candidate" in text
+    assert "blocked by rules of the candidate" in text
     assert "have an app that a rule means" in text
     assert "alice" not in text
     assert "Burn-down" in result.stdout
