@@ -8,8 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
@@ -17,20 +16,18 @@ from time import sleep as pause
 
 import click
 
-from gatekeeper.adapters.sinks.directory import AuditLogDamaged, read_head, segment_paths
-from gatekeeper.adapters.sinks.reader import all_pieces, follow, last_lines, lines
-from gatekeeper.audit.chain import verify as verify_chain
+from gatekeeper.adapters.sinks.reader import lines
+from gatekeeper.adapters.sinks.several import follow_all, last_of_all, log_directories, merged
 from gatekeeper.audit.codes import Word
 from gatekeeper.audit.event import EventCode
 from gatekeeper.audit.record import clean
-from gatekeeper.audit.report import Report
 from gatekeeper.audit.stored import StoredRecord, read, why
 from gatekeeper.cli.audit_options import audit_directory, existing, instant
 from gatekeeper.cli.audit_replay import replay
+from gatekeeper.cli.audit_report import as_document, print_report, verify_log, worst_of
 from gatekeeper.domain.request import MailProtocol
 
 _POLL_S = 0.2
-_TAMPERED, _INCOMPLETE = 1, 3
 
 _COLOURS = {
     Word.ALLOW: "green",
@@ -63,11 +60,11 @@ def audit(context: click.Context, directory: Path | None) -> None:
 def tail(context: click.Context, count: int, is_followed: bool, as_json: bool) -> None:
     """Show the last records."""
     directory = existing(audit_directory(context))
-    last, position = last_lines(directory, count)
+    last, positions = last_of_all(directory, count)
     _show(last, as_json=as_json)
     if is_followed:
         try:
-            _show(follow(directory, position, lambda: pause(_POLL_S)), as_json=as_json)
+            _show(follow_all(directory, positions, lambda: pause(_POLL_S)), as_json=as_json)
         except KeyboardInterrupt:
             return
 
@@ -124,8 +121,8 @@ def query(  # noqa: PLR0913, PLR0917  one argument an option
         wanted.that(lambda record: record.time >= since)
     if until is not None:
         wanted.that(lambda record: record.time <= until)
-    found = wanted.apply(lines(directory, since=since, until=until))
-    _show(islice(found, limit), as_json=as_json)
+    found = [wanted.apply(lines(log, since=since, until=until)) for log in log_directories(directory)]
+    _show(islice(merged(found) if len(found) > 1 else found[0], limit), as_json=as_json)
 
 
 @audit.command()
@@ -135,33 +132,23 @@ def query(  # noqa: PLR0913, PLR0917  one argument an option
 def verify(context: click.Context, directory: Path | None, as_json: bool) -> None:
     """Verify that nothing was changed, dropped, inserted, reordered or cut off.
 
+    Of several workers each has a log of its own; all are verified, and the worst result counts.
+
     Exit codes: 0 sound, 1 tampering, 2 wrong usage, 3 incomplete.
     """
-    where = existing(directory or audit_directory(context))
-    missing: list[str] = []
-    head = None
-    try:
-        head = read_head(where)  # before the log is read: a live log can only be ahead of it
-    except AuditLogDamaged as error:
-        missing.append(str(error))
-    else:
-        if head is None:
-            missing.append("there is no `head.json`: that the end was not cut off cannot be told")
-    report = verify_chain(all_pieces(where), head=head)
-    if report.last is None:
-        missing.append("there are no records")
-    if report.torn is not None and not _is_growing(where, report):
-        missing.append(f"the last line is torn: {report.torn.length} octets at {report.torn.place}")
-    result, status = "SOUND", 0
-    if report.findings:
-        result, status = "TAMPERED", _TAMPERED
-    elif missing:
-        result, status = "INCOMPLETE", _INCOMPLETE
+    logs = log_directories(existing(directory or audit_directory(context)))
+    verified = []
+    for number, log in enumerate(logs):
+        verified.append(verify_log(log))
+        if not as_json:
+            if number:
+                click.echo()
+            print_report(verified[-1])
     if as_json:
-        click.echo(json.dumps({"result": result, "missing": missing, **_as_document(report)}))
-    else:
-        _print_report(report, result, missing, is_head_known=head is not None)
-    context.exit(status)
+        documents = [{"directory": str(one.directory), **as_document(one)} for one in verified]
+        several = {"result": worst_of(verified).result, "logs": documents}
+        click.echo(json.dumps(documents[0] if len(logs) == 1 else several))
+    context.exit(worst_of(verified).status)
 
 
 class _Filter:
@@ -227,57 +214,6 @@ def _for_people(record: StoredRecord, *, is_coloured: bool) -> str:
         shown = click.style(shown, fg=_COLOURS[Word(record.word)])
     who = [clean(text, 64) if text else "-" for text in (record.account, record.device, record.protocol)]
     return f"{record.time:%Y-%m-%d %H:%M:%S}Z  {shown}  {who[0]:<24}  {who[1]:<12}  {who[2]:<5}  {clean(why(record))}"
-
-
-def _is_growing(directory: Path, report: Report) -> bool:
-    """Whether a torn last line is only a write that was under way when it was read."""
-    if report.torn is None:
-        return False
-    seen = report.torn.place.offset + report.torn.length
-    for _ in range(5):
-        segments = segment_paths(directory)
-        if segments and (segments[-1].name != report.torn.place.segment or segments[-1].stat().st_size != seen):
-            return True
-        pause(_POLL_S / 2)
-    return False
-
-
-def _print_report(report: Report, result: str, missing: list[str], *, is_head_known: bool) -> None:
-    rows: list[tuple[str, str]] = [("log", clean(report.log or "-"))]
-    if report.last is not None:
-        kinds = {finding.kind for finding in report.findings}
-        chain = "OK" if not kinds else ", ".join(sorted(kinds))
-        numbers = f"{report.first_sequence} … {report.last.sequence} ({report.entries} in {report.segments} segments)"
-        rows.append(("entries", f"{numbers}  sequence and prev-chain {chain}"))
-        rows.append(("times", _times(report)))
-        rows.append(("head", f"{report.last.sha256}  " + ("compared with head.json" if is_head_known else "not noted")))
-        clean_end = "closed" if report.is_closed else "open"
-        rows.append(("openings", f"{report.openings}, of them {report.unclean} after a crash; now {clean_end}"))
-        places = "; ".join(str(place) for place in report.recovered[:5])
-        rows.append(("recovered", f"tails {len(report.recovered)}" + (f" ({places})" if places else "")))
-    rows += [("FOUND", str(finding)) for finding in report.findings]
-    if report.findings_total > len(report.findings):
-        rows.append(("FOUND", f"and {report.findings_total - len(report.findings)} more"))
-    rows += [("missing", reason) for reason in missing]
-    counts = " / ".join(f"{count} {clean(word, 20)}" for word, count in sorted(report.words.items()))
-    rows.append(("RESULT", f"{result}  {counts}  policies {len(report.policies)}"))
-    for name, text in rows:
-        click.echo(f"{name:<10} {clean(text, 2000)}")
-
-
-def _times(report: Report) -> str:
-    ends = [
-        "-" if value is None else f"{datetime.fromtimestamp(value / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
-        for value in (report.first_time_ms, report.last_time_ms)
-    ]
-    back = "monotonic" if not report.back_steps else f"back {report.back_steps} times"
-    return f"{ends[0]} … {ends[1]}  {back} (max back-step {report.max_back_step_ms} ms)"
-
-
-def _as_document(report: Report) -> dict[str, object]:
-    document: dict[str, object] = asdict(report)
-    document["words"] = dict(report.words)
-    return document
 
 
 audit.add_command(replay)

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 import click
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from gatekeeper.adapters.sinks.directory import segment_paths
 from gatekeeper.adapters.sinks.reader import lines
+from gatekeeper.adapters.sinks.several import log_directories
 from gatekeeper.adapters.stores.population import SqlPopulation
 from gatekeeper.audit.decided import Decided, read_decided
 from gatekeeper.audit.record import clean
@@ -143,7 +146,8 @@ def _decisions(directory: Path, wanted: _Wanted) -> Iterator[Decided]:
     found = list(_sizes(directory))
     with progress(sum(found), "deciding again") as advance:
         octets = 0
-        for number, line in enumerate(lines(directory, since=wanted.since, until=wanted.until), start=1):
+        logs = (lines(log, since=wanted.since, until=wanted.until) for log in log_directories(directory))
+        for number, line in enumerate(chain.from_iterable(logs), start=1):
             octets += len(line)
             if number % _LINES_A_STEP == 0:
                 advance(octets)
@@ -158,8 +162,9 @@ def _decisions(directory: Path, wanted: _Wanted) -> Iterator[Decided]:
 
 
 def _sizes(directory: Path) -> Iterator[int]:
-    for path in (directory / "segments").glob("*.jsonl"):
-        yield path.stat().st_size
+    for log in log_directories(directory):
+        for path in segment_paths(log):
+            yield path.stat().st_size
 
 
 def _candidate(path: Path, config_path: Path) -> Policy:

@@ -7,7 +7,7 @@ disturbs the writer.
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -79,6 +79,13 @@ def last_line(segment: Path) -> bytes | None:
 def follow(directory: Path, position: Position, wait: Callable[[], None]) -> Iterator[bytes]:
     """The complete lines after `position`, without end; `wait` is called whenever there is nothing more to read."""
     while True:
+        position = yield from news(directory, position)
+        wait()
+
+
+def news(directory: Path, position: Position) -> Generator[bytes, None, Position]:
+    """The complete lines after `position` that are there now; returns the position after them."""
+    while True:
         # The list is taken before the segment is read: a segment that has a successor is not written to any more.
         names = [path.name for path in segment_paths(directory)]
         later = [name for name in names if name > position.segment]
@@ -88,10 +95,9 @@ def follow(directory: Path, position: Position, wait: Callable[[], None]) -> Ite
                 offset += len(line)
                 yield line
             position = Position(position.segment, offset)
-        if later:
-            position = Position(later[0])
-        else:
-            wait()
+        if not later:
+            return position
+        position = Position(later[0])
 
 
 def _pieces_from(segment: Path, offset: int) -> Iterator[bytes]:

@@ -246,7 +246,9 @@ def test_a_torn_end_that_grows_is_a_write_under_way(directory: Path, monkeypatch
     """Verifying a live log does not mistake the line that is being written."""
     more = chained([event("c5")], head_of(LOG))
     write_segments(directory, LOG[:2], [*LOG[2:], more[0][:40]])
-    monkeypatch.setattr("gatekeeper.cli.audit.pause", lambda _: write_segments(directory, LOG[:2], [*LOG[2:], *more]))
+    monkeypatch.setattr(
+        "gatekeeper.cli.audit_report.pause", lambda _: write_segments(directory, LOG[:2], [*LOG[2:], *more])
+    )
     assert run(directory, "verify").exit_code == 0
 
 
