@@ -202,6 +202,7 @@ CLASSIFICATIONS: Mapping[EventCode, Classification] = MappingProxyType(
             activity_name="Recover",
             app=PRODUCT,
         ),
+        EventCode.WORKER_DIED: _row(Word.LOG, "A worker died", APPLICATION_LIFECYCLE, 4, 4, 2, app=PRODUCT),
     }
 )
 
@@ -243,5 +244,6 @@ EVENT_MEANINGS: Mapping[EventCode, str] = MappingProxyType(
         EventCode.LOG_OPENED: "A process opened the audit log.",
         EventCode.LOG_CLOSED: "The process closed the audit log cleanly.",
         EventCode.TAIL_RECOVERED: "Bytes at the end of the log that were never acknowledged were cut off.",
+        EventCode.WORKER_DIED: "A worker ended by itself or was killed: its open connections have no terminal records.",
     }
 )

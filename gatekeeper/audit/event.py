@@ -56,6 +56,8 @@ class EventCode(StrEnum):
     LOG_OPENED = "GK9001I"
     LOG_CLOSED = "GK9003I"
     TAIL_RECOVERED = "GK9004W"
+    WORKER_DIED = "GK9010E"
+    """One of several processes ended by itself or was killed; its connections have no records of their ends."""
 
 
 TERMINAL = frozenset({EventCode.SESSION_REVOKED, EventCode.SESSION_ENDED, EventCode.CONNECTION_CLOSED})

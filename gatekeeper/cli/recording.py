@@ -12,6 +12,7 @@ import click
 
 from gatekeeper.adapters.sinks.directory import AuditLogError, AuditLogLocked
 from gatekeeper.adapters.sinks.file import FileAuditLog
+from gatekeeper.adapters.sinks.several import hold, worker_directory, worker_origin
 from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.cli.control import ask_gate, control_socket
 from gatekeeper.config.load import load
@@ -59,9 +60,21 @@ def _record(config_path: Path, code: EventCode, detail: dict[str, str | int], *,
 
 
 async def _append(settings: Settings, event: Event, clock: SystemClock) -> None:
+    directory, origin = settings.audit.directory, settings.audit.origin
+    if settings.workers == 1:
+        await _append_to(directory, origin, settings, event, clock)
+        return
+    lock_fd = hold(directory)  # a gate that runs holds it, also while one of its workers is down
+    try:
+        await _append_to(worker_directory(directory, 1), worker_origin(origin, 1), settings, event, clock)
+    finally:
+        os.close(lock_fd)
+
+
+async def _append_to(directory: Path, origin: str, settings: Settings, event: Event, clock: SystemClock) -> None:
     log = FileAuditLog.open(
-        settings.audit.directory,
-        origin=settings.audit.origin,
+        directory,
+        origin=origin,
         clock=clock,
         address_prefix=None if settings.audit.full_addresses else (24, 48),
     )

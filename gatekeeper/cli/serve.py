@@ -3,6 +3,7 @@
 import errno
 import ssl
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -23,8 +24,18 @@ def serve(config_path: Path) -> None:
     settings = load_settings(config_path)
     for note in settings.notes:
         click.echo(f"note: {note}", err=True)
+    if settings.workers == 1:
+        _guarded(lambda: run(settings, config_path))
+        return
+    from gatekeeper.server.workers.parent import serve_several  # noqa: PLC0415  one worker needs nothing of it
+
+    _guarded(lambda: serve_several(settings, config_path, _guarded))
+
+
+def _guarded(run: Callable[[], None]) -> None:
+    """Say what keeps a process from starting, and end with the exit code for it."""
     try:
-        run(settings, config_path)
+        run()
     except DocumentError as error:
         fail(*map(str, error.faults), code=EXIT_CONFIG)
     except AuditLogLocked as error:

@@ -97,6 +97,8 @@ class Settings:
 
     source: str
     state_directory: Path
+    workers: int
+    """Processes that share the listeners' ports."""
     drain_timeout: timedelta
     hostname: str
     check_url: str

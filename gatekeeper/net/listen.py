@@ -17,7 +17,17 @@ from errno import (
     EPROTO,
     ETIMEDOUT,
 )
-from socket import AF_INET, AF_INET6, IPPROTO_TCP, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, TCP_DEFER_ACCEPT, TCP_NODELAY
+from socket import (
+    AF_INET,
+    AF_INET6,
+    IPPROTO_TCP,
+    SO_REUSEADDR,
+    SO_REUSEPORT,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    TCP_DEFER_ACCEPT,
+    TCP_NODELAY,
+)
 from socket import socket as Socket  # noqa: N812  a type here
 
 import structlog
@@ -38,11 +48,16 @@ _ONE_CONNECTION = frozenset(
 Accepted = Callable[[Socket, tuple[str, int]], None]
 
 
-def bind(host: str, port: int) -> Socket:
-    """A bound and listening socket; raises OSError with the address in its text."""
+def bind(host: str, port: int, *, is_shared: bool = False) -> Socket:
+    """A bound and listening socket; raises OSError with the address in its text.
+
+    `is_shared`: others of the same user that are bound so too share the port, and the kernel spreads connections.
+    """
     sock = Socket(AF_INET6 if ":" in host else AF_INET, SOCK_STREAM)
     try:
         sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+        if is_shared:
+            sock.setsockopt(SOL_SOCKET, SO_REUSEPORT, 1)
         sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)  # accepted sockets inherit it
         sock.bind((host, port))
         sock.listen(BACKLOG)
@@ -51,6 +66,24 @@ def bind(host: str, port: int) -> Socket:
         sock.close()
         raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
     return sock
+
+
+def bind_several(host: str, port: int, count: int) -> tuple[Socket, ...]:
+    """Sockets that share one port, a queue of waiting connections each; raises OSError as `bind`.
+
+    Whoever opens them keeps them: a connection in the queue of a socket that nobody has open any more is reset.
+    """
+    # A port that is shared could be shared with anybody of the same user: that it is free is asked for without sharing.
+    bind(host, port).close()
+    sockets = [bind(host, port, is_shared=True)]
+    try:
+        chosen = int(sockets[0].getsockname()[1])
+        sockets += (bind(host, chosen, is_shared=True) for _ in range(count - 1))
+    except OSError:
+        for sock in sockets:
+            sock.close()
+        raise
+    return tuple(sockets)
 
 
 class Listener:
@@ -97,8 +130,12 @@ class Listener:
         """Log an unexpected error: of the socket, which is closed then (readiness shows it), or of one connection."""
         _log.error("listener.fault", fd=self._fd, listening=self.is_listening, exc_info=error)
 
+    def pause(self) -> None:
+        """Leave connections in the kernel's queue until `resume`."""
+        self._poller.change(self._fd, 0)
+
     def resume(self) -> None:
-        """Accept again after a want of descriptors; called now and then."""
+        """Accept again after a want of descriptors, or a pause; called now and then."""
         if self._fd >= 0:
             self._poller.change(self._fd, READ)
 

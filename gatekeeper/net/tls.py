@@ -71,13 +71,28 @@ class ServerTls:
         return tuple(path for path in found if path is not None)
 
 
-def server_context(settings: ServerTls, alpn: str | None = None) -> ssl.SSLContext:
+def blank_context() -> ssl.SSLContext:
+    """A server's context with nothing in it but the keys of its session tickets, which are made here."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+
+
+def without_tickets() -> ssl.SSLContext:
+    """A server's context that hands out no session tickets and takes none."""
+    context = blank_context()
+    context.options |= ssl.OP_NO_TICKET  # TLS 1.2
+    context.num_tickets = 0  # TLS 1.3
+    return context
+
+
+def server_context(
+    settings: ServerTls, alpn: str | None = None, *, blank: ssl.SSLContext | None = None
+) -> ssl.SSLContext:
     """Build a listener's context; raises OSError or ssl.SSLError when a file is missing or does not fit.
 
     Only the device CA is trusted for client certificates, so that other certificates on a phone are never offered.
-    `alpn` is the protocol that is spoken (see `net.alpn`).
+    `alpn` is the protocol that is spoken (see `net.alpn`). `blank` is the context to fill instead of a new one.
     """
-    context = _presenting(settings, settings.certificate, settings.private_key, alpn)
+    context = _presenting(settings, settings.certificate, settings.private_key, alpn, blank)
     if settings.named:
         context.sni_callback = _chooser(
             {
@@ -90,14 +105,17 @@ def server_context(settings: ServerTls, alpn: str | None = None) -> ssl.SSLConte
     return context
 
 
-def _presenting(settings: ServerTls, certificate: Path, private_key: Path, alpn: str | None) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+def _presenting(
+    settings: ServerTls, certificate: Path, private_key: Path, alpn: str | None, blank: ssl.SSLContext | None = None
+) -> ssl.SSLContext:
+    context = blank or blank_context()
     is_modern = settings.profile is Profile.MODERN
     context.minimum_version = ssl.TLSVersion.TLSv1_3 if is_modern else ssl.TLSVersion.TLSv1_2
     context.options &= ~_TAKES_A_CUT_FOR_AN_END
     context.set_ciphers(INTERMEDIATE_CIPHERS)
     context.load_cert_chain(certificate, private_key, password=_no_passphrase)
-    context.num_tickets = 1  # phones resume with one; the second would only cost a signature's time and memory
+    # Phones resume with one; a second would only cost a signature's time and memory. None stay none.
+    context.num_tickets = min(context.num_tickets, 1)
     if settings.client_certificates is not ClientCertificates.OFF and settings.client_ca is not None:
         context.load_verify_locations(settings.client_ca)
         required = settings.client_certificates is ClientCertificates.REQUIRE

@@ -24,8 +24,8 @@ from gatekeeper.domain.posture import Assurance, Binding, Subject
 from gatekeeper.domain.request import MailProtocol, Request
 from gatekeeper.ports.devices import Unavailable
 from gatekeeper.publishing.approval import Flaw
-from gatekeeper.server import break_glass, health, in_force
-from gatekeeper.server.reload import reload
+from gatekeeper.server import break_glass
+from gatekeeper.server.whole import Alone, Whole
 
 if TYPE_CHECKING:
     from gatekeeper.server.compose import Gatekeeper
@@ -49,9 +49,9 @@ _FROM_COMMANDS = (EventCode.INVENTORY_IMPORTED, EventCode.INVENTORY_REJECTED, Ev
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def admin_app(gatekeeper: "Gatekeeper") -> web.Application:
-    """What the admin port serves."""
-    desk = _Desk(gatekeeper)
+def admin_app(gatekeeper: "Gatekeeper", whole: Whole | None = None) -> web.Application:
+    """What the admin port serves; `whole`: when this is one of several workers."""
+    desk = _Desk(gatekeeper, whole or Alone(gatekeeper))
     app = web.Application(client_max_size=MAX_BODY_OCTETS, middlewares=[_guard])
     app.add_routes(
         [
@@ -67,9 +67,9 @@ def admin_app(gatekeeper: "Gatekeeper") -> web.Application:
     return app
 
 
-def control_app(gatekeeper: "Gatekeeper", drain: Callable[[], None]) -> web.Application:
-    """What the control socket serves."""
-    desk = _Desk(gatekeeper)
+def control_app(gatekeeper: "Gatekeeper", drain: Callable[[], None], whole: Whole | None = None) -> web.Application:
+    """What the control socket serves; `whole`: when this is one of several workers."""
+    desk = _Desk(gatekeeper, whole or Alone(gatekeeper))
 
     async def start_drain(_request: web.Request) -> web.Response:
         drain()
@@ -108,15 +108,16 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
 class _Desk:
     """The handlers."""
 
-    def __init__(self, gatekeeper: "Gatekeeper") -> None:
+    def __init__(self, gatekeeper: "Gatekeeper", whole: Whole) -> None:
         self._gatekeeper = gatekeeper
+        self._whole = whole
 
     async def livez(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
     async def readyz(self, request: web.Request) -> web.Response:
-        checks = health.checks(self._gatekeeper)
-        ready = all(result == "ok" for result in checks.values())
+        checks = await self._whole.checks()
+        ready = all(result.startswith("ok") for result in checks.values())
         opened = break_glass.describe(self._gatekeeper)
         loud = [f"break_glass: {opened}"] if opened else []
         lines = [f"{name}: {result}" for name, result in checks.items() if "verbose" in request.query or result != "ok"]
@@ -125,7 +126,7 @@ class _Desk:
         )
 
     async def metrics(self, _request: web.Request) -> web.Response:
-        return web.Response(body=self._gatekeeper.metrics.text(), content_type="text/plain", charset="utf-8")
+        return web.Response(body=await self._whole.metrics(), content_type="text/plain", charset="utf-8")
 
     async def version(self, _request: web.Request) -> web.Response:
         return web.json_response({"version": __version__})
@@ -150,6 +151,7 @@ class _Desk:
             outcomes.labels(error.code.value).inc()
             raise
         outcomes.labels("accepted").inc()
+        await self._whole.refresh()
         return web.json_response(_described(decision))
 
     async def decision(self, request: web.Request) -> web.Response:
@@ -177,7 +179,7 @@ class _Desk:
         return web.json_response({**_described(found), "why": list(why)})
 
     async def reload(self, _request: web.Request) -> web.Response:
-        outcome = await reload(self._gatekeeper)
+        outcome = await self._whole.reload()
         body = {"reloaded": outcome.reloaded, "faults": list(outcome.faults), "notes": list(outcome.notes)}
         return web.json_response(body, status=200 if outcome.reloaded else 409)
 
@@ -195,28 +197,7 @@ class _Desk:
         return web.json_response({"recorded": True})
 
     async def status(self, _request: web.Request) -> web.Response:
-        gatekeeper = self._gatekeeper
-        return web.json_response(
-            {
-                "version": __version__,
-                "ready": health.checks(gatekeeper),
-                "sessions": len(gatekeeper.gate.sessions),
-                "waiting": sum(len(front.waiting) for front in gatekeeper.fronts.values()),
-                "listeners": {
-                    name: {"protocol": front.protocol, "port": front.port, "tls": front.tls}
-                    for name, front in gatekeeper.fronts.items()
-                },
-                "mail_servers": {
-                    protocol.value: {upstream.place: health.fault or "up" for upstream, health in pool.health().items()}
-                    for protocol, pool in gatekeeper.upstreams.items()
-                },
-                "admin": gatekeeper.admin_port,
-                "policy_sha256": gatekeeper.gate.policy.sha256,
-                "policy": in_force.described(gatekeeper),
-                "break_glass": break_glass.describe(gatekeeper),
-                "audit_records": gatekeeper.audit.counters.records,
-            }
-        )
+        return web.json_response(await self._whole.status())
 
 
 async def _json(request: web.Request) -> object:

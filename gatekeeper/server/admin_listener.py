@@ -5,6 +5,7 @@ Agents post evidence here, so it must not be possible to take the descriptors th
 
 import asyncio
 from collections.abc import Callable, Iterable
+from socket import socket
 from time import monotonic
 
 from aiohttp import web
@@ -36,6 +37,13 @@ class AdminListener:
         loop = asyncio.get_running_loop()
         self._listening = await loop.create_server(self._accepted, host, port, backlog=MAX_CONNECTIONS)
         return int(self._listening.sockets[0].getsockname()[1])
+
+    async def start_on(self, sock: socket) -> int:
+        """Listen on a socket that is bound already; returns its port."""
+        await self._runner.setup()
+        loop = asyncio.get_running_loop()
+        self._listening = await loop.create_server(self._accepted, sock=sock, backlog=MAX_CONNECTIONS)
+        return int(sock.getsockname()[1])
 
     def sweep(self) -> None:
         """End what has been open for too long; called now and then."""

@@ -12,7 +12,7 @@ from gatekeeper.adapters.sinks.file import FileAuditLog
 from gatekeeper.adapters.stores.directory import DeviceDirectory
 from gatekeeper.adapters.stores.migrate import open_store
 from gatekeeper.adapters.stores.registry import SqlRegistry
-from gatekeeper.config.settings import ListenerSettings, Settings
+from gatekeeper.config.settings import AuditSettings, ListenerSettings, Settings
 from gatekeeper.domain.request import MailProtocol
 from gatekeeper.enforcement import points
 from gatekeeper.enforcement.flow.flow import accept
@@ -31,18 +31,32 @@ from gatekeeper.net.relay import Relay
 from gatekeeper.ports.groups import Groups
 from gatekeeper.publishing.break_glass import Opening
 from gatekeeper.server.admin_listener import AdminListener
-from gatekeeper.server.changes import record_changes
+from gatekeeper.server.changes import ChangeRecorder
 from gatekeeper.server.clock import SystemClock
 from gatekeeper.server.contexts import ServerContexts
 from gatekeeper.server.evidence import EvidenceDesk
 from gatekeeper.server.group_source import open_groups, read_members
 from gatekeeper.server.metrics import Metrics
-from gatekeeper.server.policy_source import read_source
+from gatekeeper.server.policy_source import Source, read_source
 from gatekeeper.server.publications import Look, Publications
 from gatekeeper.server.rollouts import Rollouts
 
 MAX_ADDRESSES = 32
 """Of one mail server, names resolved: a log-in may try each, and each is probed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inherited:
+    """What a worker has from its parent, which made it before the worker was."""
+
+    number: int
+    """From 1."""
+    source: Source
+    audit: AuditSettings
+    """With a directory and an origin of its own."""
+    contexts: ServerContexts
+    sockets: dict[str, socket.socket]
+    """Bound, by the name of the listener: whoever listens takes one out."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,6 +84,7 @@ class Gatekeeper:
     """Where policies come from; None: the policy is a file."""
     found_at_start: Look
     rollouts: Rollouts | None
+    changes: ChangeRecorder
     break_glass: Opening | None = None
     """While it is open."""
     refused_note: bytes | None = None
@@ -77,6 +92,8 @@ class Gatekeeper:
     groups: Groups | None = None
     """Who is in the groups of the directory."""
     contexts: ServerContexts = field(default_factory=ServerContexts)
+    sockets: dict[str, socket.socket] | None = None
+    """Of a worker: what its listeners listen on, by name; None: they open their own."""
     upstreams: dict[MailProtocol, UpstreamPool] = field(default_factory=dict)
     fronts: dict[str, Front] = field(default_factory=dict)
     listeners: dict[str, listen.Listener] = field(default_factory=dict)
@@ -89,13 +106,19 @@ class Gatekeeper:
 
 
 @asynccontextmanager
-async def compose(settings: Settings, config_path: Path, poller: Poller) -> AsyncIterator[Gatekeeper]:
-    """Build everything but the listeners; undone in reverse order at the end.
+async def compose(
+    settings: Settings, config_path: Path, poller: Poller, inherited: Inherited | None = None
+) -> AsyncIterator[Gatekeeper]:
+    """Build everything but the listeners; undone in reverse order at the end. `inherited`: for one of several workers.
 
     Raises DocumentError, and what the adapters raise when they cannot be opened.
     """
     clock = SystemClock()
-    source = read_source(settings, clock)
+    own_audit = settings.audit if inherited is None else inherited.audit
+    if inherited is None or inherited.source.publications is not None:
+        source = read_source(settings, clock)  # of bundles also a worker takes what is the newest when it starts
+    else:
+        source = inherited.source
     groups = open_groups(settings)
     members = read_members(groups)
     settings.state_directory.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -105,10 +128,10 @@ async def compose(settings: Settings, config_path: Path, poller: Poller) -> Asyn
         stack.push_async_callback(directory.close)
         await directory.refresh()
         audit = FileAuditLog.open(
-            settings.audit.directory,
-            origin=settings.audit.origin,
+            own_audit.directory,
+            origin=own_audit.origin,
             clock=clock,
-            address_prefix=None if settings.audit.full_addresses else (24, 48),
+            address_prefix=None if own_audit.full_addresses else (24, 48),
             post=poller.post,
             when_quiet=poller.when_quiet,
         )
@@ -117,7 +140,8 @@ async def compose(settings: Settings, config_path: Path, poller: Poller) -> Asyn
         stack.callback(folding.close)  # before the log is closed: what was counted is not lost
         registry = SqlRegistry(engine)
         # Before the gate hears of a change: what it then does to sessions stands behind the change in the log.
-        directory.subscribe(lambda changes: record_changes(audit, clock, changes))
+        changes = ChangeRecorder(audit, clock)
+        directory.subscribe(changes.record)
         gate = Gate(
             settings=gate_settings(settings), policy=source.policy, devices=directory, audit=folding, clock=clock
         )
@@ -144,7 +168,11 @@ async def compose(settings: Settings, config_path: Path, poller: Poller) -> Asyn
             evidence=EvidenceDesk(
                 registry=registry, directory=directory, audit=audit, clock=clock, gate=gate, settings=settings.evidence
             ),
+            changes=changes,
         )
+        if inherited is not None:
+            gatekeeper.contexts, gatekeeper.sockets = inherited.contexts, inherited.sockets
+            changes.is_on = False  # until this worker is the one that serves requests
         gatekeeper.evidence.names = settings.accounts.names
         gate.decided = gatekeeper.metrics.decided
         gate.ruling.know_members(members)
@@ -203,10 +231,15 @@ def upstreams(settings: Settings) -> dict[MailProtocol, UpstreamPool]:
     return found
 
 
+def alpn_of(protocol: MailProtocol) -> str:
+    """What a listener's context is made for."""
+    return points()[protocol].alpn or protocol.value
+
+
 def front(gatekeeper: Gatekeeper, settings: Settings, listener: ListenerSettings, upstream: UpstreamPool) -> Front:
     """One listener's shared state; raises OSError, ValueError or ssl.SSLError for its certificates."""
     point = points()[listener.protocol]
-    alpn = point.alpn or listener.protocol.value
+    alpn = alpn_of(listener.protocol)
     context, revocations_until = None, None
     if settings.tls is not None and listener.tls is not TlsMode.OFF:
         context = gatekeeper.contexts.get(settings.tls, alpn)
@@ -248,8 +281,9 @@ def front(gatekeeper: Gatekeeper, settings: Settings, listener: ListenerSettings
 
 def bind(gatekeeper: Gatekeeper, settings: ListenerSettings, shared: Front) -> listen.Listener:
     """Open one listener; raises OSError with the address."""
+    sockets = gatekeeper.sockets
     listener = listen.Listener(
-        listen.bind(settings.host, settings.port),
+        listen.bind(settings.host, settings.port) if sockets is None else sockets.pop(settings.name),
         gatekeeper.poller,
         lambda sock, peer: accept(shared, sock, peer),
         client_talks_first=settings.tls is TlsMode.IMPLICIT,

@@ -1,6 +1,7 @@
 """What `/metrics` shows (Prometheus text format). No account, device or phone's address is ever a label."""
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -20,6 +21,22 @@ from gatekeeper.gate.throttle import Throttle
 from gatekeeper.net.pool import UpstreamPool
 
 Upstreams = Callable[[], Mapping[MailProtocol, UpstreamPool]]
+
+Family = list[Any]
+"""Name, type, help, and samples of name, labels and value: what can be sent to another process."""
+_LOWEST = frozenset({"gatekeeper_audit_writable", "gatekeeper_store_healthy", "gatekeeper_upstream_up"})
+"""Of several workers' figures the lowest is the whole's: one that is not well is enough."""
+_HIGHEST = frozenset(
+    {
+        "gatekeeper_break_glass_open",
+        "gatekeeper_build_info",
+        "gatekeeper_policy_info",
+        "gatekeeper_policy_rollout_percent",
+        "gatekeeper_policy_version",
+        "gatekeeper_throttle_entries",
+    }
+)
+"""The same facts in every worker."""
 
 
 class Metrics:
@@ -80,6 +97,66 @@ class Metrics:
     def text(self) -> bytes:
         """The exposition."""
         return generate_latest(self.registry)
+
+    def families(self) -> list[Family]:
+        """All figures, for another process to add up."""
+        return [
+            [
+                family.name,
+                family.type,
+                family.documentation,
+                [[one.name, one.labels, one.value] for one in family.samples],
+            ]
+            for family in self.registry.collect()
+        ]
+
+
+def merged(processes: Iterable[list[Family]]) -> list[Family]:
+    """The figures of several processes as those of one: added up, but for what is no count."""
+    families: dict[str, Family] = {}
+    values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
+    for family in (family for process in processes for family in process):
+        name, _, _, samples = family
+        families.setdefault(name, family)
+        known = values.setdefault(name, {})
+        for sample, labels, value in samples:
+            key = (sample, tuple(sorted(labels.items())))
+            known[key] = _together(name, sample)((known[key], value)) if key in known else value
+    return [
+        [name, kind, words, [[sample, dict(labels), value] for (sample, labels), value in values[name].items()]]
+        for name, kind, words, _ in families.values()
+    ]
+
+
+def lasting(families: list[Family]) -> list[Family]:
+    """What of a process's figures still counts when it is gone: its counters, so that no sum ever falls."""
+    return [family for family in families if family[1] == "counter"]
+
+
+def exposition(families: list[Family]) -> bytes:
+    """The figures as text."""
+    registry = CollectorRegistry()
+    registry.register(_Given(families))
+    return generate_latest(registry)
+
+
+def _together(name: str, sample: str) -> Callable[[tuple[float, float]], float]:
+    if name in _LOWEST or sample.endswith("_created"):
+        return min
+    return max if name in _HIGHEST else sum
+
+
+class _Given(Collector):
+    def __init__(self, families: list[Family]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        """As they were given."""
+        for name, kind, words, samples in self._families:
+            metric = Metric(name, words, kind)
+            for sample, labels, value in samples:
+                metric.add_sample(sample, labels, value)
+            yield metric
 
 
 class _Parts(Collector):

@@ -9,6 +9,7 @@ import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -21,6 +22,7 @@ from gatekeeper.domain.request import MailProtocol
 from gatekeeper.enforcement.flow.front import Front
 from gatekeeper.net.listen import Listener
 from gatekeeper.net.pool import UpstreamPool
+from gatekeeper.ports.clock import Clock
 from gatekeeper.ports.groups import Groups
 from gatekeeper.server import compose, in_force
 from gatekeeper.server.group_source import NOBODY, open_groups, read_members
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("gatekeeper.reload")
 
-_RESTART = ("store_url", "audit", "admin", "state_directory")
+_RESTART = ("store_url", "audit", "admin", "state_directory", "workers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,55 +50,88 @@ _Groups = tuple[Groups | None, Mapping[str, frozenset[str]]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Prepared:
+class Prepared:
+    """Everything new, checked and made, and not in force."""
+
     settings: Settings
     source: Source
     fronts: dict[str, Front]
     upstreams: dict[MailProtocol, UpstreamPool]
     bound: dict[str, Listener]
-    """Listeners on addresses that were not bound before."""
+    """Listeners on addresses that were not bound before; they do not accept yet."""
     groups: _Groups
+
+
+FAULTS = (DocumentError, OSError, ssl.SSLError, ValueError, RecursionError)
+"""What preparing raises for whatever is wrong with the files, the addresses and the names in them."""
 
 
 async def reload(gatekeeper: "Gatekeeper") -> Reloaded:
     """Load the configuration and policy again; never raises for what is wrong with them. One at a time."""
     async with gatekeeper.reloading:
-        return await _reload(gatekeeper)
+        try:
+            prepared = await prepare(gatekeeper)
+        except FAULTS as error:
+            return rejected(gatekeeper, faults_of(error))
+        notes = (*prepared.settings.notes, *restart_notes(gatekeeper.settings, prepared.settings))
+        swap(gatekeeper, prepared)
+        return done(gatekeeper, prepared.source.policy.sha256, notes)
 
 
-async def _reload(gatekeeper: "Gatekeeper") -> Reloaded:
+async def prepare(gatekeeper: "Gatekeeper") -> Prepared:
+    """Read, check and make everything new. Raises one of `FAULTS`; then nothing of it is left."""
     bound: dict[str, Listener] = {}
     try:
         settings, source, upstreams, groups = await asyncio.to_thread(_read, gatekeeper)
         if gatekeeper.draining:
-            return Reloaded(reloaded=False, faults=("shutting down",))
+            raise OSError("shutting down")
         fronts = _fronts(gatekeeper, settings, upstreams, bound)
-    except (DocumentError, OSError, ssl.SSLError, ValueError, RecursionError) as error:
-        for listener in bound.values():
-            listener.stop()
-        return _kept(gatekeeper, error)
-    notes = tuple(
+        return Prepared(settings, source, fronts, upstreams, bound, groups)
+    except FAULTS:
+        _stop(bound)
+        raise
+
+
+def abandon(prepared: Prepared) -> None:
+    """It does not come into force after all."""
+    _stop(prepared.bound)
+
+
+def _stop(bound: dict[str, Listener]) -> None:
+    for listener in bound.values():
+        listener.stop()
+
+
+def restart_notes(before: Settings, after: Settings) -> tuple[str, ...]:
+    """What of the changes only a restart puts in force."""
+    return tuple(
         f"{name} changed: takes effect at the next start"
         for name in _RESTART
-        if getattr(settings, name) != getattr(gatekeeper.settings, name)
+        if getattr(before, name) != getattr(after, name)
     )
-    _swap(gatekeeper, _Prepared(settings, source, fronts, upstreams, bound, groups))
-    gatekeeper.metrics.reloads.labels("done").inc()
-    _log.info("reload.done", policy_sha256=source.policy.sha256, notes=notes)
-    return Reloaded(reloaded=True, notes=(*settings.notes, *notes))
+
+
+def faults_of(error: Exception) -> tuple[str, ...]:
+    """What is wrong, a line each."""
+    return tuple(map(str, error.faults)) if isinstance(error, DocumentError) else (str(error),)
 
 
 def _read(gatekeeper: "Gatekeeper") -> tuple[Settings, Source, dict[MailProtocol, UpstreamPool], _Groups]:
-    """All files, so that the faults of all are told at once, and the mail servers' addresses; blocks on DNS."""
+    settings, source, groups = read_files(gatekeeper.config_path, gatekeeper.settings, gatekeeper.clock)
+    return settings, source, compose.upstreams(settings), groups  # blocks on DNS
+
+
+def read_files(config_path: Path, before: Settings, clock: Clock) -> tuple[Settings, Source, _Groups]:
+    """All files, so that the faults of all are told at once. Raises `DocumentError`."""
     faults: list[Fault] = []
     settings = source = None
     try:
-        settings = load(gatekeeper.config_path, os.environ)
+        settings = load(config_path, os.environ)
     except DocumentError as error:
         faults += error.faults
-    used = gatekeeper.settings if settings is None else settings
+    used = before if settings is None else settings
     try:
-        source = read_source(used, gatekeeper.clock)
+        source = read_source(used, clock)
     except DocumentError as error:
         faults += error.faults
     groups, members = open_groups(used), NOBODY
@@ -106,7 +141,7 @@ def _read(gatekeeper: "Gatekeeper") -> tuple[Settings, Source, dict[MailProtocol
         faults += error.faults
     if settings is None or source is None or faults:
         raise DocumentError(faults)
-    return settings, source, compose.upstreams(settings), (groups, members)
+    return settings, source, (groups, members)
 
 
 def _fronts(
@@ -122,17 +157,18 @@ def _fronts(
         front = compose.front(gatekeeper, settings, listener, upstreams[listener.protocol])
         fronts[listener.name] = front
         old = before.get(listener.name)
-        if old is None or _place(old) != _place(listener):
+        if old is None or place(old) != place(listener):
             bound[listener.name] = compose.bind(gatekeeper, listener, front)
+            bound[listener.name].pause()
     return fronts
 
 
-def _place(listener: ListenerSettings) -> ListenerSettings:
+def place(listener: ListenerSettings) -> ListenerSettings:
     """What cannot change while the port stays open."""
     return replace(listener, allow_plaintext=False, proxy_protocol_from=())
 
 
-def _swap(gatekeeper: "Gatekeeper", prepared: _Prepared) -> None:
+def swap(gatekeeper: "Gatekeeper", prepared: Prepared) -> None:
     """From here on nothing can fail."""
     settings = prepared.settings
     for protocol, pool in prepared.upstreams.items():
@@ -147,6 +183,7 @@ def _swap(gatekeeper: "Gatekeeper", prepared: _Prepared) -> None:
         if name in prepared.bound:
             _close(gatekeeper, name)
             gatekeeper.listeners[name] = prepared.bound[name]
+            prepared.bound[name].resume()
             gatekeeper.fronts[name] = front
         elif old is not None:
             old.take_over(front)
@@ -182,8 +219,15 @@ def _close(gatekeeper: "Gatekeeper", name: str) -> None:
         front.say_goodbye()  # nobody watches over the deadlines of who is not logged in there any more
 
 
-def _kept(gatekeeper: "Gatekeeper", error: Exception) -> Reloaded:
-    faults = tuple(map(str, error.faults)) if isinstance(error, DocumentError) else (str(error),)
+def done(gatekeeper: "Gatekeeper", policy_sha256: str, notes: tuple[str, ...]) -> Reloaded:
+    """It is in force: told to operators and counted, once however many workers there are."""
+    gatekeeper.metrics.reloads.labels("done").inc()
+    _log.info("reload.done", policy_sha256=policy_sha256, notes=notes)
+    return Reloaded(reloaded=True, notes=notes)
+
+
+def rejected(gatekeeper: "Gatekeeper", faults: tuple[str, ...]) -> Reloaded:
+    """The old one stays: told to operators and auditors, and counted, once however many workers there are."""
     for fault in faults:
         _log.error("reload.rejected", fault=fault)
     gatekeeper.metrics.reloads.labels("rejected").inc()

@@ -16,7 +16,7 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
-from gatekeeper.config.settings import Settings
+from gatekeeper.config.settings import AdminSettings, Settings
 from gatekeeper.net.poller import Poller, PollerLoop
 from gatekeeper.net.relay import Ended
 from gatekeeper.server import compose, group_watch, in_force
@@ -34,8 +34,8 @@ _IDLE_PERIOD_S = 15.0
 _LEAST_ENDED_A_TICK = 16
 
 
-class _Stop:
-    """What the signals ask for."""
+class Stop:
+    """What the signals, or the parent, ask for."""
 
     def __init__(self) -> None:
         self.drain = asyncio.Event()
@@ -64,15 +64,15 @@ def serve(settings: Settings, config_path: Path) -> None:
 
 async def _serve(settings: Settings, config_path: Path, poller: Poller) -> None:
     async with compose.compose(settings, config_path, poller) as gatekeeper:
-        stop = _Stop()
+        stop = Stop()
         stop.catch_signals(gatekeeper.loop)
-        _allow_descriptors()
-        _open_listeners(gatekeeper)
+        allow_descriptors()
+        open_listeners(gatekeeper)
         admin = await _start_admin(gatekeeper)
         control = await _start_control(gatekeeper, stop)
-        _spare_the_collector()
+        spare_the_collector()
         try:
-            await _run(gatekeeper, stop)
+            await run(gatekeeper, stop)
         finally:
             for listener in gatekeeper.listeners.values():
                 listener.stop()
@@ -82,20 +82,21 @@ async def _serve(settings: Settings, config_path: Path, poller: Poller) -> None:
             (settings.state_directory / CONTROL_SOCKET).unlink(missing_ok=True)
 
 
-def _allow_descriptors() -> None:
+def allow_descriptors() -> None:
     """Each session takes two descriptors: use all that the service manager allows."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """What is there now stays: code, policy, caches. Looking through it again and again would stall every session."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 20)
 
 
-def _open_listeners(gatekeeper: Gatekeeper) -> None:
+def open_listeners(gatekeeper: Gatekeeper) -> None:
+    """Look the mail servers up and begin to accept. Raises OSError, ValueError or ssl.SSLError."""
     gatekeeper.upstreams = compose.upstreams(gatekeeper.settings)
     for settings in gatekeeper.settings.listeners:
         front = compose.front(gatekeeper, gatekeeper.settings, settings, gatekeeper.upstreams[settings.protocol])
@@ -109,7 +110,8 @@ def _open_listeners(gatekeeper: Gatekeeper) -> None:
         _log.info("listening", listener=name, protocol=front.protocol, port=front.port, tls=front.tls)
 
 
-async def _run(gatekeeper: Gatekeeper, stop: _Stop) -> None:
+async def run(gatekeeper: Gatekeeper, stop: Stop) -> None:
+    """Everything that goes on by itself, until `stop` asks for the drain, and the drain."""
     async with asyncio.TaskGroup() as tasks:
         gatekeeper.gate.run_in(tasks)
         background = [
@@ -153,7 +155,7 @@ async def _reload_on(gatekeeper: Gatekeeper, asked: asyncio.Event) -> None:
         await reload(gatekeeper)
 
 
-async def _drain(gatekeeper: Gatekeeper, stop: _Stop) -> None:
+async def _drain(gatekeeper: Gatekeeper, stop: Stop) -> None:
     """End everything politely within `drain_timeout`."""
     gatekeeper.draining = True
     _log.info("drain.started", sessions=len(gatekeeper.relay))
@@ -184,12 +186,17 @@ async def _start_admin(gatekeeper: Gatekeeper) -> AdminListener:
     try:
         gatekeeper.admin_port = await listener.start(admin.host, admin.port)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else error
-        raise OSError(error.errno, f"admin.bind: cannot listen on {admin.host}:{admin.port}: {reason}") from error
+        raise admin_taken(admin, error) from error
     return listener
 
 
-async def _start_control(gatekeeper: Gatekeeper, stop: _Stop) -> web.AppRunner:
+def admin_taken(admin: AdminSettings, error: OSError) -> OSError:
+    """The error with the address in its words."""
+    reason = os.strerror(error.errno) if error.errno else error
+    return OSError(error.errno, f"admin.bind: cannot listen on {admin.host}:{admin.port}: {reason}")
+
+
+async def _start_control(gatekeeper: Gatekeeper, stop: Stop) -> web.AppRunner:
     runner = web.AppRunner(control_app(gatekeeper, stop.ask), access_log=None, handle_signals=False)
     await runner.setup()
     path = gatekeeper.settings.state_directory / CONTROL_SOCKET

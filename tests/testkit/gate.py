@@ -310,9 +310,9 @@ class GateProcess:
 
 
 def records_in(audit_directory: Path) -> list[Record]:
-    """Return the complete records of an audit log, in order."""
+    """Return the complete records of an audit log, in order; those of several workers one log after the other."""
     records: list[Record] = []
-    for segment in sorted((audit_directory / "segments").glob("*.jsonl")):
+    for segment in sorted(audit_directory.rglob("segments/*.jsonl")):
         *lines, _ = segment.read_bytes().split(b"\n")
         records += map(json.loads, lines)
     return records

@@ -20,15 +20,14 @@ from gatekeeper.enforcement.imap.replies import RefusalCode
 
 DEFAULT_STATE_DIRECTORY = "var"
 DEFAULT_POLICY_FILE = "config/policy.toml"
+MAX_WORKERS = 64
+"""More than a machine's cores bring nothing."""
 
 
 def read_settings(root: Table, source: str) -> Settings:
     """The settings; they stand only when no fault was recorded."""
     notes: list[str] = []
     server = root.table("server")
-    workers = server.integer("workers", 1, low=1, high=256)
-    if workers != 1:
-        server.fault("workers", "only 1 in this version")
     listeners = read_listeners(root)
     refusal, policy, store = root.table("refusal"), root.table("policy"), root.table("store")
     groups = root.table("groups")
@@ -40,6 +39,7 @@ def read_settings(root: Table, source: str) -> Settings:
     settings = Settings(
         source=source,
         state_directory=Path(server.text("state_directory", DEFAULT_STATE_DIRECTORY)),
+        workers=server.integer("workers", 1, low=1, high=MAX_WORKERS),
         drain_timeout=server.duration("drain_timeout", "30s"),
         hostname=server.text("hostname", socket.gethostname() or "localhost"),
         check_url=server.text("check_url", "", max_length=200),

@@ -212,7 +212,7 @@ def test_defaults(read: Read) -> None:
 def test_every_fault_is_told_at_once(read: Read) -> None:
     """Unknown keys, wrong types, missing files and what does not fit together, in one go."""
     changes = {
-        "server": {"drain_timeout": 30, "state_dirctory": "var", "workers": 2},
+        "server": {"drain_timeout": 30, "state_dirctory": "var", "workers": 0},
         "tls": {"certificate": "certs/none.pem", "client_certificates": "request"},
         "listener": [{"name": "A b", "protocol": "imap", "bind": "9993"}, {"name": "x", "protocol": "smtp"}],
         "refusal": {"imap_code": "ALERTS"},
@@ -222,7 +222,7 @@ def test_every_fault_is_told_at_once(read: Read) -> None:
     with refused(
         ("server.drain_timeout", 'must be a duration such as "30s"'),
         ("server.state_dirctory", "unknown key (did you mean `state_directory`?)"),
-        ("server.workers", "only 1"),
+        ("server.workers", "between 1 and 64"),
         ("tls.certificate", "`certs/none.pem` does not exist"),
         ("tls.client_ca", "is required with client_certificates = `request`"),
         ("listener[0].name", "a-z"),

@@ -13,7 +13,7 @@ from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.config.load import load
 from gatekeeper.server import compose
 from gatekeeper.server.compose import Gatekeeper
-from gatekeeper.server.run import _open_listeners
+from gatekeeper.server.run import open_listeners
 from testkit.configuration import Configuration
 from testkit.loops import poller_loop, poller_of
 
@@ -66,7 +66,7 @@ async def house(configuration: Configuration) -> AsyncIterator[House]:
     poller = poller_of(asyncio.get_running_loop())
     async with compose.compose(settings, configuration.path, poller) as gatekeeper, asyncio.TaskGroup() as tasks:
         gatekeeper.gate.run_in(tasks)
-        _open_listeners(gatekeeper)
+        open_listeners(gatekeeper)
         yield House(gatekeeper, configuration)
         for listener in gatekeeper.listeners.values():
             listener.stop()

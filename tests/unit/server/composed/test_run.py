@@ -10,7 +10,7 @@ import pytest
 
 from gatekeeper.net.relay import Ended, Relayed
 from gatekeeper.server import run
-from gatekeeper.server.run import TICK_S, _drain, _Stop, _tick
+from gatekeeper.server.run import TICK_S, Stop, _drain, _tick
 from testkit.loops import DEADLINE_S, Kept, tcp_pair, transport_on
 
 from .conftest import House
@@ -57,7 +57,7 @@ async def test_a_drain_ends_everything_in_order(house: House, session: Owner) ->
         assert (await asyncio.to_thread(waiting.recv, 1000)).startswith(b"220")
         _within(house, timedelta(seconds=30))
         async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
-            draining = tasks.create_task(_drain(gatekeeper, _Stop()))
+            draining = tasks.create_task(_drain(gatekeeper, Stop()))
             assert (await asyncio.to_thread(waiting.recv, 1000)).startswith(b"421 4.3.2")
             assert gatekeeper.draining
             assert [listener.is_listening for listener in gatekeeper.listeners.values()] == [False, False]
@@ -74,7 +74,7 @@ async def test_what_is_left_at_the_deadline_is_cut(house: House, session: Owner)
     """A session that is never quiet."""
     _within(house, timedelta(milliseconds=50))
     async with asyncio.timeout(10):
-        await _drain(house.gatekeeper, _Stop())
+        await _drain(house.gatekeeper, Stop())
     assert session.why is Ended.DRAINED
     assert len(house.gatekeeper.relay) == 0
 
@@ -82,7 +82,7 @@ async def test_what_is_left_at_the_deadline_is_cut(house: House, session: Owner)
 async def test_a_second_signal_stops_at_once(house: House, session: Owner) -> None:
     """However long the window is."""
     _within(house, timedelta(hours=1))
-    stop = _Stop()
+    stop = Stop()
     stop.ask()
     assert stop.drain.is_set()
     assert not stop.at_once.is_set()
