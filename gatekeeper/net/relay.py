@@ -50,11 +50,13 @@ class Ended(StrEnum):
     CUT = "cut"
     IDLE = "idle"
     DRAINED = "drained"
+    SCREENED = "screened"
+    """What the phone sent cannot be told apart any more, or was meant to deceive."""
     FAULT = "fault"
 
 
-_POLITE_TO_CLIENT = frozenset({Ended.UPSTREAM, Ended.CUT, Ended.IDLE, Ended.DRAINED})
-_POLITE_TO_UPSTREAM = frozenset({Ended.CLIENT, Ended.CUT, Ended.IDLE, Ended.DRAINED})
+_POLITE_TO_CLIENT = frozenset({Ended.UPSTREAM, Ended.CUT, Ended.IDLE, Ended.DRAINED, Ended.SCREENED})
+_POLITE_TO_UPSTREAM = frozenset({Ended.CLIENT, Ended.CUT, Ended.IDLE, Ended.DRAINED, Ended.SCREENED})
 
 
 class Side:

@@ -3,15 +3,26 @@
 Everything else is as in `net.relay`; octets that the screen leaves alone are sent from the buffer they were read into.
 """
 
+from socket import socket
 from typing import Protocol
 
-from gatekeeper.net.relay import Owner, Relay, Relayed, Side, shared_buffer
+from gatekeeper.net.relay import Ended, Owner, Relay, Relayed, Side, shared_buffer
 
 Octets = bytes | memoryview
 
 
 class Screen(Protocol):
     """What is asked of one; see `protocols.login.Screen`. Each returns octets for the client and for the server."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the client is not to be read: what it said waits for the mail server."""
+        ...
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the session ends."""
+        ...
 
     def from_upstream(self, octets: Octets) -> tuple[Octets, Octets]:
         """Take octets from the mail server."""
@@ -25,11 +36,18 @@ class Screen(Protocol):
 class Screened(Relayed):
     """One such session."""
 
-    __slots__ = ("_screen",)
+    __slots__ = ("_holds", "_screen")
 
     def __init__(self, relay: Relay, owner: Owner, screen: Screen) -> None:
         super().__init__(relay, owner)
         self._screen = screen
+        self._holds = screen.holds
+
+    def start(self, client: tuple[socket, bytes], upstream: tuple[socket, bytes]) -> None:
+        """Take over two sockets; what either side sent behind the log-in has been through the screen."""
+        super().start(client, upstream)
+        if self._screen.is_over:
+            self.end(Ended.SCREENED)
 
     def send(self, side: Side, filled: int) -> None:
         """Put what was just read through the screen, and send what comes of it."""
@@ -44,6 +62,34 @@ class Screened(Relayed):
             self._put(side, passing)
         if answer:
             self._put(side.peer, answer)
+        if self._screen.is_over:
+            self.end(Ended.SCREENED)
+        elif self._holds is not self._screen.holds:
+            self._holds = not self._holds
+            self._hold_on()
+
+    def goes_on(self, side: Side) -> bool:
+        """Whether more may be read in this turn."""
+        return super().goes_on(side) and not (self._holds and side is self.client)
+
+    def may_read(self, side: Side) -> bool:
+        """Whether more may be read from a side, which the screen may forbid."""
+        return super().may_read(side) and not (self._holds and side is self.client)
+
+    def _hold_on(self) -> None:
+        """The client is to be read no more, or again; its end waits for what it said before."""
+        client = self.client
+        if client.at_eof and not (self._holds or self.upstream.unsent):
+            self._pass_on_eof(client)
+        else:
+            self._watch(client)
+
+    def _pass_on_eof(self, side: Side) -> None:
+        is_plain = self.client.tls is None and self.upstream.tls is None
+        if self._holds and side is self.client and is_plain:
+            self._watch(side)
+        else:
+            super()._pass_on_eof(side)
 
     def _put(self, side: Side, octets: Octets) -> None:
         """Send octets of our own, behind what the side has not taken yet."""

@@ -34,6 +34,16 @@ class Screen(Protocol):
     very object that was given.
     """
 
+    @property
+    def holds(self) -> bool:
+        """Whether what the client said waits for the mail server: no more of it is to be read meanwhile."""
+        ...
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the session ends, for what the client said; what was returned last is still to be told."""
+        ...
+
     def begin(self, from_upstream: bytes, from_client: bytes) -> tuple[bytes, bytes]:
         """Take what either side has sent behind the log-in."""
         ...

@@ -132,8 +132,6 @@ GREETINGS = {
     "U01-tagged": b"a OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi\r\n",
     "U12-line": b"* OK " + b"A" * 1_000_000,
     "U12-lines": b"* x\r\n" * 100_000,
-    "U09-greeting": b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN UNAUTHENTICATE] hi\r\n",
-    "U09-greeting-lower-case": b"* OK [CAPABILITY imap4rev1 auth=plain unauthenticate] hi\r\n",
     "U06-logindisabled": b"* OK [CAPABILITY IMAP4rev1 LOGINDISABLED] hi\r\n",
 }
 
@@ -159,8 +157,16 @@ ANSWERS = {
         b"a OK [CAPABILITY IMAP4rev1 IDLE] hi",
         GOOD,
     ),
-    "U09-unauthenticate": (b"TAG OK [CAPABILITY IMAP4rev1 UNAUTHENTICATE] hi\r\n", UNAVAILABLE, OURS),
-    "U09-unauthenticate-untagged": (b"* CAPABILITY IMAP4rev1 Unauthenticate\r\nTAG OK hi\r\n", UNAVAILABLE, OURS),
+    "U09-unauthenticate": (
+        b"TAG OK [CAPABILITY IMAP4rev1 UNAUTHENTICATE] hi\r\n",
+        b"a OK [CAPABILITY IMAP4rev1] hi",
+        GOOD,
+    ),
+    "U09-unauthenticate-untagged": (
+        b"* CAPABILITY IMAP4rev1 Unauthenticate\r\nTAG OK hi\r\n",
+        b"a OK [CAPABILITY IMAP4rev1] hi",
+        GOOD,
+    ),
     "U10": (b"TAG NO [ALERT] account \x1b]0;x\x07 expired\r\n", b"a NO [ALERT] account ?]0;x? expired", THEIRS),
     "U10-nul": (b"TAG NO [ALERT] a\0b\rc\r\n", b"a NO [ALERT] a?b?c", THEIRS),
     "U10-second-code": (
@@ -237,9 +243,9 @@ def test_u09_later_lists_are_clean_too(stage: Bench, context: ssl.SSLContext) ->
     ("capabilities", "said", "codes"),
     [
         (b"* CAPABILITY IMAP4rev1 IDLE AUTH=PLAIN\r\nTAG OK\r\n", b"a OK [CAPABILITY IMAP4rev1 IDLE] hi", GOOD),
-        (b"* CAPABILITY IMAP4rev1 UNAUTHENTICATE\r\nTAG OK\r\n", UNAVAILABLE, OURS),
-        (b"* OK [CAPABILITY IMAP4rev1 UNAUTHENTICATE]\r\nTAG OK\r\n", UNAVAILABLE, OURS),
-        (b"TAG OK [CAPABILITY IMAP4rev1 UNAUTHENTICATE] done\r\n", UNAVAILABLE, OURS),
+        (b"* CAPABILITY IMAP4rev1 UNAUTHENTICATE\r\nTAG OK\r\n", b"a OK [CAPABILITY IMAP4rev1] hi", GOOD),
+        (b"* OK [CAPABILITY IMAP4rev1 UNAUTHENTICATE]\r\nTAG OK\r\n", b"a OK [CAPABILITY IMAP4rev1] hi", GOOD),
+        (b"TAG OK [CAPABILITY IMAP4rev1 UNAUTHENTICATE] done\r\n", b"a OK [CAPABILITY IMAP4rev1] hi", GOOD),
         (b"TAG BAD no\r\n", UNAVAILABLE, OURS),
         (b"* BYE\r\n", UNAVAILABLE, OURS),
     ],
@@ -253,6 +259,56 @@ def test_a_server_that_does_not_say_what_it_offers_is_asked(
 
     assert told.said == [said]
     assert told.codes == codes
+
+
+PROMISES = {
+    "greeting": (b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN UNAUTHENTICATE] hi\r\n", b"TAG OK [CAPABILITY X] hi\r\n"),
+    "greeting-lower-case": (b"* OK [CAPABILITY auth=plain unauthenticate] hi\r\n", b"TAG OK [CAPABILITY X] hi\r\n"),
+    "answer": (GREETING, b"TAG OK [CAPABILITY IMAP4rev1 UNAUTHENTICATE] hi\r\n"),
+    "proxyauth": (GREETING, b"TAG OK [CAPABILITY IMAP4rev1 PROXYAUTH] hi\r\n"),
+    "starttls": (GREETING, b"TAG OK [CAPABILITY IMAP4rev1 StartTLS] hi\r\n"),
+}
+SECOND_LOG_INS = {
+    "plain": [b"b UNAUTHENTICATE\r\nc LOGIN bob builder\r\n"],
+    "other-case": [b"b UnAuthenticate\r\n"],
+    "proxyauth": [b"b PROXYAUTH bob\r\n"],
+    "starttls": [b"b STARTTLS\r\n"],
+    "cut": [b"b UNAUTH", b"ENTICATE\r", b"\n"],
+    "in-no-literal": [b"b NOOP {18+}\r\nc UNAUTHENTICATE\r\n\r\n"],
+    "in-no-waiting-literal": [b"b NOOP {18}\r\nc UNAUTHENTICATE\r\n"],
+    "behind-idle": [b"b IDLE\r\nc APPEND x {18}\r\nd UNAUTHENTICATE\r\n"],
+    "bare-LF": [b"b NOOP\nc UNAUTHENTICATE\r\n"],
+    "two-spaces": [b"b  UNAUTHENTICATE\r\n"],
+    "compressed": [b"b COMPRESS DEFLATE\r\n"],
+}
+
+
+@pytest.mark.parametrize("pieces", SECOND_LOG_INS.values(), ids=SECOND_LOG_INS)
+@pytest.mark.parametrize(("greeting", "answer"), PROMISES.values(), ids=PROMISES)
+def test_i72_no_second_log_in_reaches_a_server_that_would_take_it(
+    stage: Bench, context: ssl.SSLContext, greeting: bytes, answer: bytes, pieces: list[bytes]
+) -> None:
+    """The gate answers by itself; whatever the server thinks of a line, it reads no such command."""
+
+    def act(peer: Peer) -> None:
+        imap(greeting, answer)(peer)
+        while True:  # a server that takes no literal, and says so
+            tag, _, command = peer.line().partition(b" ")
+            peer.send(b"+ idling\r\n" if command == b"IDLE" else tag + b" BAD no\r\n")
+
+    stage.servers["imap"].script = Script(act=act)
+    watch = stage.watch("imap")
+    with Wire(stage.gate.ports.imaps, context) as wire:
+        wire.line()
+        assert b"a OK" in wire.imap(b"a LOGIN alice wonderland")[-1]
+        for piece in pieces:
+            wire.send(piece)
+        wire.send(b"z LOGOUT\r\n")
+        told = [wire.line()]
+        assert b" BAD " in told[0] or told[0].startswith((b"+ idling", b"* BYE"))
+    (one,) = watch.connections()
+    for word in (b"UNAUTHENTICATE", b"PROXYAUTH", b"STARTTLS", b"bob", b"COMPRESS"):
+        assert word not in one.received.upper()
 
 
 IMAP_STARTTLS = b"* OK [CAPABILITY IMAP4rev1 STARTTLS AUTH=PLAIN] hi\r\n"

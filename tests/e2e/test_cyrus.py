@@ -11,8 +11,8 @@ from testkit import dovecot as dovecot_server
 from testkit.bed import ALICE, EVERYBODY, SPARE
 from testkit.cyrus import Cyrus
 from testkit.dovecot import Dovecot
-from testkit.gate import GateProcess, detail, policy, upstream
-from testkit.sessions import imap_login_reply, login_command
+from testkit.gate import GateProcess, policy, upstream
+from testkit.sessions import login_command
 from testkit.tls import KeyPair
 from testkit.wire import Wire
 
@@ -38,6 +38,18 @@ def compressing_dovecot(mail_certificate: KeyPair) -> Iterator[Dovecot]:
     if dovecot_server.PROGRAM is None:
         pytest.skip("Dovecot is not installed")
     server = Dovecot(mail_certificate, EVERYBODY, more="protocol imap {\n  mail_plugins = imap_zlib\n}\n")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def offering_dovecot(mail_certificate: KeyPair) -> Iterator[Dovecot]:
+    """Run a Dovecot that says that it takes UNAUTHENTICATE."""
+    if dovecot_server.PROGRAM is None:
+        pytest.skip("Dovecot is not installed")
+    server = Dovecot(
+        mail_certificate, EVERYBODY, more="protocol imap {\n  imap_capability = +UNAUTHENTICATE COMPRESS=DEFLATE\n}\n"
+    )
     yield server
     server.stop()
 
@@ -117,13 +129,49 @@ def test_compressed_mail_goes_through(server: str, request: pytest.FixtureReques
     assert b"{%d}\r\n" % len(message) + message in fetched
 
 
-def test_an_administrator_who_may_log_in_again_is_not_let_in(gate: GateProcess, context: ssl.SSLContext) -> None:
-    """Cyrus offers and takes UNAUTHENTICATE from administrators, suppressed or not: they are told to try again later."""
-    reply = imap_login_reply(gate.ports.imaps, context, ADMIN)
+def test_an_administrator_cannot_log_in_again(cyrus: Cyrus, gate: GateProcess, context: ssl.SSLContext) -> None:
+    """Cyrus offers and takes UNAUTHENTICATE from administrators, suppressed or not: through the gate it never hears it."""
+    with Wire(cyrus.imap_port) as direct:
+        direct.line()
+        direct.imap(b"a " + login_command(ADMIN))
+        assert direct.imap(b"b UNAUTHENTICATE")[-1].startswith(b"b OK")
+        assert direct.imap(b"c " + login_command(ALICE))[-1].startswith(b"c OK")
 
-    assert reply.startswith(b"NO [UNAVAILABLE] Mail is temporarily unavailable")
-    record = gate.wait_for_record(lambda record: "UNAUTHENTICATE" in str(detail(record).get("fault")))
-    assert detail(record)
+    with Wire(gate.ports.imaps, context) as wire:
+        wire.line()
+        assert b"UNAUTHENTICATE" not in wire.imap(b"a " + login_command(ADMIN))[-1]
+        listed = wire.imap(b"b CAPABILITY")[0].split()
+        assert not {b"UNAUTHENTICATE", b"COMPRESS=DEFLATE", b"MAILBOX-REFERRALS"} & set(listed)
+        assert wire.imap(b"c UNAUTHENTICATE")[-1].startswith(b"c BAD")
+        assert wire.imap(b"d NOOP {18+}\r\ne UNAUTHENTICATE\r\n")[-1].startswith(b"d BAD")
+        assert wire.imap(b"f " + login_command(ALICE))[-1].startswith(b"f BAD")
+        assert wire.imap(b'g LIST "" ""')[-1].startswith(b"g OK")
+
+
+def test_mail_goes_through_where_commands_are_read(
+    make_gate: MakeGate, offering_dovecot: Dovecot, context: ssl.SSLContext
+) -> None:
+    """Literals of all kinds, IDLE and a large message, as anywhere."""
+    gate = make_gate({"upstream": {"imap": upstream(offering_dovecot.imap_port), "smtp": upstream(25)}})
+    message = b"Subject: read\r\n\r\n" + b"x UNAUTHENTICATE\r\n* CAPABILITY STARTTLS\r\n" * 20_000
+    with Wire(gate.ports.imaps, context) as wire:
+        wire.line()
+        assert b"COMPRESS" not in wire.imap(b"a " + login_command(ALICE))[-1]
+        assert wire.imap(b"b APPEND INBOX {%d+}\r\n" % len(message) + message)[-1].startswith(b"b OK")
+        wire.send(b"c APPEND INBOX (\\Seen) {%d}\r\n" % len(message))
+        assert wire.line().startswith(b"+")
+        wire.send(message + b"\r\n")
+        assert wire.tagged(b"c")[-1].startswith(b"c OK")
+        assert wire.imap(b"d SELECT INBOX")[-1].startswith(b"d OK")
+        assert wire.imap(b'e SEARCH SUBJECT {4+}\r\nread BODY "UNAUTHENTICATE"')[0].startswith(b"* SEARCH 1 2")
+        wire.send(b"f IDLE\r\n")
+        assert wire.line().startswith(b"+")
+        wire.send(b"DONE\r\n")
+        assert wire.tagged(b"f")[-1].startswith(b"f OK")
+        wire.send(b"g FETCH 2 BODY.PEEK[]\r\n")
+        assert wire.line().endswith(b"{%d}" % len(message))
+        assert wire.exactly(len(message)) == message
+        assert wire.tagged(b"g")[-1].startswith(b"g OK")
 
 
 def test_who_is_no_administrator_cannot_log_in_again(gate: GateProcess, context: ssl.SSLContext) -> None:

@@ -378,10 +378,11 @@ def test_mail_is_relayed_byte_by_byte(bed: Bed, context: ssl.SSLContext) -> None
 
 
 @pytest.mark.parametrize("said", [b"[CAPABILITY IMAP4rev1 UNAUTHENTICATE] hi", b"hi"], ids=["said", "asked-for"])
-def test_a_server_that_takes_a_second_log_in_is_refused_and_the_operator_told(
+def test_a_server_that_would_take_a_second_log_in_never_hears_of_one(
     make_gate: Callable[..., GateProcess], context: ssl.SSLContext, said: bytes
 ) -> None:
     """I72: also one that offers UNAUTHENTICATE only after the log-in, or only when it is asked."""
+    heard: list[bytes] = []
 
     def serve(connection: socket.socket) -> None:
         with connection, connection.makefile("rwb") as stream:
@@ -392,13 +393,19 @@ def test_a_server_that_takes_a_second_log_in_is_refused_and_the_operator_told(
                 if command == b"CAPABILITY":
                     stream.write(b"* CAPABILITY IMAP4rev1 UNAUTHENTICATE\r\n" + tag + b" OK done\r\n")
                 else:
+                    heard.append(command)
                     stream.write(tag + b" OK " + said + b"\r\n")
                 stream.flush()
 
     with _serving(serve) as port:
         gate = make_gate({"upstream": {"imap": upstream(port), "smtp": upstream(25)}})
-        assert imap_login_reply(gate.ports.imaps, context, ALICE).startswith(b"NO [UNAVAILABLE] Mail is temporarily")
-        assert "the mail server offers UNAUTHENTICATE, which would allow a second, unseen log-in" in gate.log()
+        with Wire(gate.ports.imaps, context) as wire:
+            wire.line()
+            assert wire.imap(b"a " + login_command(ALICE))[-1] == b"a OK [CAPABILITY IMAP4rev1] hi"
+            assert wire.imap(b"b UNAUTHENTICATE")[-1].startswith(b"b BAD")
+            assert wire.imap(b"c " + login_command(BOB))[-1].startswith(b"c BAD")
+            assert wire.imap(b"d NOOP")[-1].startswith(b"d OK")
+        assert heard == [b"AUTHENTICATE", b"NOOP"]
 
 
 @contextmanager

@@ -3,10 +3,13 @@
 Derandomized: the same examples on every run.
 """
 
+import re
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatekeeper.protocols.imap.capabilities import is_hidden
+from gatekeeper.protocols.imap.commands import CommandScreen
 from gatekeeper.protocols.imap.responses import Responses
 
 LAW = settings(max_examples=300, deadline=None, derandomize=True)
@@ -97,3 +100,71 @@ def test_lists_lose_exactly_what_is_hidden(conversation: list[tuple[bytes, bytes
     """Between all kinds of other responses."""
     said = b"".join(said for said, _ in conversation)
     assert told(said, cuts) == b"".join(wanted for _, wanted in conversation)
+
+
+class ObstinateServer:
+    """Reads lines as leniently as any server, and takes a literal or not as it is told; notes the commands it sees."""
+
+    def __init__(self, takes: list[bool]) -> None:
+        self.commands: list[bytes] = []
+        self._takes = takes
+        self._turn = 0
+        self._buffer = b""
+        self._left = 0
+        self._is_inside = False
+
+    def receive(self, octets: bytes) -> bytes:
+        """What it answers."""
+        self._buffer += octets
+        said = b""
+        while self._buffer:
+            if self._left:
+                taken = min(self._left, len(self._buffer))
+                self._buffer, self._left = self._buffer[taken:], self._left - taken
+                continue
+            line, found, rest = self._buffer.partition(b"\n")
+            if not found:
+                break
+            self._buffer = rest
+            said += self._line(line.removesuffix(b"\r"))
+        return said
+
+    def _line(self, line: bytes) -> bytes:
+        words = line.split()
+        if not self._is_inside:
+            self.commands.append(words[1].upper() if len(words) > 1 else b"")
+            self._tag = words[0] if words else b"*"
+        literal = re.search(rb"\{([0-9]+)(\+?)\}$", line)
+        self._turn += 1
+        if literal is None or not self._takes[self._turn % len(self._takes)]:
+            self._is_inside = False
+            return self._tag + b" OK {7}\r\n"
+        self._is_inside = True
+        self._left = int(literal[1])
+        return b"" if literal[2] else b"+ go on\r\n"
+
+
+_BEFORE = (b"a NOOP ", b"b APPEND INBOX ", b"c IDLE ")
+_ANNOUNCED = (b"{18+}\r\n", b"{18}\r\n", b"~{3}\r\n", b"{0+}\r\n")
+_LITERALS = tuple(before + announced for before in _BEFORE for announced in _ANNOUNCED)
+_LINES = (b"d NOOP\r\n", b"e IDLE\r\n", b"DONE\r\n", b"\r\n", b" {18+}\r\n", b")\r\n", b" x UNAUTHENTICATE\r\n")
+_STOPPED = (b"x UNAUTHENTICATE\r\n",) * 8
+SAYINGS = st.lists(
+    st.sampled_from((*_LITERALS, *_LINES, *_STOPPED, b"abc", b"f LOGIN {18+}\r\n")), min_size=2, max_size=9
+)
+
+
+@settings(LAW, max_examples=1500)
+@given(SAYINGS.map(b"".join), CUTS, st.lists(st.booleans(), min_size=1, max_size=6))
+def test_no_server_reads_a_stopped_command(octets: bytes, cuts: list[int], takes: list[bool]) -> None:
+    """Whatever is said, however it is cut, and whichever literals the server takes."""
+    server = ObstinateServer(takes)
+    screen = CommandScreen()
+    at = turn = 0
+    while at < len(octets) and not screen.is_over:
+        size = cuts[turn % len(cuts)]
+        _, sent = screen.from_client(octets[at : at + size])
+        at, turn = at + size, turn + 1
+        while sent:
+            _, sent = screen.from_upstream(server.receive(bytes(sent)))
+    assert not {b"UNAUTHENTICATE"} & set(server.commands)

@@ -4,6 +4,7 @@ A server says the same list at every log-in, so what is found of a list is remem
 """
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 
 _HIDDEN = frozenset(
@@ -11,6 +12,8 @@ _HIDDEN = frozenset(
 )
 _LISTS = 64
 """Remembered; of several mail servers, before and after the log-in."""
+WAYS_ROUND = frozenset({"UNAUTHENTICATE", "PROXYAUTH", "STARTTLS"})
+"""After log-in: commands by which a session may become another account's."""
 _PRINTABLE = re.compile(r"[!-\[^-~]+")
 """A capability that can stand in a response code."""
 
@@ -27,10 +30,15 @@ def spelt(offered: tuple[str, ...]) -> frozenset[str]:
     return frozenset(name.upper() for name in offered if _PRINTABLE.fullmatch(name))
 
 
+def is_hidden_where_commands_are_read(name: str) -> bool:
+    """The same for a session whose commands are read: they must stay readable (RFC 4978)."""
+    return is_hidden(name) or name.upper().startswith("COMPRESS=")
+
+
 @lru_cache(maxsize=_LISTS)
-def visible(offered: tuple[str, ...]) -> tuple[str, ...]:
+def visible(offered: tuple[str, ...], hides: Callable[[str], bool] = is_hidden) -> tuple[str, ...]:
     """What may be told of a list, in its order."""
-    return tuple(name for name in offered if _PRINTABLE.fullmatch(name) and not is_hidden(name))
+    return tuple(name for name in offered if _PRINTABLE.fullmatch(name) and not hides(name))
 
 
 @lru_cache(maxsize=_LISTS)

@@ -5,21 +5,20 @@ What holds inside:
 * Credentials are sent only after the server said that it takes them (no LOGINDISABLED), and only re-encoded.
 * STARTTLS that is configured and not offered, or answered with more than one line, fails; there is no way back to
   plaintext.
-* A server that offers UNAUTHENTICATE is not used: after it a second log-in would travel through the relay unseen. What
-  it offers after the log-in counts as well, and is asked for where it is not said.
+* What the server offers after the log-in is known, and asked for where it is not said: by it a session is relayed
+  unread, or passes through a screen (`protocols.imap.screen`).
 """
 
 import re
 from collections.abc import Sequence
 from enum import Enum, auto
 
-from gatekeeper.protocols.imap.capabilities import spelt, visible
-from gatekeeper.protocols.imap.screen import screen_for
+from gatekeeper.protocols.imap.capabilities import spelt
+from gatekeeper.protocols.imap.screen import logged_in
 from gatekeeper.protocols.login import (
     Failed,
     Learnt,
     LineLogin,
-    LoggedIn,
     Rejected,
     Send,
     StartTls,
@@ -35,7 +34,6 @@ _TEMPORARY = frozenset({"UNAVAILABLE", "LIMIT", "INUSE", "SERVERBUG", "CONTACTAD
 _FORWARDED = _TEMPORARY | {"AUTHORIZATIONFAILED", "EXPIRED", "PRIVACYREQUIRED", "ALERT", "NOPERM"}
 _BASE64 = re.compile(rb"[A-Za-z0-9+/=]{1,4096}")
 _UNTAGGED_CAPABILITY = b"* CAPABILITY "
-_SECOND_LOGIN = "the mail server offers UNAUTHENTICATE, which would allow a second, unseen log-in"
 
 
 class _State(Enum):
@@ -53,6 +51,7 @@ class ImapLogin(LineLogin):
         "_capabilities",
         "_challenge",
         "_credentials",
+        "_heard",
         "_id_fields",
         "_kept",
         "_late",
@@ -87,6 +86,8 @@ class ImapLogin(LineLogin):
         self._id_fields = id_fields
         self._state = _State.GREETING
         self._capabilities: frozenset[str] = frozenset()
+        self._heard: frozenset[str] = frozenset()
+        """Every capability that the server has named, at any time."""
         self._late: tuple[str, ...] | None = None
         self._pending: list[bytes] = []
         self._challenge = b""
@@ -155,6 +156,7 @@ class ImapLogin(LineLogin):
         if offered is None:
             return Send(self._tag + b"c CAPABILITY\r\n", bears_credentials=False)
         self._capabilities = spelt(offered)
+        self._heard |= self._capabilities
         return self._ready()
 
     def _untagged(self, line: bytes) -> Step | None:
@@ -166,6 +168,7 @@ class ImapLogin(LineLogin):
         elif line[:5].upper() == b"* OK ":
             offered = _offered(line[5:])
         if offered is not None:
+            self._heard |= spelt(offered)
             if self._state in (_State.LOGIN, _State.LOGGED_IN):
                 self._late = offered
             else:
@@ -176,8 +179,6 @@ class ImapLogin(LineLogin):
 
     def _ready(self) -> Step:
         """Capabilities are known: upgrade, or log in."""
-        if "UNAUTHENTICATE" in self._capabilities:
-            return self._end(Failed(_SECOND_LOGIN))
         if self._starttls:
             if "STARTTLS" not in self._capabilities:
                 return self._end(Failed("the mail server does not offer STARTTLS"))
@@ -248,8 +249,6 @@ class ImapLogin(LineLogin):
         code = _CODE.match(text)
         words = _words(text[code.end() :] if code else text)
         if status.upper() == b"OK":
-            if b"UNAUTHENTICATE" in text.upper():
-                return self._end(Failed(_SECOND_LOGIN))
             self._words = words or "Logged in"
             self._late = _offered(text) or self._late
             if self._late is None:
@@ -276,9 +275,7 @@ class ImapLogin(LineLogin):
         return self._accepted(offered)
 
     def _accepted(self, offered: tuple[str, ...]) -> Step:
-        if "UNAUTHENTICATE" in spelt(offered):
-            return self._end(Failed(_SECOND_LOGIN))
-        return self._end(LoggedIn(self._words, visible(offered), screen_for(offered)))
+        return self._end(logged_in(self._words, offered, self._heard))
 
 
 def _offered(text: bytes) -> tuple[str, ...] | None:

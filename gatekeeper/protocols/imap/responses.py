@@ -12,9 +12,11 @@ What holds inside:
 """
 
 import re
+from collections.abc import Callable
 from enum import Enum, auto
 
 from gatekeeper.protocols.imap.capabilities import is_hidden
+from gatekeeper.protocols.login import Octets
 
 _MAX_TAG_OCTETS = 256
 """So much is kept of a first word that has no end yet."""
@@ -22,24 +24,38 @@ _MAX_WORD_OCTETS = 1024
 """Of one capability; what is longer is none, and is left out."""
 _TAIL_OCTETS = len(b"{18446744073709551615}\r\n")
 
-_PLAIN = rb"(?:(?!\* [Cc])[^\[}\n]*(?:(?:\[(?![Cc])|\}(?!\r?\n))[^\[}\n]*)*\n)*"
-"""Whole lines that hold no list and announce no literal; nearly all are such. What ends each part of it is not in the
-part, so nothing is gained by trying again shorter ones; possessive quantifiers, which would say so, go wrong in Python
-before 3.11.5."""
-_PLAIN_LINES = re.compile(_PLAIN)
-_BETWEEN = re.compile(_PLAIN + rb"(?:\* [0-9][^\n]*\{([0-9]{1,20})\+?\}\r?\n)?")
-"""The same, and then perhaps a message's data up to a literal."""
-_BEHIND = re.compile(rb"[^}\n]*(?:\}(?!\r?\n)[^}\n]*)*\n" + _BETWEEN.pattern)
-"""The rest of a line that announces no other literal, and then the same."""
+_REST_OF_PLAIN = rb"[^\[}\n]*(?:(?:\[(?![Cc])|\}(?!\r?\n))[^\[}\n]*)*\n"
+_MESSAGE_DATA = rb"(?:\* [0-9][^\n]*\{([0-9]{1,20})\+?\}\r?\n)?"
+_REST_OF_DATA = rb"[^}\n]*(?:\}(?!\r?\n)[^}\n]*)*\n"
+
+
+class _Skipped:
+    """What is skipped at one stroke, for it is much.
+
+    Possessive quantifiers would say better what is meant, but match what they should not before CPython 3.11.5
+    (gh-106052). There is nothing to backtrack into: what may follow a repeated set is never in it.
+    """
+
+    def __init__(self, line: bytes) -> None:
+        """`line`: a line that holds no list and announces no literal; nearly all are such."""
+        lines = rb"(?:" + line + rb")*"
+        self.lines = re.compile(lines)
+        self.between = re.compile(lines + _MESSAGE_DATA)
+        """Such lines, and then perhaps a message's data up to a literal."""
+        self.behind = re.compile(_REST_OF_DATA + lines + _MESSAGE_DATA)
+        """The rest of a line that announces no other literal, and then the same."""
+
+
+_ANY = _Skipped(rb"(?!\* [Cc])" + _REST_OF_PLAIN)
+_UNTAGGED = _Skipped(rb"\* (?![Cc])" + _REST_OF_PLAIN)
 _LITERAL = re.compile(rb"\{([0-9]{1,20})\+?\}\r?\n\Z")
 _WORD_END = re.compile(rb"[ \r\n]")
 _LIST_END = re.compile(rb"[\r\n]")
 _CODE_END = re.compile(rb"[]\r\n]")
 _WORD = re.compile(rb" +[^ ]*")
+_RESULT = re.compile(rb"([^ *+][^ ]*) (?:OK|NO|BAD)(?=[ \r\n])", re.IGNORECASE)
 _CODE = b"[CAPABILITY"
 _STATUSES = frozenset({b"OK", b"NO", b"BAD", b"BYE", b"PREAUTH"})
-
-Octets = bytes | memoryview
 
 
 class _Place(Enum):
@@ -53,6 +69,8 @@ class _Place(Enum):
     """In one whose end may."""
     LIST = auto()
     CODE = auto()
+    UNTOLD = auto()
+    """In a line that the client does not get."""
 
 
 _BEGINNING = _Place.BEGINNING
@@ -61,9 +79,13 @@ _BEGINNING = _Place.BEGINNING
 class Responses:
     """Edits one session's stream."""
 
-    __slots__ = ("_head", "_left", "_place", "_tail", "_word")
+    __slots__ = ("_head", "_hides", "_left", "_place", "_tail", "_word")
 
-    def __init__(self) -> None:
+    _skipped = _ANY
+
+    def __init__(self, hides: Callable[[str], bool] = is_hidden) -> None:
+        """`hides` says of a capability's name whether phones do not see it."""
+        self._hides = hides
         self._place = _BEGINNING
         self._head = b""
         """The beginning of the line that has passed already."""
@@ -79,8 +101,10 @@ class Responses:
         if self._left >= len(octets):
             self._left -= len(octets)
             return octets
-        if self._place is _BEGINNING and not self._head and _PLAIN_LINES.fullmatch(octets):
-            return octets
+        if self._place is _BEGINNING and not self._head:
+            plain = self._skipped.lines.match(octets)
+            if plain is not None and plain.end() == len(octets):
+                return octets
         return self._edited(bytes(octets))
 
     def _edited(self, octets: bytes) -> bytes:
@@ -95,6 +119,9 @@ class Responses:
                 at = ahead
             elif self._place is _BEGINNING:
                 at = self._begin(octets, at)
+            elif self._place is _Place.UNTOLD:
+                kept.append(octets[passed:at])
+                at = passed = self._rest(octets, at)
             elif self._place in (_Place.LIST, _Place.CODE):
                 kept.append(octets[passed:at])
                 at = passed = self._list(octets, at, kept)
@@ -104,12 +131,12 @@ class Responses:
         return b"".join(kept)
 
     def _skip(self, octets: bytes, at: int) -> int:
-        """Where what is of no interest ends, which is mostly a literal's beginning: at one stroke, for it is much."""
+        """Where what is of no interest ends, which is mostly a literal's beginning."""
         skipped = None
         if self._place is _BEGINNING and not self._head:
-            skipped = _BETWEEN.match(octets, at)
+            skipped = self._skipped.between.match(octets, at)
         elif self._place is _Place.DATA and not self._tail:
-            skipped = _BEHIND.match(octets, at)
+            skipped = self._skipped.behind.match(octets, at)
         if skipped is None or skipped.end() == at:
             return at
         literal = skipped[1]
@@ -121,10 +148,12 @@ class Responses:
         end = octets.find(b"\n", at) + 1
         had = len(self._head)
         head = self._head + octets[at : end or len(octets)]
-        place, known = _kind(head)
+        place, known = self._kind(head)
         if place is _BEGINNING:
             is_tag = _WORD_END.search(head) is None
             self._head = b"" if end else head[:_MAX_TAG_OCTETS] if is_tag else head
+            if end:
+                self._ended()
             return end or len(octets)
         self._place = place
         self._tail = self._head[-_TAIL_OCTETS:]
@@ -144,7 +173,14 @@ class Responses:
             self._left = int(literal[1])
         else:
             self._place = _BEGINNING
+            self._ended()
         return end
+
+    def _kind(self, head: bytes) -> tuple[_Place, int]:
+        return _kind(head)
+
+    def _ended(self) -> None:
+        """A line of any kind has ended, but for those that are skipped."""
 
     def _list(self, octets: bytes, at: int, kept: list[bytes]) -> int:
         found = (_LIST_END if self._place is _Place.LIST else _CODE_END).search(octets, at)
@@ -155,12 +191,48 @@ class Responses:
             self._word = each.pop()[: _MAX_WORD_OCTETS + 1]
         else:
             self._word, self._place = b"", _Place.TEXT
-        kept += filter(_passes, each)
+        kept += filter(self._passes, each)
         return end
 
+    def _passes(self, word: bytes) -> bool:
+        return len(word) <= _MAX_WORD_OCTETS and not self._hides(word.lstrip(b" ").decode("ascii", "replace"))
 
-def _passes(word: bytes) -> bool:
-    return len(word) <= _MAX_WORD_OCTETS and not is_hidden(word.lstrip(b" ").decode("ascii", "replace"))
+
+class FollowedResponses(Responses):
+    """Edits likewise, and notes what bears on commands: their results, and continuation requests."""
+
+    __slots__ = ("_noted", "heard", "swallows")
+
+    _skipped = _UNTAGGED
+
+    def __init__(self, hides: Callable[[str], bool]) -> None:
+        super().__init__(hides)
+        self.heard: list[bytes] = []
+        """Tags of commands that have ended, and `+`, in the order of the lines' ends; for whoever asks to take out."""
+        self.swallows = False
+        """Whether the next continuation request is not told; it ends with that."""
+        self._noted = b""
+
+    @property
+    def is_between(self) -> bool:
+        """Whether something of our own could be told now without falling into the middle of a response."""
+        return self._place is _BEGINNING and not self._head and not self._left
+
+    def _kind(self, head: bytes) -> tuple[_Place, int]:
+        if head.startswith(b"+"):
+            self._noted = b"+"
+            if self.swallows:
+                self.swallows = False
+                return _Place.UNTOLD, 0
+        elif not self._noted:
+            result = _RESULT.match(head)
+            self._noted = b"" if result is None else result[1]
+        return _kind(head)
+
+    def _ended(self) -> None:
+        if self._noted:
+            self.heard.append(self._noted)
+            self._noted = b""
 
 
 def _kind(head: bytes) -> tuple[_Place, int]:

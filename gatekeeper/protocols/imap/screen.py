@@ -1,14 +1,28 @@
 """What a session passes through after log-in, when its mail server offers what phones must not see."""
 
-from gatekeeper.protocols.imap.capabilities import has_hidden
+from collections.abc import Set as AbstractSet
+
+from gatekeeper.protocols.imap.capabilities import (
+    WAYS_ROUND,
+    has_hidden,
+    is_hidden_where_commands_are_read,
+    spelt,
+    visible,
+)
+from gatekeeper.protocols.imap.commands import CommandScreen
 from gatekeeper.protocols.imap.responses import Responses
-from gatekeeper.protocols.login import Octets, Screen
+from gatekeeper.protocols.login import LoggedIn, Octets
+
+_AT_ANY_TIME = WAYS_ROUND - {"STARTTLS"}
 
 
 class ListScreen:
     """Edits the mail server's lists; commands pass unread. See `protocols.login.Screen`."""
 
     __slots__ = ("_responses",)
+
+    holds = False
+    is_over = False
 
     def __init__(self) -> None:
         self._responses = Responses()
@@ -26,6 +40,11 @@ class ListScreen:
         return b"", octets
 
 
-def screen_for(offered: tuple[str, ...]) -> Screen | None:
-    """What the sessions of a server that offers this after log-in must pass through; mostly nothing."""
-    return ListScreen() if has_hidden(offered) else None
+def logged_in(text: str, offered: tuple[str, ...], heard: AbstractSet[str] = frozenset()) -> LoggedIn:
+    """A log-in at a server that offers this now, and has offered what was `heard`, in upper case: with its screen.
+
+    Mostly there is none. Where a command could make the session another account's, commands are read.
+    """
+    if not WAYS_ROUND.isdisjoint(spelt(offered)) or not _AT_ANY_TIME.isdisjoint(heard):
+        return LoggedIn(text, visible(offered, is_hidden_where_commands_are_read), CommandScreen())
+    return LoggedIn(text, visible(offered), ListScreen() if has_hidden(offered) else None)

@@ -396,7 +396,6 @@ def test_what_has_no_effect_is_a_warning(bench: Bench) -> None:
     ("offers", "found", "advice"),
     [
         (["LOGINDISABLED"], "offers no log-in", "enable PLAIN, or TLS towards it"),
-        (["AUTH=PLAIN", "UNAUTHENTICATE"], "UNAUTHENTICATE", "switch it off there"),
     ],
 )
 def test_an_imap_server_that_cannot_be_used_is_told(bench: Bench, offers: list[str], found: str, advice: str) -> None:

@@ -3,14 +3,16 @@
 import asyncio
 import itertools
 import random
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 import pytest
 
 from gatekeeper.net.relay import BUDGET_OCTETS, Ended, Owner, Relay, Relayed
-from gatekeeper.net.screened import Octets, Screened
+from gatekeeper.net.screened import Octets, Screen, Screened
 from testkit.loops import exchange, read_all
 from testkit.relay_bench import Owned, RelayBench
 
@@ -24,6 +26,8 @@ class Doubling:
     """Doubles every `d` on its way down, drops every `u` on its way up, and answers each `?` of the client's itself."""
 
     is_idle: bool = False
+    holds: bool = False
+    is_over: bool = False
 
     def from_upstream(self, octets: Octets) -> tuple[Octets, Octets]:
         if self.is_idle:
@@ -37,7 +41,28 @@ class Doubling:
         return b"!" * said.count(b"?"), said.replace(b"u", b"").replace(b"?", b"")
 
 
-def through(screen: Doubling) -> Callable[[Relay, Owner], Relayed]:
+@dataclass
+class Holding:
+    """Keeps what the client says until the mail server says `g`; ends the session at an `x`."""
+
+    holds: bool = False
+    is_over: bool = False
+    kept: bytes = b""
+
+    def from_upstream(self, octets: Octets) -> tuple[Octets, Octets]:
+        if b"g" not in bytes(octets):
+            return octets, b""
+        kept, self.kept, self.holds = self.kept, b"", False
+        return octets, kept
+
+    def from_client(self, octets: Octets) -> tuple[Octets, Octets]:
+        self.is_over = b"x" in bytes(octets)
+        self.kept += octets
+        self.holds = True
+        return (b"bye" if self.is_over else b""), b""
+
+
+def through(screen: Screen) -> Callable[[Relay, Owner], Relayed]:
     return partial(Screened, screen=screen)
 
 
@@ -98,3 +123,87 @@ async def test_the_servers_end_comes_after_what_was_made_of_its_words(bench: Rel
         got = tasks.create_task(asyncio.to_thread(read_all, owned.phone))
     assert got.result() == said * 2
     assert await owned.ended() is Ended.UPSTREAM
+
+
+@ALL_LEGS
+async def test_what_is_held_back_is_bounded(bench: RelayBench, *, client_tls: bool, upstream_tls: bool) -> None:
+    """While the screen holds, the client is not read, and waiting costs no turns; then everything goes on in order."""
+    screen = Holding()
+    owned = await bench.session(
+        client_tls=client_tls, upstream_tls=upstream_tls, buffer=65_536, new_session=through(screen)
+    )
+    said = bytes(random.Random(4).choices(b"abc", k=2_000_000))
+    most = 0
+
+    def watch() -> None:
+        nonlocal most
+        most = max(most, len(screen.kept))
+
+    bench.poller.after_turn = watch
+
+    def serve() -> bytes:
+        got = b""
+        while len(got) < len(said):
+            owned.server.sendall(b"g")
+            with suppress(TimeoutError):
+                owned.server.settimeout(0.05)
+                got += owned.server.recv(1 << 20)
+        return got
+
+    def talk() -> None:
+        owned.phone.sendall(said)
+
+    async with asyncio.TaskGroup() as tasks:
+        server = tasks.create_task(asyncio.to_thread(serve))
+        tasks.create_task(asyncio.to_thread(talk))
+    assert server.result() == said
+    assert 0 < most <= 2 * BUDGET_OCTETS + 16384
+
+
+async def test_waiting_costs_no_turns(bench: RelayBench) -> None:
+    """More has come from the client, and is left where it is."""
+    screen = Holding()
+    owned = await bench.session(new_session=through(screen))
+    await asyncio.to_thread(owned.phone.sendall, b"a")
+    while not screen.holds:
+        await asyncio.to_thread(lambda: None)
+    await asyncio.to_thread(owned.phone.sendall, b"b" * 10_000)
+    turns = bench.poller.turns
+    due = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.05, due.set)
+    await due.wait()
+    assert bench.poller.turns - turns < 20
+    assert screen.kept == b"a"
+
+
+async def test_a_half_close_waits_for_what_is_held(bench: RelayBench) -> None:
+    """The mail server hears it before the end."""
+    screen = Holding()
+    owned = await bench.session(new_session=through(screen))
+    await asyncio.to_thread(owned.phone.sendall, b"a LOGOUT\r\n")
+    owned.phone.shutdown(socket.SHUT_WR)
+    await asyncio.to_thread(owned.server.sendall, b"s")
+    assert await asyncio.to_thread(owned.phone.recv, 10) == b"s"
+    while not screen.holds:
+        await asyncio.to_thread(lambda: None)
+    await asyncio.to_thread(owned.server.sendall, b"g")
+    assert await asyncio.to_thread(read_all, owned.server) == b"a LOGOUT\r\n"
+
+
+@ALL_LEGS
+async def test_a_screen_ends_a_session_with_its_words(
+    bench: RelayBench, *, client_tls: bool, upstream_tls: bool
+) -> None:
+    """The mail server gets nothing of what ended it."""
+    owned = await bench.session(client_tls=client_tls, upstream_tls=upstream_tls, new_session=through(Holding()))
+    await asyncio.to_thread(owned.phone.sendall, b"x")
+    assert await asyncio.to_thread(read_all, owned.phone) == b"bye"
+    assert await asyncio.to_thread(read_all, owned.server) == b""
+    assert await owned.ended() is Ended.SCREENED
+
+
+async def test_a_session_that_was_over_before_it_began_ends_at_once(bench: RelayBench) -> None:
+    """What the client sent behind its log-in was such."""
+    owned = await bench.session(to_client=b"bye", new_session=through(Holding(is_over=True)))
+    assert await asyncio.to_thread(read_all, owned.phone) == b"bye"
+    assert await owned.ended() is Ended.SCREENED

@@ -114,7 +114,6 @@ async def test_a_mail_server_with_a_wrong_certificate_gets_no_password(
     [
         (TlsMode.OFF, b"* PREAUTH [CAPABILITY IMAP4rev1] hi\r\n"),
         (TlsMode.OFF, b"* BYE busy\r\n"),
-        (TlsMode.OFF, b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN UNAUTHENTICATE] hi\r\n"),
         (TlsMode.OFF, b"* OK [CAPABILITY IMAP4rev1 LOGINDISABLED] hi\r\n"),
         (TlsMode.OFF, b"SSH-2.0-x\r\n"),
         (TlsMode.OFF, b"* OK " + b"A" * 70000),
@@ -124,7 +123,6 @@ async def test_a_mail_server_with_a_wrong_certificate_gets_no_password(
     ids=[
         "U01-preauth",
         "U01-bye",
-        "I72-unauthenticate",
         "login-disabled",
         "ssh",
         "U12-line",

@@ -163,7 +163,6 @@ COMMANDS = [
 ]
 
 PREAUTH = Failed("the mail server greets with PREAUTH: nobody's session")
-SECOND_LOGIN = Failed("the mail server offers UNAUTHENTICATE, which would allow a second, unseen log-in")
 INJECTED = Failed("octets behind the STARTTLS answer (response injection)")
 TLS_GREETING = b"* OK [CAPABILITY IMAP4rev1 STARTTLS] hi\r\n"
 STARTTLS = Send(b"Ts STARTTLS\r\n")
@@ -184,7 +183,11 @@ GREETINGS = [
         b"* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] ready\r\nTc OK\r\n" + OK,
         [*sends(b"Tc CAPABILITY\r\n", PLAIN_COMMAND), WELCOME],
     ),
-    Row("I72", b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN Unauthenticate] hi\r\n", [SECOND_LOGIN]),
+    Row(
+        "I72",
+        b"* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN Unauthenticate] hi\r\n" + OK,
+        [*sends(PLAIN_COMMAND), WELCOME],
+    ),
     Row(
         "U06-answered",
         TLS_GREETING + b"Ts OK begin\r\n",
@@ -219,13 +222,13 @@ ANSWERS = [
     silent("U09-none", b"Tl OK hi", LoggedIn("hi", ("A", "C"))),
     silent("U09-no-words", b"Tl OK", LoggedIn("Logged in", ("A", "C"))),
     silent("U09-asked", b"Tl OK hi", LoggedIn("hi", KEPT), b"* CAPABILITY " + U09 + b"\r\nTd OK\r\n"),
-    silent("I72-asked-code", b"Tl OK hi", SECOND_LOGIN, b"Td OK [CAPABILITY UNAUTHENTICATE] done\r\n"),
+    silent("I72-asked-code", b"Tl OK hi", LoggedIn("hi", ("A",)), b"Td OK [CAPABILITY UNAUTHENTICATE A] done\r\n"),
     silent("I72-asked-in-vain", b"Tl OK hi", NOT_SAID, b"Td OK\r\n"),
     silent("I72-asked-refused", b"Tl OK hi", NOT_SAID, b"* CAPABILITY A\r\nTd NO\r\n"),
     Row(
         "U09-unauthenticate-asked",
         GREETING + b"Tl OK hi\r\n* CAPABILITY IMAP4rev1 UNAUTHENTICATE\r\nTd OK\r\n",
-        [*sends(PLAIN_COMMAND, b"Td CAPABILITY\r\n"), SECOND_LOGIN],
+        [*sends(PLAIN_COMMAND, b"Td CAPABILITY\r\n"), LoggedIn("hi", ("IMAP4rev1",))],
     ),
     Row(
         "U09-what-is-said-meanwhile-is-kept",
@@ -233,8 +236,8 @@ ANSWERS = [
         [*sends(PLAIN_COMMAND, b"Td CAPABILITY\r\n"), LoggedIn("hi", ("A", "C"))],
         trailing=b"* OK [ALERT] disk\r\n* 1 EXISTS\r\n",
     ),
-    answered("U09-unauthenticate", b"Tl OK [CAPABILITY IMAP4rev1 UNAUTHENTICATE] hi", SECOND_LOGIN),
-    answered("U09-unauthenticate-untagged", b"Tl OK hi", SECOND_LOGIN, b"* CAPABILITY UNAUTHENTICATE\r\n"),
+    answered("U09-unauthenticate", b"Tl OK [CAPABILITY A UNAUTHENTICATE] hi", LoggedIn("hi", ("A",))),
+    answered("U09-unauthenticate-untagged", b"Tl OK hi", LoggedIn("hi", ()), b"* CAPABILITY UNAUTHENTICATE\r\n"),
     silent("U09-second-code", b"Tl OK [X-Y] [CAPABILITY STARTTLS] hi", LoggedIn("CAPABILITY STARTTLS] hi", ("A", "C"))),
     silent("U09-unreadable-code", b"Tl OK [CAPABILITY A\rB] hi", LoggedIn("CAPABILITY A?B] hi", ("A", "C"))),
     answered("U10-capability", b"Tl OK [CAPABILITY A \x1bB \xc3\xa4 C] hi", LoggedIn("hi", ("A", "C"))),
