@@ -15,38 +15,59 @@ MAX_UNITS = 50_000
 _OF_RULES = (Reason.APP_MATCH, Reason.APP_MATCH_UNCERTAIN)
 
 
+class _Side:
+    """The devices on one side, with what blocks them counted as they come and go."""
+
+    __slots__ = ("blocked", "units")
+
+    def __init__(self) -> None:
+        self.units: dict[str, tuple[datetime, tuple[str, ...]]] = {}
+        """In the order in which they were seen last."""
+        self.blocked: Counter[str] = Counter()
+
+    def put(self, unit: str, found: tuple[str, ...], now: datetime) -> None:
+        self.drop(unit)
+        self.units[unit] = (now, found)
+        self.blocked.update(found)
+
+    def drop(self, unit: str) -> None:
+        old = self.units.pop(unit, None)
+        for cause in () if old is None else old[1]:
+            self.blocked[cause] -= 1
+            if not self.blocked[cause]:
+                del self.blocked[cause]
+
+    def forget(self, begin: datetime) -> None:
+        while self.units:
+            oldest = next(iter(self.units))
+            if self.units[oldest][0] >= begin and len(self.units) <= MAX_UNITS:
+                return
+            self.drop(oldest)
+
+
 class Tally:
     """Filled by the gate, read by the rollout."""
 
     def __init__(self, window: timedelta) -> None:
         self._window = window
-        self._sides: tuple[dict[str, tuple[datetime, tuple[str, ...]]], ...] = ({}, {})
-        """By device, in the order in which they were seen; first without the new version, then with it."""
+        self._sides = (_Side(), _Side())
+        """First without the new version, then with it."""
 
     def note(self, unit: str, causes: tuple[str, ...], now: datetime, *, is_new: bool) -> None:
         """A device was decided about; `causes`: what blocks it, empty when nothing does."""
-        side = self._sides[is_new]
-        self._sides[not is_new].pop(unit, None)
-        side.pop(unit, None)
-        side[unit] = (now, causes)
-        if len(side) > MAX_UNITS:
-            del side[next(iter(side))]
+        self._sides[not is_new].drop(unit)
+        self._sides[is_new].put(unit, causes, now)
+        self._sides[is_new].forget(now - self._window)
 
     def figures(self, now: datetime, *, is_new: bool) -> Figures:
         """What was seen within the window up to `now`."""
         side = self._sides[is_new]
-        begin = now - self._window
-        while side:
-            oldest = next(iter(side))
-            if side[oldest][0] >= begin:
-                break
-            del side[oldest]
-        return Figures(len(side), Counter(cause for _, causes in side.values() for cause in causes))
+        side.forget(now - self._window)
+        return Figures(len(side.units), Counter(side.blocked))
 
     def clear(self) -> None:
         """Begin anew."""
-        for side in self._sides:
-            side.clear()
+        self._sides = (_Side(), _Side())
 
 
 def causes(decision: Decision) -> tuple[str, ...]:

@@ -34,13 +34,17 @@ def begin(gatekeeper: "Gatekeeper") -> None:
 
 async def follow(gatekeeper: "Gatekeeper") -> None:
     """Put published bundles in force as they come, open and close break-glass; runs until cancelled."""
+    told = ""
     while True:
         await asyncio.sleep(FOLLOW_S)
         try:
             await break_glass.step(gatekeeper)
             await step(gatekeeper)
+            told = ""
         except Exception as error:  # noqa: BLE001  a background loop's guard: the policy in force stays
-            _log.error("policy.fault", exc_info=error)
+            if str(error) != told:
+                _log.error("policy.fault", exc_info=error)
+            told = str(error)
 
 
 async def step(gatekeeper: "Gatekeeper") -> None:

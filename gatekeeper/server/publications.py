@@ -19,6 +19,8 @@ from gatekeeper.publishing.bundle import BundleError, parse_bundle
 
 _MARK = "policy-version"
 _NOTHING = "no approved policy is published here: `gatekeeper policy build`, `sign`, `publish`"
+_STORE = (0, Flaw.UNREADABLE)
+"""Told of the store as a whole."""
 _ROLLBACK = re.compile(r"rollback to ([1-9][0-9]{0,9}): ", re.ASCII)
 
 
@@ -110,8 +112,9 @@ class Publications:
             if stamp == self._stamp:
                 return NOTHING_NEW
             versions = self.store.versions()
-        except OSError:
-            return NOTHING_NEW  # the policy that is in force stays
+        except OSError as error:
+            return self._unreadable(error)
+        self._told.discard(_STORE)
         accepted: list[Approved] = []
         refused: list[Refusal] = []
         is_readable = True
@@ -137,6 +140,14 @@ class Publications:
 
     def _approve(self, version: int, *, above: int) -> Approved | Refused:
         return _approve(self.store, version, self._approvers, self._names, above=above)
+
+    def _unreadable(self, error: OSError) -> Look:
+        """The policy that is in force stays; told once."""
+        if _STORE in self._told:
+            return NOTHING_NEW
+        self._told.add(_STORE)
+        reason = f"`{self.store.directory}` cannot be read: {error.strerror}"
+        return Look(refused=(Refusal(0, Refused(Flaw.UNREADABLE, reason)),))
 
     def older(self, version: int) -> Approved | None:
         """A version that was accepted before; None when it is not there, or would not be approved any more."""

@@ -92,9 +92,10 @@ def test_the_version_in_force_never_falls_and_is_always_approved(steps: list[dic
                 again = Publications(bundles, DEFAULT, place)
                 try:
                     again.start()
+                    rollouts = resumed(again, place)
                 except DocumentError:
                     continue  # nobody is served by an older one; the process that runs keeps its own
-                gate, rollouts = again, resumed(again, place)
+                gate = again
             gate.look()
             for number in range(int(step["seen"])):
                 rollouts.tally.note(f"ph-{number}", ("a",) if step["blocks"] else (), CREATED, is_new=True)

@@ -1,5 +1,6 @@
 """Published bundles on a composed gate: taken, refused, kept through reloads."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from gatekeeper.adapters.bundles.store import BundleStore
 from gatekeeper.config.load import load
 from gatekeeper.domain.document import DocumentError
+from gatekeeper.publishing.approval import override_note
 from gatekeeper.server import in_force, reload
 from gatekeeper.server.clock import SystemClock
 from gatekeeper.server.policy_source import policy_now, read_source
@@ -63,6 +65,37 @@ async def test_a_bad_one_is_told_once_and_the_next_good_one_taken(house: House, 
     assert [(one["policy_version"], one["flaw"]) for one in refused] == [(2, "signature"), (4, "signature")]
     assert in_force.described(house.gatekeeper)["version"] == 3
     assert b'gatekeeper_policy_bundle_errors_total{flaw="signature"} 2.0' in house.gatekeeper.metrics.text()
+
+
+async def test_a_forced_one_is_on_record_as_forced(house: House, store: BundleStore) -> None:
+    """With who did it, and why; a word that does not count refuses the bundle."""
+    for version, by in ((2, MALLORY), (3, NOVAK)):
+        made = bundle(version, TIKTOK)
+        made = replace(made, override=by.sign(override_note(made.statement, "by order of the board")))
+        store.publish(version, made.encode())
+    await in_force.step(house.gatekeeper)
+
+    (forced,) = [record["unmapped"]["gatekeeper"] for record in await house.records("GK3005W")]
+    assert (forced["policy_version"], forced["forced_by"]) == (3, "i.novak")
+    assert forced["reason"] == "by order of the board"
+    assert len(await house.records("GK3004W")) == 1
+
+
+async def test_a_store_that_is_away_changes_nothing(house: House, store: BundleStore) -> None:
+    """Told once, and followed again when it is back."""
+    aside = store.directory.with_name("aside")
+    store.directory.rename(aside)
+    store.directory.write_text("not a directory")
+    for _ in range(3):
+        await in_force.step(house.gatekeeper)
+    assert len(await house.records("GK3004W")) == 1
+    assert in_force.described(house.gatekeeper)["version"] == 1
+
+    store.directory.unlink()
+    aside.rename(store.directory)
+    store.publish(2, bundle(2, TIKTOK).encode())
+    await in_force.step(house.gatekeeper)
+    assert in_force.described(house.gatekeeper)["version"] == 2
 
 
 async def test_what_cannot_be_read_is_tried_again(house: House, store: BundleStore) -> None:
