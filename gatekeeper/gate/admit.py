@@ -304,6 +304,9 @@ class Gate:
                     subjects = await identify_many(self.settings.binding, self._devices, outline, sessions)
             except (Unavailable, TimeoutError):
                 subjects = []
+            except Exception as error:  # noqa: BLE001  the sessions' guard, as above
+                _log.error("gate.fault", sessions=len(some), exc_info=error)
+                subjects = []
             finally:
                 for admission in some:
                     admission.in_question = False

@@ -114,6 +114,7 @@ def _presenting(
     context.options &= ~_TAKES_A_CUT_FOR_AN_END
     context.set_ciphers(INTERMEDIATE_CIPHERS)
     context.load_cert_chain(certificate, private_key, password=_no_passphrase)
+    context.options |= ssl.OP_NO_RENEGOTIATION  # OpenSSL 3 refuses it unasked, 1.1.1 does not
     # Phones resume with one; a second would only cost a signature's time and memory. None stay none.
     context.num_tickets = min(context.num_tickets, 1)
     if settings.client_certificates is not ClientCertificates.OFF and settings.client_ca is not None:

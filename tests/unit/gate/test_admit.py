@@ -475,3 +475,28 @@ async def test_very_many_sessions_outlast_a_store_that_is_away_for_a_while(house
     house.gate.tick()
     await house.settled()
     assert all(each.revoked for each in admissions)
+
+
+async def test_an_unexpected_error_about_very_many_sessions_leaves_them_their_grace(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gate goes on, and decides about them when the store makes sense again."""
+
+    async def outlined(*_: object) -> object:
+        raise RuntimeError("a bug")
+
+    people = [f"user{number}@example.com" for number in range(3 * LOOKED_UP_SINGLY)]
+    await house.registry.apply([report(phone(f"ph-{n}", who), TIKTOK) for n, who in enumerate(people)], now=NOW)
+    house.policy(ALLOW)
+    admissions = [await _open(house, who) for who in people]
+    house.devices.is_cold = True
+    monkeypatch.setattr(house.devices, "outlined", outlined)
+    house.policy(DENY)
+    await house.settled()
+    assert house.cuts == []
+    assert not any(each.in_question for each in admissions)
+
+    monkeypatch.undo()
+    house.gate.tick()
+    await house.settled()
+    assert all(each.revoked for each in admissions)
