@@ -19,7 +19,9 @@ import socket
 import sys
 import types
 
-CAPABILITIES = b"IMAP4rev1 SASL-IR LITERAL+ ID IDLE UIDPLUS AUTH=PLAIN"
+LOGGED_IN_CAPABILITIES = b"IMAP4rev1 SASL-IR LITERAL+ ID IDLE UIDPLUS"
+"""As Dovecot and Cyrus have it: after the log-in there is nothing more to log in with."""
+CAPABILITIES = LOGGED_IN_CAPABILITIES + b" AUTH=PLAIN"
 GREETING = b"* OK [CAPABILITY " + CAPABILITIES + b"] stub ready\r\n"
 BLOCK = bytes(range(32, 96)) * 4096  # 256 KiB of printable octets
 READ_OCTETS = 256 * 1024
@@ -252,7 +254,7 @@ class Server:
             connection.out += tag + b" NO [AUTHENTICATIONFAILED] no\r\n"
             return
         connection.authenticated = True
-        connection.out += tag + b" OK [CAPABILITY " + CAPABILITIES + b"] logged in\r\n"
+        connection.out += tag + b" OK [CAPABILITY " + LOGGED_IN_CAPABILITIES + b"] logged in\r\n"
 
     def _authenticate_plain(self, connection: Connection, tag: bytes, response: bytes) -> None:
         try:
