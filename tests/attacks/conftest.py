@@ -58,7 +58,7 @@ def devices_ca(directory: Path) -> Authority:
 
 
 @pytest.fixture(scope="session")
-def make_bench(directory: Path, servers_ca: Authority, devices_ca: Authority) -> Iterator[MakeBench]:
+def make_lasting_bench(directory: Path, servers_ca: Authority, devices_ca: Authority) -> Iterator[MakeBench]:
     """Return a maker of started benches that end with the run."""
     numbers = itertools.count(1)
 
@@ -82,10 +82,29 @@ def make_bench(directory: Path, servers_ca: Authority, devices_ca: Authority) ->
         return bench
 
     yield make
-    for bench in _running:
-        bench.gate.discard()
-        for server in bench.servers.values():
-            server.stop()
+    for bench in tuple(_running):
+        _end(bench)
+
+
+@pytest.fixture(scope="module")
+def make_bench(make_lasting_bench: MakeBench) -> Iterator[MakeBench]:
+    """Return a maker of started benches that end with the tests of one file: also an idle one costs time."""
+    made: list[Bench] = []
+
+    def make(servers: Mapping[str, Recorder], changes: Mapping[str, object] | None = None) -> Bench:
+        made.append(make_lasting_bench(servers, changes))
+        return made[-1]
+
+    yield make
+    for bench in made:
+        _end(bench)
+
+
+def _end(bench: Bench) -> None:
+    _running.remove(bench)
+    bench.gate.discard()
+    for server in bench.servers.values():
+        server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -99,10 +118,10 @@ def _recorders(script: Script, smtp: Script) -> dict[str, Recorder]:
 
 
 @pytest.fixture(scope="session")
-def choosy(make_bench: MakeBench, context: ssl.SSLContext) -> Bench:
+def choosy(make_lasting_bench: MakeBench, context: ssl.SSLContext) -> Bench:
     """Run a gate whose mail servers know one password for each account, and one token."""
     passwords = {"alice": "wonderland", "mallory": "evil"}
-    made = make_bench(
+    made = make_lasting_bench(
         _recorders(
             Script(passwords=passwords, tokens=("good",)),
             Script(protocol="smtp", passwords=passwords, tokens=("good",), features=FEATURES),
@@ -113,9 +132,9 @@ def choosy(make_bench: MakeBench, context: ssl.SSLContext) -> Bench:
 
 
 @pytest.fixture(scope="session")
-def impatient(make_bench: MakeBench, context: ssl.SSLContext) -> Bench:
+def impatient(make_lasting_bench: MakeBench, context: ssl.SSLContext) -> Bench:
     """Run a gate with short deadlines, whose mail servers take no token."""
-    made = make_bench(
+    made = make_lasting_bench(
         _recorders(Script(), Script(protocol="smtp", features=FEATURES)),
         {"limits": {"login_timeout": "2s", "handshake_timeout": "1s"}},
     )
@@ -124,9 +143,9 @@ def impatient(make_bench: MakeBench, context: ssl.SSLContext) -> Bench:
 
 
 @pytest.fixture(scope="session")
-def bench(make_bench: MakeBench, context: ssl.SSLContext) -> Bench:
+def bench(make_lasting_bench: MakeBench, context: ssl.SSLContext) -> Bench:
     """Run the gate that most attacks share; it knows what its mail servers offer."""
-    made = make_bench(
+    made = make_lasting_bench(
         _recorders(Script(accepts_all=True), Script(protocol="smtp", accepts_all=True, features=FEATURES))
     )
     _wait_for_offers(made, context)

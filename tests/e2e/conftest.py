@@ -101,9 +101,7 @@ def postfix(mail_certificate: KeyPair, dovecot: Dovecot, relay_port: int) -> Ite
 
 
 @pytest.fixture(scope="session")
-def make_gate_anywhere(
-    bed_directory: Path, servers_ca: Authority, devices_ca: Authority
-) -> Iterator[Callable[..., GateProcess]]:
+def make_lasting_gate(bed_directory: Path, servers_ca: Authority, devices_ca: Authority) -> Iterator[MakeGate]:
     """Return a maker of gates that live as long as the test run."""
     numbers = itertools.count(1)
     made: list[GateProcess] = []
@@ -120,10 +118,24 @@ def make_gate_anywhere(
         gate.discard()
 
 
+@pytest.fixture(scope="module")
+def make_gate_anywhere(make_lasting_gate: MakeGate) -> Iterator[MakeGate]:
+    """Return a maker of gates that live no longer than the tests of one file: also an idle one costs time."""
+    made: list[GateProcess] = []
+
+    def make(changes: Mapping[str, object], *, policy_text: str | None = None) -> GateProcess:
+        made.append(make_lasting_gate(changes, policy_text=policy_text))
+        return made[-1]
+
+    yield make
+    for gate in made:
+        gate.discard()
+
+
 @pytest.fixture(scope="session")
-def stocked_store(make_gate_anywhere: MakeGate) -> Path:
+def stocked_store(make_lasting_gate: MakeGate) -> Path:
     """Return a database with ALICE's and BOB's phones, to be copied: importing it each time costs a process."""
-    gate = make_gate_anywhere({"upstream": {"imap": upstream(143), "smtp": upstream(25)}})
+    gate = make_lasting_gate({"upstream": {"imap": upstream(143), "smtp": upstream(25)}})
     gate.import_inventory(device(ALICE_PHONE, ALICE.login), device(BOB_PHONE, BOB.login, TIKTOK))
     return gate.store_file
 
@@ -146,9 +158,9 @@ def make_gate(make_gate_anywhere: MakeGate, stocked_store: Path) -> Iterator[Mak
 
 
 @pytest.fixture(scope="session")
-def gate(make_gate_anywhere: MakeGate, dovecot: Dovecot, postfix: Postfix) -> GateProcess:
+def gate(make_lasting_gate: MakeGate, dovecot: Dovecot, postfix: Postfix) -> GateProcess:
     """Run a gate in front of Dovecot and Postfix for the whole test run; nobody changes its policy or devices."""
-    gate = make_gate_anywhere({"upstream": {"imap": upstream(dovecot.imap_port), "smtp": upstream(postfix.clear_port)}})
+    gate = make_lasting_gate({"upstream": {"imap": upstream(dovecot.imap_port), "smtp": upstream(postfix.clear_port)}})
     gate.start()
     gate.import_inventory(
         device(ALICE_PHONE, ALICE.login),
@@ -181,11 +193,11 @@ def target(request: pytest.FixtureRequest, direct_target: Target, servers_ca: Au
 
 
 @pytest.fixture(scope="session")
-def parity_bed(mail_certificate: KeyPair, servers_ca: Authority, make_gate_anywhere: MakeGate) -> Iterator[ParityBed]:
+def parity_bed(mail_certificate: KeyPair, servers_ca: Authority, make_lasting_gate: MakeGate) -> Iterator[ParityBed]:
     """Run two equal Dovecots, one of them behind a gate, for the whole test run."""
     if dovecot_server.PROGRAM is None:
         pytest.skip("Dovecot is not installed")
-    bed = ParityBed(mail_certificate, servers_ca, make_gate_anywhere)
+    bed = ParityBed(mail_certificate, servers_ca, make_lasting_gate)
     yield bed
     bed.stop()
 
