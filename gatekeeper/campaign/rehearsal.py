@@ -31,7 +31,7 @@ MAX_GROUPS = 4
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _ALMOST_A_MILLISECOND = timedelta(microseconds=999)
-_MAX_REMEMBERED = 500_000
+_MAX_REMEMBERED = 50_000
 _FOREVER = datetime.max.replace(tzinfo=UTC)
 
 

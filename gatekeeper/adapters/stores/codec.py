@@ -21,6 +21,9 @@ from gatekeeper.domain.posture import AttestationResult, DeviceFlag
 SHARED_APPS = 50_000
 """How many different apps are shared; the phones of a large company carry some ten thousand versions of apps."""
 
+NO_APPS = "[]"
+"""The text of an empty list."""
+
 _shared: dict[tuple[object, ...], App] = {}
 _kinds: dict[tuple[object, ...], str] = {}
 _SOME = msgspec.json.Decoder(list[tuple[Any, ...]])

@@ -4,7 +4,6 @@ The sketches say all of a device but its apps; which devices have an app that ma
 the lists are read, and of a list only what matters is made into apps.
 """
 
-import json
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -12,11 +11,12 @@ from itertools import groupby
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
 from sqlalchemy import BigInteger, ColumnElement, RowMapping, Select, func, select, tuple_, type_coerce
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gatekeeper.adapters.stores.app_index import MeantApps, devices_with
-from gatekeeper.adapters.stores.codec import decode_some, with_stated
+from gatekeeper.adapters.stores.codec import NO_APPS, decode_some, with_stated
 from gatekeeper.adapters.stores.engine import reading
 from gatekeeper.adapters.stores.reading import IdentifierKey, owners
 from gatekeeper.adapters.stores.sketch import apps_before, past_posture_of
@@ -315,20 +315,22 @@ def _earlier(
 ) -> list[Posture]:
     """The past postures of some devices, whose rows come newest first."""
     newer: dict[DeviceId, list[App]] = {}
-    found = []
+    found: list[Posture] = []
     for row in rows:
         device_id = DeviceId(row["device_id"])
         apps = newer.get(device_id)
         if apps is None:
             result = current[device_id].result
             apps = [each for each in result.apps.apps if outline.means(each)] if result else []
-        added, removed = (_meant(outline, row[name], ids, device_id) for name in ("added", "removed"))
-        apps = newer[device_id] = apps_before(apps, added, removed)
+        if not row["added"] == row["removed"] == NO_APPS:  # most reports say nothing new about apps
+            added, removed = (_meant(outline, row[name], ids, device_id) for name in ("added", "removed"))
+            apps = sorted(apps_before(apps, added, removed), key=_place)
+        newer[device_id] = apps
         try:
-            facts = json.loads(row["facts"])
-            listed = outline.of(sorted(apps, key=_place), facts.get("absences", 0))
+            facts = msgspec.json.decode(row["facts"], type=dict[str, Any])
+            listed = outline.of(apps, facts.get("absences", 0))
             found.append(past_posture_of(device_id, row["revision"], facts, listed))
-        except ValueError as exc:
+        except (ValueError, msgspec.MsgspecError) as exc:
             raise Unavailable(f"a past posture of device `{device_id}` cannot be understood") from exc
     return found
 
