@@ -17,6 +17,7 @@ from gatekeeper.domain.identity import DEFAULT
 from gatekeeper.net.revocation import valid_until
 from gatekeeper.server.clock import SystemClock
 from gatekeeper.server.compose import upstreams
+from gatekeeper.server.group_source import open_groups, read_members
 from gatekeeper.server.policy_source import load_policy, policy_now
 
 
@@ -45,6 +46,7 @@ def check(config_path: Path, *, as_json: bool) -> None:
         faults.append({"source": str(config_path), "key": "upstream", "reason": str(error)})
     try:
         if settings is not None:
+            read_members(open_groups(settings))
             policy_now(settings)
         elif config_path.is_file():
             load_policy(policy_file(config_path, os.environ), DEFAULT)

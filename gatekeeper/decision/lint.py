@@ -1,8 +1,9 @@
 """What a policy may say but probably does not mean; never a reason to refuse it."""
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+from gatekeeper.decision.judgement import later
 from gatekeeper.decision.matcher import AppMatcher
 from gatekeeper.decision.overlap import Overlaps
 from gatekeeper.decision.policy import Policy, Rule
@@ -12,6 +13,10 @@ from gatekeeper.domain.posture import EvidenceLevel, Posture
 
 MAX_PAIRS = 100
 """Pairs of rules that are told one by one."""
+
+LONG = timedelta(days=180)
+MANY = 3
+"""An exemption for longer wants so many approvers."""
 
 _SATURDAY = 5
 _ANDROID = frozenset({Platform.ANDROID, Platform.HARMONY})
@@ -36,6 +41,9 @@ def warnings(policy: Policy, now: datetime) -> tuple[Fault, ...]:
     for index, exemption in enumerate(policy.exemptions):
         if exemption.expires <= now:
             reason = f"`{exemption.id}` has expired: rule `{exemption.rule}` is for everybody it named again"
+            found.append(Fault(policy.source, f"exemption[{index}].expires", reason))
+        elif exemption.expires > later(now, LONG) and len(exemption.approved_by) < MANY:
+            reason = f"lies more than {LONG.days} days ahead, and fewer than {MANY} have approved it"
             found.append(Fault(policy.source, f"exemption[{index}].expires", reason))
     return tuple(found)
 

@@ -250,11 +250,15 @@ rules_by_id = st.sampled_from(pool(lambda: a_rule(by_id=True), 400))
 demanding_rules = st.sampled_from(
     [
         rule
-        for rule in pool(lambda: a_rule(by_id=False), 1500)
-        if rule.min_os or rule.flags or any(each.min_evidence is not EvidenceLevel.CLAIMED for each in rule.apps)
+        for rule in pool(lambda: a_rule(by_id=False), 3000)
+        if rule.scope == RuleScope()
+        and rule.action is Verdict.BLOCK
+        and rule.phases.enforce
+        and not rule.only_apps
+        and (rule.min_os or rule.flags or any(each.min_evidence is not EvidenceLevel.CLAIMED for each in rule.apps))
     ]
 )
-"""Rules that ask what the evidence may not state of the device, or from weaker sources than it has."""
+"""Rules for everybody that ask what the evidence may not state of the device, or from weaker sources than it has."""
 exemptions = st.sampled_from(pool(an_exemption, 100))
 any_defaults = st.sampled_from(pool(some_defaults, 200))
 blocking_defaults = st.sampled_from([Defaults(evidence_max_age=timedelta(hours=hours)) for hours in (0, 24, 100)])
@@ -263,6 +267,17 @@ app_lists = st.lists(st.sampled_from(pool(an_app, 100)), max_size=6).map(AppList
 matcher_entries = st.lists(
     st.tuples(st.integers(0, 3), st.sampled_from(pool(lambda: a_matcher(by_id=False), 200))), max_size=6
 )
+ENDURING = Defaults(evidence_max_age=timedelta(days=3650))
+"""Nothing is stale, all else that is not known blocks."""
+SOURCES = st.just({"mdm": EvidenceLevel.MDM, "agent": EvidenceLevel.AGENT})
+whole_postures = st.sampled_from(
+    [
+        each
+        for each in pool(a_posture, 3000)
+        if each.device.account == ACCOUNTS[0] and each.result and each.result.proves_absence
+    ]
+)
+"""Lists that prove absence, so that only the rules decide."""
 bindings = st.sampled_from(pool(a_binding, 12))
 known_postures = st.sampled_from([each for each in POSTURES if each.result])
 subjects = st.builds(Subject, binding=bindings, postures=st.lists(st.sampled_from(POSTURES), max_size=3).map(tuple))
@@ -289,7 +304,7 @@ def policies(
         rules=st.lists(rules, min_size=1, max_size=4).map(tuple),
         exemptions=st.lists(exemptions, max_size=2).map(tuple),
         groups=st.just(GROUPS),
-        sources=st.just({"mdm": EvidenceLevel.MDM, "agent": EvidenceLevel.AGENT}),
+        sources=SOURCES,
     )
 
 
@@ -452,10 +467,12 @@ def test_losing_anything_never_weakens_where_the_defaults_block(
 
 @LAW
 @given(
-    policies(rules=demanding_rules, defaults=blocking_defaults),
+    st.builds(
+        Policy, sha256=st.just("0"), defaults=st.just(ENDURING), rules=st.tuples(demanding_rules), sources=SOURCES
+    ),
     losses(LOSSES_OF_THE_DEVICE),
-    known_subjects,
-    requests,
+    st.builds(Subject, binding=bindings, postures=st.tuples(whole_postures)),
+    st.just(Request(account=ACCOUNTS[0], protocol=MailProtocol.IMAP, listener="listener")),
     instants,
 )
 def test_losing_facts_of_the_device_never_weakens_where_the_defaults_block(

@@ -128,3 +128,13 @@ def test_the_schema_of_the_configuration_is_printed(configuration: Configuration
     """For editors; it needs no configuration."""
     printed = json.loads(_run(configuration, "config", "schema").stdout)
     assert printed["properties"].keys() >= {"server", "listener", "policy"}
+
+
+def test_the_file_of_groups_is_read_too(configuration: Configuration, tmp_path: Path) -> None:
+    """It would keep the gate from starting."""
+    groups = tmp_path / "groups.csv"
+    groups.write_text("group,user\na,*\n")
+    configuration.write({"groups": {"file": str(groups)}})
+    result = _run(configuration, "config", "check")
+    assert result.exit_code == 78
+    assert f"{groups}: line 2: `*` is not an account" in result.stderr

@@ -146,3 +146,20 @@ def test_a_third_of_all_devices() -> None:
     ]
     breadth.add([*phones[4:], posture([]), posture(None)])
     assert breadth.warnings() == ()
+
+
+@pytest.mark.parametrize(
+    ("expires", "approvers", "warns"),
+    [("2021-01-06", 1, False), ("2021-01-07", 1, True), ("2021-01-07", 2, True), ("2030-01-01", 3, False)],
+)
+def test_exemptions_for_long(expires: str, approvers: int, warns: bool) -> None:
+    """Longer than half a year wants three who approve."""
+    names = ", ".join(f'"p{number}"' for number in range(approvers))
+    text = rule("{ id = 'com.a.b' }") + (
+        f'[[exemption]]\nid = "e"\nrule = "r"\nusers = ["a@example.com"]\nexpires = "{expires}T12:00:00Z"\n'
+        f'reason = "x"\napproved_by = [{names}]\n'
+    )
+    expected = (
+        ["exemption[0].expires: lies more than 180 days ahead, and fewer than 3 have approved it"] if warns else []
+    )
+    assert words(text) == expected
