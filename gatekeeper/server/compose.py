@@ -25,6 +25,7 @@ from gatekeeper.gate.throttle import Throttle
 from gatekeeper.net import listen, revocation, tls
 from gatekeeper.net.crowd import Crowd
 from gatekeeper.net.dial import TlsMode, Upstream
+from gatekeeper.net.headcount import Share
 from gatekeeper.net.poller import Poller
 from gatekeeper.net.pool import UpstreamPool
 from gatekeeper.net.relay import Relay
@@ -55,6 +56,8 @@ class Inherited:
     audit: AuditSettings
     """With a directory and an origin of its own."""
     contexts: ServerContexts
+    share: Share
+    """Where it counts its connections, and reads those of the others."""
     sockets: dict[str, socket.socket]
     """Bound, by the name of the listener: whoever listens takes one out."""
 
@@ -156,7 +159,7 @@ async def compose(
             audit=audit,
             folding=folding,
             gate=gate,
-            crowd=Crowd(settings.limits.crowd),
+            crowd=Crowd(settings.limits.crowd, None if inherited is None else inherited.share),
             throttle=Throttle(settings.throttle),
             refusals=Refusals(settings.refusals),
             relay=Relay(poller),

@@ -314,8 +314,27 @@ def test_metrics_add_up(served: Callable[..., GateProcess], context: ssl.SSLCont
     assert figure(allowed) == len(wires)
     os.kill(_pids(gate)[1], signal.SIGKILL)
     gate.wait_for_record(lambda record: code(record) == "GK9010E")
-    assert 0 < figure("gatekeeper_sessions_active") < len(wires)
+    left = int(figure("gatekeeper_sessions_active"))
+    assert 0 < left < len(wires)
     assert figure(allowed) == len(wires)
+    (death,) = coded(gate.audit_records(), "GK9010E")
+    assert detail(death)["sessions_n"] == detail(death)["connections_n"] == len(wires) - left
+    for wire in wires:
+        wire.close()
+
+
+def test_limits_hold_over_all_workers(served: Callable[..., GateProcess], context: ssl.SSLContext) -> None:
+    """As many connections from one address as are allowed, however they are spread; a dead worker's count no more."""
+    limit = 12
+    gate = served({"limits": {"max_per_address": limit, "max_waiting_per_address": limit}})
+    wires = _sessions_on_both(gate, context, ALICE)
+    wires += [imap_session(gate.ports.imaps, context, ALICE) for _ in range(limit - len(wires))]
+    for _ in range(MANY // 2):
+        with pytest.raises(OSError):
+            Wire(gate.ports.imaps, context)
+    os.kill(_pids(gate)[0], signal.SIGKILL)
+    gate.wait_for_record(lambda record: code(record) == "GK9010E")
+    imap_session(gate.ports.imaps, context, ALICE).close()
     for wire in wires:
         wire.close()
 

@@ -13,6 +13,7 @@ from ssl import SSLContext
 from gatekeeper.adapters.sinks.several import worker_directory, worker_origin
 from gatekeeper.config.settings import Settings
 from gatekeeper.net.dial import TlsMode
+from gatekeeper.net.headcount import Headcount
 from gatekeeper.net.listen import bind_several
 from gatekeeper.server import compose
 from gatekeeper.server.clock import SystemClock
@@ -48,6 +49,7 @@ class Estate:
         self.settings = settings
         self.config_path = config_path
         self.workers = settings.workers
+        self.headcount = Headcount(self.workers)
         self.source = read_source(settings, SystemClock())
         self.contexts = ServerContexts(shared=sorted(_protocols(settings)))
         self._in_force = self._make_contexts(settings)
@@ -71,6 +73,7 @@ class Estate:
                 origin=worker_origin(audit.origin, number),
             ),
             contexts=self.contexts,
+            share=self.headcount.share(number),
             sockets={name: sockets[number - 1] for name, sockets in self.sockets.items()},
         )
 

@@ -224,6 +224,9 @@ class Parent:
             self._hear(slot)
             self._selector.unregister(slot.channel)
         facts: dict[str, Any] = {"worker": slot.number, "worker_pid": slot.pid}
+        open_there = self._estate.headcount.read(slot.number)
+        facts |= {"sessions_n": open_there.settled, "connections_n": open_there.waiting + open_there.settled}
+        self._estate.headcount.clear(slot.number)
         self._departed = merged([self._departed, lasting(slot.figures)])
         came_up = slot.is_ready
         slot.end(status, monotonic())
