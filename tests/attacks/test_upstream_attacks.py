@@ -275,6 +275,7 @@ SECOND_LOG_INS = {
     "starttls": [b"b STARTTLS\r\n"],
     "cut": [b"b UNAUTH", b"ENTICATE\r", b"\n"],
     "in-no-literal": [b"b NOOP {18+}\r\nc UNAUTHENTICATE\r\n\r\n"],
+    "in-a-string-without-an-end": [b'b SELECT "x {18+}\r\nc UNAUTHENTICATE\r\n\r\n'],
     "in-no-waiting-literal": [b"b NOOP {18}\r\nc UNAUTHENTICATE\r\n"],
     "behind-idle": [b"b IDLE\r\nc APPEND x {18}\r\nd UNAUTHENTICATE\r\n"],
     "bare-LF": [b"b NOOP\nc UNAUTHENTICATE\r\n"],

@@ -110,6 +110,24 @@ def _connected(place: Place, mode: str, context: ssl.SSLContext) -> poplib.POP3:
 # Real clients, straight at Dovecot and through the gate.
 
 
+def test_nobody_logs_in_again(place: Place, context: ssl.SSLContext) -> None:
+    """What belongs before the log-in is over with it: the session stays its account's, however it is asked."""
+    with pop3_greeted(place.pop3s, context) as wire:
+        wire.pop3(b"USER " + ALICE.login.encode())
+        assert wire.pop3(b"PASS " + ALICE.password.encode()) == [b"+OK Logged in."]
+        listed = wire.pop3(b"CAPA", lists=True)
+        assert not any(line.startswith((b"SASL", b"USER", b"STLS", b"XCLIENT", b"UTF8", b"LANG")) for line in listed)
+        for way in (
+            b"USER " + BOB.login.encode(),
+            b"AUTH PLAIN " + plain(BOB),
+            b"STLS",
+            b"XCLIENT ADDR=192.0.2.1",
+            b"UTF8",
+        ):
+            assert wire.pop3(way)[0].startswith(b"-ERR"), way
+        assert wire.pop3(b"STAT")[0].startswith(b"+OK")
+
+
 @pytest.mark.parametrize("mode", ["implicit", "starttls"])
 def test_poplib_lists_and_retrieves(
     place: Place, mode: str, pop3_server: Dovecot, context: ssl.SSLContext, spare_user: User

@@ -279,6 +279,22 @@ def test_before_the_log_in_the_gate_offers_what_dovecot_offers(
     ]
 
 
+def test_nobody_logs_in_again(sieve_gate: GateProcess, sieve_ports: Target, context: ssl.SSLContext) -> None:
+    """What belongs before the log-in is over with it, and UNAUTHENTICATE is nothing that Dovecot knows."""
+    assert sieve_gate.is_ready()
+    with sieve.greeted(sieve_ports.implicit or 0, context) as wire:
+        assert sieve.ask(wire, b'AUTHENTICATE "PLAIN" "' + plain(ALICE) + b'"')[-1].startswith(b"OK")
+        ways = (
+            b"UNAUTHENTICATE",
+            b'AUTHENTICATE "PLAIN" "' + plain(BOB) + b'"',
+            b"STARTTLS",
+            b"XCLIENT ADDR=192.0.2.1",
+        )
+        for way in ways:
+            assert sieve.ask(wire, way)[-1].startswith(b"NO"), way
+        assert sieve.ask(wire, b"NOOP")[-1].startswith(b"OK")
+
+
 def test_dovecot_is_told_whose_connection_it_is(
     sieve_gate: GateProcess, sieve_ports: Target, server: Dovecot, context: ssl.SSLContext
 ) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from testkit.bed import ALICE, Target
+from testkit.bed import ALICE, BOB, Target
 from testkit.dovecot import User, access_token
+from testkit.sessions import plain, smtp_session
 from testkit.waiting import eventually
 from testkit.wire import Wire
 
@@ -181,3 +182,12 @@ def test_25_megabytes_by_curl_and_back(
     )
 
     assert _delivered(target, spare_user, message)
+
+
+def test_nobody_logs_in_again(target: Target) -> None:
+    """Neither by AUTH nor by XCLIENT or STARTTLS, also after another EHLO: the session stays its account's."""
+    with smtp_session(target.submissions, target.context(), ALICE) as wire:
+        for greeting in (b"NOOP", b"EHLO again.example.com", b"RSET"):
+            assert wire.smtp(greeting)[-1].startswith(b"250")
+            for way in (b"AUTH PLAIN " + plain(BOB), b"XCLIENT LOGIN=bob", b"STARTTLS"):
+                assert wire.smtp(way)[-1].startswith(b"5"), way

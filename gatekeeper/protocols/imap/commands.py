@@ -4,7 +4,8 @@ What holds inside:
 
 * Every line that reaches the mail server, but for the octets of literals that it asked for itself, was looked at as a
   command, and is not one of `STOPPED`. That holds whatever server and gate may think differently of a line: a literal
-  that would not wait (RFC 7888) is made to, and its octets go on when the server has said `+`, or nowhere.
+  that would not wait (RFC 7888) is made to, and its octets go on when the server has said `+`, or nowhere. (Dovecot
+  2.3 reads the octets behind `a SELECT "x {18+}` as commands, for the string has no end.)
 * A continuation request is the answer to what we think it answers: what asks for one waits until all earlier commands
   have ended, and nothing goes behind it before the answer.
 * Memory is bounded: one line of the client's, and what came with it in one read.
