@@ -53,7 +53,9 @@ async def step(gatekeeper: "Gatekeeper") -> None:
         publications, rollouts = gatekeeper.publications, gatekeeper.rollouts
         if publications is None or rollouts is None:
             return
-        tell(gatekeeper, await asyncio.to_thread(publications.look))
+        look = await asyncio.to_thread(publications.look)
+        if gatekeeper.changes.is_on:  # of several workers one records what all find
+            tell(gatekeeper, look)
         put_in_place(gatekeeper, rollouts, await asyncio.to_thread(rollouts.settle, *rollouts.figures()))
 
 

@@ -20,11 +20,12 @@ PASSPHRASE = "correct horse battery"
 ORIGIN = "tests.example/audit/1"
 
 
-@pytest.fixture
-def gate(make_gate: Callable[..., GateProcess], dovecot: Dovecot) -> GateProcess:
+@pytest.fixture(params=[1, 2], ids=["one-worker", "two-workers"])
+def gate(make_gate: Callable[..., GateProcess], dovecot: Dovecot, request: pytest.FixtureRequest) -> GateProcess:
     """A gate in front of Dovecot; BOB has TikTok, CAROL no registered phone."""
     gate = make_gate(
         {
+            "server": {"workers": request.param},
             "upstream": {"imap": upstream(dovecot.imap_port), "smtp": upstream(9)},
             "policy": {"break_glass": {"key": str(GLASS.verifier)}},
         }
@@ -62,7 +63,9 @@ def test_everybody_with_a_password_gets_mail_and_nobody_else(gate: GateProcess, 
     session.close()
     assert reply(gate, context, BOB).startswith(b"NO [UNAVAILABLE]")
     states = [detail(one)["state"] for one in coded(gate.audit_records(), "GK3020W")]
-    assert states == ["opened", "closed"]
+    workers = states.count("opened")  # each says so in its own log: rather twice than not at all
+    assert workers == gate.configuration["server"]["workers"]
+    assert sorted(states) == ["closed"] * workers + ["opened"] * workers
 
 
 def test_it_ends_by_itself_and_cuts_what_it_let_in(gate: GateProcess, context: ssl.SSLContext) -> None:

@@ -41,18 +41,17 @@ def gate(
         },
         policy_text=policy(NOT_YET),
     )
-    gate.write_configuration(
-        {
-            **gate.configuration,
-            "listener": [
-                {"name": "imaps", "protocol": "imap", "bind": f"127.0.0.1:{gate.ports.imaps}", "tls": "implicit"}
-            ],
-        }
-    )
+    gate.write_configuration(written(gate))
     shutil.copy(stocked_store, gate.store_file)
     laid(gate, 1, policy(NOT_YET))
     gate.start()
     return gate
+
+
+def written(gate: GateProcess) -> dict[str, object]:
+    """The configuration, with one listener."""
+    imaps = {"name": "imaps", "protocol": "imap", "bind": f"127.0.0.1:{gate.ports.imaps}", "tls": "implicit"}
+    return {**gate.configuration, "listener": [imaps]}
 
 
 def laid(gate: GateProcess, version: int, text: str) -> None:
@@ -117,17 +116,25 @@ def test_a_policy_goes_its_whole_way(gate: GateProcess, context: ssl.SSLContext)
     assert "a.ruiz i.novak" in shown
 
 
-def test_a_publication_is_in_force_within_a_second(gate: GateProcess, context: ssl.SSLContext) -> None:
-    """From the moment at which the command has put it into the store."""
-    bob = imap_session(gate.ports.imaps, context, BOB)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_publication_is_in_force_within_a_second(gate: GateProcess, context: ssl.SSLContext, workers: int) -> None:
+    """On every worker, from the moment at which it is in the store: the sessions that it forbids are over then."""
+    if workers > 1:
+        gate.stop()
+        server = {**gate.configuration["server"], "workers": workers}
+        gate.write_configuration({**written(gate), "server": server})
+        gate.start()
+    sessions = [imap_session(gate.ports.imaps, context, BOB) for _ in range(8 * workers)]
     target = gate.directory / "published" / "0000000002.bundle"
     aside = gate.directory / "aside"
     aside.write_bytes(bundle(2, policy()).encode())
     aside.rename(target)
     since = time.monotonic()
-    bob.rest(within=5)
+    for session in sessions:
+        session.rest(within=5)
     took = time.monotonic() - since
-    bob.close()
+    for session in sessions:
+        session.close()
 
     assert took < WITHIN_S
 

@@ -27,7 +27,7 @@ def served(make_gate_anywhere: MakeGate, record: Callable[[Script], Recorder]) -
     """Return a maker of gates with a canary, version 1 in force, and a phone for each of PEOPLE."""
     recorder = record(Script(accepts_all=True))
 
-    def make(**canary: object) -> GateProcess:
+    def make(*, workers: int = 1, **canary: object) -> GateProcess:
         bundles = {
             "directory": "published",
             "origin": ORIGIN,
@@ -35,7 +35,11 @@ def served(make_gate_anywhere: MakeGate, record: Callable[[Script], Recorder]) -
             "approvers": [str(RUIZ.verifier), str(NOVAK.verifier)],
         }
         gate = make_gate_anywhere(
-            {"upstream": {"imap": upstream(recorder.port)}, "policy": {"bundles": bundles, "canary": canary}}
+            {
+                "server": {"workers": workers},
+                "upstream": {"imap": upstream(recorder.port)},
+                "policy": {"bundles": bundles, "canary": canary},
+            }
         )
         imaps = {"name": "imaps", "protocol": "imap", "bind": f"127.0.0.1:{gate.ports.imaps}", "tls": "implicit"}
         gate.write_configuration({**gate.configuration, "listener": [imaps]})
@@ -72,9 +76,12 @@ def reached(gate: GateProcess, version: int, percent: int) -> None:
     )
 
 
-def test_a_typo_never_blocks_more_than_the_share(served: Callable[..., GateProcess], context: ssl.SSLContext) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_typo_never_blocks_more_than_the_share(
+    served: Callable[..., GateProcess], context: ssl.SSLContext, workers: int
+) -> None:
     """`com.*` means an app on every phone: the share is refused, the rollout halts itself, and all have mail again."""
-    gate = served(steps=[SHARE, 50], step_time="1h", min_sample=20, band=10)
+    gate = served(workers=workers, steps=[SHARE, 50], step_time="1h", min_sample=20, band=10)
     assert blocked(gate, context, PEOPLE[:20]) == set()
     share = {user.login for user in PEOPLE if covers(2, SHARE, user.login)}
     assert 20 < len(share) < 45
