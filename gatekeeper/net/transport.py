@@ -278,6 +278,7 @@ class Transport(asyncio.Transport):
         self._lost = True
         self._closing = True
         self._unsent = b""
+        self._engine = None  # the collector may be long in coming, and OpenSSL keeps 27 KiB for each
         close_socket(self._sock, self._poller, polite=error is None and not self._handshaking)
         self._loop.call_soon(self._protocol.connection_lost, error)
 
