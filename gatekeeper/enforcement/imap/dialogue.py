@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from gatekeeper.enforcement.flow.dialogue import DialogueLimits, Farewell, NewDialogue, Peer, UpstreamLogin
+from gatekeeper.enforcement.flow.talk import Talk
 from gatekeeper.enforcement.imap import replies
 from gatekeeper.enforcement.imap.replies import RefusalCode
 from gatekeeper.protocols.imap.client import ImapLogin
@@ -46,27 +47,14 @@ _PROBLEMS = {
 }
 
 
-class ImapDialogue:
+class ImapDialogue(Talk):
     """One client's dialogue; see `flow.dialogue.Dialogue`."""
 
-    __slots__ = (
-        "_asked",
-        "_busy",
-        "_challenged",
-        "_code",
-        "_commands",
-        "_errors",
-        "_limits",
-        "_mechanism",
-        "_peer",
-        "_receiver",
-        "_tag",
-    )
+    __slots__ = ("_asked", "_challenged", "_code", "_mechanism", "_receiver", "_tag")
 
     def __init__(self, peer: Peer, code: RefusalCode, limits: DialogueLimits = _OWN) -> None:
-        self._peer: Peer | None = peer
+        super().__init__(peer, limits)
         self._code = code
-        self._limits = limits
         self._receiver = self._new_receiver()
         self._tag = b""
         """Of the command that is being answered."""
@@ -74,11 +62,8 @@ class ImapDialogue:
         """An exchange waits for the client's response."""
         self._challenged: bytes = b""
         """The reply that follows once the client has answered a bearer mechanism's error."""
-        self._busy = False
         self._asked = False
         """The client asked for capabilities itself, so it may not look at a response code."""
-        self._commands = 0
-        self._errors = 0
 
     def greet(self) -> None:
         """Say hello with the capabilities: it saves a round trip, and clients act on it."""
@@ -141,10 +126,6 @@ class ImapDialogue:
     def unread(self) -> bytes:
         """What the client sent behind its log-in."""
         return self._receiver.trailing_data
-
-    def closed(self) -> None:
-        """Let go of the flow."""
-        self._peer = None
 
     def _new_receiver(self) -> Receiver:
         limits = self._limits
@@ -284,17 +265,12 @@ class ImapDialogue:
             self._answer(_PROBLEMS[error.problem])
             self._give_up()
             return
-        self._busy = True
-        if self._peer is not None:
-            self._peer.log_in(found)
+        self._log_in(found)
 
     def _may_log_in(self, exposed: str) -> bool:
         """Whether credentials are taken now; `exposed` names how they were sent already."""
-        peer = self._peer
-        if peer is not None and peer.takes_credentials:
+        if self._takes_credentials(exposed):
             return True
-        if exposed and peer is not None:
-            peer.credentials_exposed(exposed)
         self._answer(replies.NEEDS_TLS)
         return False
 
@@ -333,17 +309,8 @@ class ImapDialogue:
     def _answer(self, reply: bytes) -> None:
         self._send(self._tag + b" " + reply + b"\r\n")
 
-    def _send(self, data: bytes) -> None:
-        if self._peer is not None:
-            self._peer.send(data)
-
     def _bye(self, why: Farewell) -> None:
         self._close(replies.farewell(why))
-
-    def _close(self, last_words: bytes) -> None:
-        peer, self._peer = self._peer, None
-        if peer is not None:
-            peer.close(last_words)
 
 
 _COMMANDS: dict[bytes, Callable[[ImapDialogue, Sequence[Argument]], None]] = {

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from gatekeeper.enforcement.flow.dialogue import DialogueLimits, Farewell, Peer, UpstreamLogin
+from gatekeeper.enforcement.flow.talk import Talk
 from gatekeeper.enforcement.pop3 import replies
 from gatekeeper.protocols.lines import Fatal
 from gatekeeper.protocols.login import LoggedIn, LoginClient, Rejected
@@ -35,22 +36,18 @@ _PROBLEMS = {
 }
 
 
-class Pop3Dialogue:
+class Pop3Dialogue(Talk):
     """One client's dialogue; see `flow.dialogue.Dialogue`."""
 
-    __slots__ = ("_awaits", "_busy", "_commands", "_errors", "_limits", "_name", "_peer", "_receiver")
+    __slots__ = ("_awaits", "_name", "_receiver")
 
     def __init__(self, peer: Peer, limits: DialogueLimits = _OWN) -> None:
-        self._peer: Peer | None = peer
-        self._limits = limits
+        super().__init__(peer, limits)
         self._receiver = self._new_receiver()
         self._name: bytes | None = None
         """What USER said."""
         self._awaits: Callable[[bytes], None] | None = None
         """Takes the next line, which is no command but the answer to a challenge."""
-        self._busy = False
-        self._commands = 0
-        self._errors = 0
 
     def greet(self) -> None:
         """Say hello, without the timestamp that would invite APOP (RFC 1939 §7)."""
@@ -226,17 +223,12 @@ class Pop3Dialogue:
         except SaslError as error:
             self._error(_PROBLEMS[error.problem])
             return
-        self._busy = True
-        if self._peer is not None:
-            self._peer.log_in(found)
+        self._log_in(found)
 
     def _may_log_in(self, exposed: str) -> bool:
         """Whether credentials are taken now; `exposed` names how they were sent already."""
-        peer = self._peer
-        if peer is not None and peer.takes_credentials:
+        if self._takes_credentials(exposed):
             return True
-        if exposed and peer is not None:
-            peer.credentials_exposed(exposed)
         self._answer(replies.NEEDS_TLS)
         return False
 
@@ -262,11 +254,6 @@ class Pop3Dialogue:
 
     def _bye(self) -> None:
         self._close(replies.farewell(Farewell.TOO_MANY_ERRORS))
-
-    def _close(self, last_words: bytes) -> None:
-        peer, self._peer = self._peer, None
-        if peer is not None:
-            peer.close(last_words)
 
 
 _COMMANDS: dict[bytes, Callable[[Pop3Dialogue, Command], None]] = {

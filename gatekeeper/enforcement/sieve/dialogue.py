@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from gatekeeper.enforcement.flow.dialogue import DialogueLimits, Farewell, Peer, UpstreamLogin
+from gatekeeper.enforcement.flow.talk import Talk
 from gatekeeper.enforcement.sieve import replies
 from gatekeeper.enforcement.sieve.exchange import Exchange
 from gatekeeper.protocols.login import LoggedIn, LoginClient, Rejected
@@ -35,22 +36,18 @@ _PROBLEMS = {
 _OWN = DialogueLimits()
 
 
-class SieveDialogue:
+class SieveDialogue(Talk):
     """One client's dialogue; see `flow.dialogue.Dialogue`."""
 
-    __slots__ = ("_busy", "_commands", "_errors", "_exchange", "_last_reply", "_limits", "_peer", "_receiver")
+    __slots__ = ("_exchange", "_last_reply", "_receiver")
 
     def __init__(self, peer: Peer, limits: DialogueLimits = _OWN) -> None:
-        self._peer: Peer | None = peer
-        self._limits = limits
+        super().__init__(peer, limits)
         self._receiver = self._new_receiver()
         self._exchange: Exchange | None = None
         """Waits for the client's response."""
         self._last_reply = b""
         """What follows once the client has answered a bearer mechanism's error."""
-        self._busy = False
-        self._commands = 0
-        self._errors = 0
 
     def greet(self) -> None:
         """Say hello with the capabilities (RFC 5804 §1.7)."""
@@ -106,10 +103,6 @@ class SieveDialogue:
     def unread(self) -> bytes:
         """What the client sent behind its log-in."""
         return self._receiver.trailing_data
-
-    def closed(self) -> None:
-        """Let go of the flow."""
-        self._peer = None
 
     def _go_on(self) -> None:
         while not self._busy and self._peer is not None:
@@ -207,8 +200,7 @@ class SieveDialogue:
             self._exchange = exchange
             self._ask(exchange.challenge)
             return
-        self._busy = True
-        self._peer.log_in(credentials)
+        self._log_in(credentials)
 
     def _ask(self, challenge: bytes) -> None:
         self._receiver.expect_response()
@@ -216,11 +208,8 @@ class SieveDialogue:
 
     def _may_log_in(self, exposed: str) -> bool:
         """Whether credentials are taken now; `exposed` names how they were sent already."""
-        peer = self._peer
-        if peer is not None and peer.takes_credentials:
+        if self._takes_credentials(exposed):
             return True
-        if exposed and peer is not None:
-            peer.credentials_exposed(exposed)
         self._send(replies.NEEDS_TLS)
         return False
 
@@ -246,15 +235,6 @@ class SieveDialogue:
         self._send(reply)
         if self._errors >= (self._limits.max_errors or MAX_ERRORS):
             self._close(replies.farewell(Farewell.TOO_MANY_ERRORS))
-
-    def _send(self, data: bytes) -> None:
-        if self._peer is not None:
-            self._peer.send(data)
-
-    def _close(self, last_words: bytes) -> None:
-        peer, self._peer = self._peer, None
-        if peer is not None:
-            peer.close(last_words)
 
 
 _COMMANDS: dict[bytes, Callable[[SieveDialogue, Sequence[bytes]], None]] = {
