@@ -12,6 +12,7 @@ What holds inside:
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 AGAIN_S = 0.25
@@ -80,15 +81,15 @@ class _Memory:
                 return entry
             del self._entries[oldest]
 
-    def forget(self, key: str) -> None:
-        """All is forgiven."""
-        self._entries.pop(key, None)
+    def forget(self, key: str) -> bool:
+        """All is forgiven; whether there was anything."""
+        return self._entries.pop(key, None) is not None
 
 
 class Throttle:
     """Failures of pairs of account and source, and of sources."""
 
-    __slots__ = ("_pairs", "_sources", "_under_way", "failures", "held", "settings")
+    __slots__ = ("_pairs", "_sources", "_under_way", "failures", "held", "settings", "tell")
 
     def __init__(self, settings: ThrottleSettings) -> None:
         self.settings = settings
@@ -96,6 +97,8 @@ class Throttle:
         """Failed log-ins, counted."""
         self.held = 0
         """Attempts and answers that were held back, counted."""
+        self.tell: Callable[[str, str, float | None], object] | None = None
+        """Tells the other workers what they then hear (`heard`): account, source, and when the attempt was made."""
         self._pairs = _Memory()
         self._sources = _Memory()
         self._under_way: dict[str, int] = {}
@@ -139,26 +142,42 @@ class Throttle:
             began = now
         else:
             self._end(pair)
-        if self._pairs.find(pair, now, settings) is None:
-            self._sources.add(source, now, settings)
-        failures = self._pairs.add(pair, now, settings)
-        spread = self._sources.find(source, now, settings)
-        by_pair = self._delay(failures.count)
-        by_source = self._delay(0 if spread is None else spread.count - settings.free_accounts)
-        failures.until = max(failures.until, began + by_pair)
-        wait = max(0.0, began + max(by_pair, by_source) - now)
+        delay = self._count(pair, source, began, now)
+        if self.tell is not None:
+            self.tell(account, source, began)
+        wait = max(0.0, began + delay - now)
         self.held += wait > 0
         return wait
+
+    def heard(self, account: str, source: str, began: float | None, now: float) -> None:
+        """Another worker had a failure of an attempt made at `began`; None: a success after failures."""
+        pair = _pair(account, source)
+        if began is None:
+            self._pairs.forget(pair)
+        elif self.settings.first_delay_s > 0:
+            self._count(pair, source, began, now)
 
     def succeeded(self, account: str, source: str) -> None:
         """The mail server took the credentials, whatever the policy says then: the pair is forgiven."""
         pair = _pair(account, source)
         self._end(pair)
-        self._pairs.forget(pair)
+        if self._pairs.forget(pair) and self.tell is not None:
+            self.tell(account, source, None)
 
     def came_to_nothing(self, account: str, source: str) -> None:
         """The attempt ended without an answer about the credentials."""
         self._end(_pair(account, source))
+
+    def _count(self, pair: str, source: str, began: float, now: float) -> float:
+        """One more failure: the seconds from `began` for which its answer is to be held."""
+        settings = self.settings
+        if self._pairs.find(pair, now, settings) is None:
+            self._sources.add(source, now, settings)
+        failures = self._pairs.add(pair, now, settings)
+        spread = self._sources.find(source, now, settings)
+        by_pair = self._delay(failures.count)
+        failures.until = max(failures.until, began + by_pair)
+        return max(by_pair, self._delay(0 if spread is None else spread.count - settings.free_accounts))
 
     def _delay(self, count: int) -> float:
         """Seconds after so many failures: 2, 4, 8, 15, 15 and so on."""

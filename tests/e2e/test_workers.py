@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from testkit.gate import ENFORCED, NOT_YET, GateProcess, Record, code, coded, de
 from testkit.inventory import TIKTOK, device
 from testkit.ports import LOOPBACK, free_port
 from testkit.recorder import Recorder, Script
-from testkit.sessions import imap_login_reply, imap_session, login_command
+from testkit.sessions import imap_greeted, imap_login_reply, imap_session, login_command
 from testkit.tls import Authority
 from testkit.waiting import eventually
 from testkit.wire import Wire
@@ -319,6 +320,32 @@ def test_metrics_add_up(served: Callable[..., GateProcess], context: ssl.SSLCont
     assert figure(allowed) == len(wires)
     (death,) = coded(gate.audit_records(), "GK9010E")
     assert detail(death)["sessions_n"] == detail(death)["connections_n"] == len(wires) - left
+    for wire in wires:
+        wire.close()
+
+
+def test_a_guess_slows_further_ones_on_every_worker(
+    served: Callable[..., GateProcess], record: Callable[[Script], Recorder], context: ssl.SSLContext
+) -> None:
+    """Whichever worker the next attempts come to: none of them is tried before the delay is over."""
+    server = record(Script(passwords={ALICE.login: ALICE.password}))  # says no at once, unlike Dovecot
+    upstreams = {"imap": upstream(server.port), "smtp": upstream(server.port)}
+    gate = served({"throttle": {"first_delay": "15s", "max_delay": "15s"}, "upstream": upstreams})
+    wrong = replace(ALICE, password="wrong")
+    wires = [imap_greeted(gate.ports.imaps, context) for _ in range(MANY)]
+    wires[0].send(b"in " + login_command(wrong) + b"\r\n")
+    gate.wait_for_record(lambda record: code(record) == "GK1011W")
+    for wire in wires[1:]:
+        wire.send(b"in " + login_command(wrong) + b"\r\n")
+
+    def held() -> bool:
+        lines = gate.get("/metrics").body.decode().splitlines()
+        (line,) = (line for line in lines if line.startswith("gatekeeper_logins_throttled_total "))
+        return float(line.rpartition(" ")[2]) >= MANY
+
+    eventually(held, within=5)
+    assert "gatekeeper_logins_failed_total 1.0" in gate.get("/metrics").body.decode()
+    assert len(coded(gate.audit_records(), "GK1011W")) == 1
     for wire in wires:
         wire.close()
 

@@ -293,16 +293,13 @@ class Parent:
     def _heed(self, slot: Slot, message: Message) -> None:
         match message.kind:
             case "ready":
-                slot.is_ready = True
-                if self._is_stopping:
-                    slot.send(Message("drain"))
-                if not self._were_up and all(one.is_ready for one in self._slots):
-                    self._were_up = True
-                    _log.info("workers.up", workers=len(self._slots))
-                self._find_host()
-                self._have_adopted()
+                self._came_up(slot)
             case "answer":
                 self._questions.answered(slot.number, message)
+            case "guess":
+                for other in self._slots:
+                    if other is not slot and other.is_ready:
+                        other.send(message)
             case "drain":
                 self._ask_to_stop()
             case "reload":
@@ -315,6 +312,16 @@ class Parent:
                     deadline=monotonic() + ANSWER_WITHIN_S,
                     then=lambda answers: self._gathered(slot, message, answers),
                 )
+
+    def _came_up(self, slot: Slot) -> None:
+        slot.is_ready = True
+        if self._is_stopping:
+            slot.send(Message("drain"))
+        if not self._were_up and all(one.is_ready for one in self._slots):
+            self._were_up = True
+            _log.info("workers.up", workers=len(self._slots))
+        self._find_host()
+        self._have_adopted()
 
     def _gathered(self, slot: Slot, message: Message, answers: Answers) -> None:
         now = monotonic()

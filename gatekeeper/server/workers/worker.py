@@ -10,6 +10,7 @@ import signal
 from collections.abc import Iterable
 from pathlib import Path
 from socket import socket
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -86,6 +87,7 @@ class Worker:
     def begin(self) -> None:
         """Listen to the parent, and tell it that phones are served."""
         self._gatekeeper.loop.add_reader(self._channel.fileno(), self._hear)
+        self._gatekeeper.throttle.tell = lambda *what: self._channel.send(Message("guess", 0, what))
         self._channel.send(Message("ready"))
 
     async def end(self) -> None:
@@ -137,6 +139,9 @@ class Worker:
             case "stop":
                 self._stop.drain.set()
                 self._stop.at_once.set()
+            case "guess":
+                account, source, began = message.body
+                self._gatekeeper.throttle.heard(account, source, began, monotonic())
             case "adopt":
                 self._adopt(int(message.body["worker"]), message.body["names"], message.sockets)
             case "release":

@@ -190,3 +190,19 @@ def test_what_never_began_ends_nobody_elses_attempt() -> None:
     assert throttle.begin(ALICE, OFFICE, 0) == 0
     throttle.failed(ALICE, OFFICE, None, 0)
     assert throttle.begin(ALICE, OFFICE, 60) == AGAIN_S
+
+
+def test_workers_hear_of_failures_and_of_their_end() -> None:
+    """A delay grows with the failures that any worker had, and a success there forgives here too."""
+    one, two = Throttle(ThrottleSettings()), Throttle(ThrottleSettings())
+    one.tell = lambda account, source, began: two.heard(account, source, began, 100.0)
+    two.tell = lambda account, source, began: one.heard(account, source, began, 100.0)
+    account, source = "alice@example.com", "198.51.100.7"
+    for throttle, delay in ((one, 2.0), (two, 4.0), (one, 8.0)):
+        assert throttle.failed(account, source, None, 100.0) == delay
+        assert [each.begin(account, source, 100.0) for each in (one, two)] == [delay, delay]
+    assert (one.failures, two.failures) == (2, 1)
+
+    assert two.begin(account, source, 108.0) == 0.0
+    two.succeeded(account, source)
+    assert one.begin(account, source, 100.0) == 0.0
