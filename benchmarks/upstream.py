@@ -19,8 +19,8 @@ import socket
 import sys
 import types
 
-LOGGED_IN_CAPABILITIES = b"IMAP4rev1 SASL-IR LITERAL+ ID IDLE UIDPLUS"
-"""As Dovecot and Cyrus have it: after the log-in there is nothing more to log in with."""
+LOGGED_IN_CAPABILITIES = b"IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE LITERAL+ UIDPLUS"
+"""As Dovecot has it: nothing more to log in with, and LOGIN-REFERRALS, for which the gate follows the answers."""
 CAPABILITIES = LOGGED_IN_CAPABILITIES + b" AUTH=PLAIN"
 GREETING = b"* OK [CAPABILITY " + CAPABILITIES + b"] stub ready\r\n"
 BLOCK = bytes(range(32, 96)) * 4096  # 256 KiB of printable octets
