@@ -29,6 +29,7 @@ FOLLOW_S = 0.25
 def begin(gatekeeper: "Gatekeeper") -> None:
     """Record the policy that the process begins with."""
     tell_refused(gatekeeper, gatekeeper.found_at_start)
+    _tell_resumed(gatekeeper, gatekeeper.rollouts)
     activated(gatekeeper, gatekeeper.gate.policy, gatekeeper.rollouts.base if gatekeeper.rollouts else None)
 
 
@@ -76,6 +77,14 @@ def put_in_place(gatekeeper: "Gatekeeper", rollouts: Rollouts, settled: Settled)
     _log.info("policy.rollout", policy_version=rollout.version, stage=rollout.stage.value, percent=percent)
 
 
+def _tell_resumed(gatekeeper: "Gatekeeper", rollouts: Rollouts | None) -> None:
+    """Record a version that was published while nobody followed, when it was this process that let it set out."""
+    if rollouts is None or rollouts.newest is None or rollouts.resumed is None or not rollouts.resumed.is_ours:
+        return
+    _tell_published(gatekeeper, rollouts.newest)
+    _tell_rollout(gatekeeper, rollouts, rollouts.resumed)
+
+
 def _tell_rollout(gatekeeper: "Gatekeeper", rollouts: Rollouts, settled: Settled) -> None:
     rollout = settled.rollout
     detail: dict[str, str | int] = {
@@ -100,6 +109,7 @@ def take_over(gatekeeper: "Gatekeeper", rollouts: Rollouts | None) -> None:
     if rollouts is not None and gatekeeper.rollouts is not None:
         rollouts.inherit(gatekeeper.rollouts)
     gatekeeper.rollouts = rollouts
+    _tell_resumed(gatekeeper, rollouts)
 
 
 def tell_refused(gatekeeper: "Gatekeeper", look: Look) -> None:
@@ -119,19 +129,23 @@ def tell(gatekeeper: "Gatekeeper", look: Look) -> None:
     """Record what was found."""
     tell_refused(gatekeeper, look)
     for approved in look.accepted:
-        _record(gatekeeper, EventCode.POLICY_PUBLISHED, published_detail(approved))
-        if approved.override is not None:
-            forced: dict[str, str | int] = {
-                "policy_version": approved.statement.version,
-                "forced_by": approved.override.by,
-                "reason": approved.override.reason,
-            }
-            _log.warning("policy.forced", **forced)
-            _record(gatekeeper, EventCode.POLICY_FORCED, forced)
-        older = gatekeeper.publications.rolled_back_to(approved) if gatekeeper.publications else None
-        if older is not None:
-            versions: dict[str, str | int] = {"policy_version": approved.statement.version, "rollback_to": older}
-            _record(gatekeeper, EventCode.POLICY_ROLLED_BACK, versions)
+        _tell_published(gatekeeper, approved)
+
+
+def _tell_published(gatekeeper: "Gatekeeper", approved: Approved) -> None:
+    _record(gatekeeper, EventCode.POLICY_PUBLISHED, published_detail(approved))
+    if approved.override is not None:
+        forced: dict[str, str | int] = {
+            "policy_version": approved.statement.version,
+            "forced_by": approved.override.by,
+            "reason": approved.override.reason,
+        }
+        _log.warning("policy.forced", **forced)
+        _record(gatekeeper, EventCode.POLICY_FORCED, forced)
+    older = gatekeeper.publications.rolled_back_to(approved) if gatekeeper.publications else None
+    if older is not None:
+        versions: dict[str, str | int] = {"policy_version": approved.statement.version, "rollback_to": older}
+        _record(gatekeeper, EventCode.POLICY_ROLLED_BACK, versions)
 
 
 def activated(gatekeeper: "Gatekeeper", policy: Policy, approved: Approved | None) -> None:

@@ -76,12 +76,14 @@ class Rollouts:
         """Rules for everybody whom the rollout does not cover."""
         self.newest: Approved | None = None
         """The version that is rolled out."""
+        self.resumed: Settled | None = None
+        """What `resume` did, to be recorded."""
         self._told_at: datetime | None = None
 
     def resume(self) -> None:
         """Go on where the last process stopped, or begin; raises DocumentError when that is not possible."""
         try:
-            self.settle(NOTHING_SEEN, NOTHING_SEEN)
+            self.resumed = self.settle(NOTHING_SEEN, NOTHING_SEEN)
         except (OSError, ValueError) as error:
             path = self._store.directory / ROLLOUT_FILE
             raise DocumentError([Fault(str(path), "", f"cannot be used: {error}")]) from error

@@ -37,7 +37,7 @@ def gate(
         {
             "upstream": {"imap": upstream(recorder.port)},
             "listener": None,
-            "policy": {"bundles": bundles},
+            "policy": {"bundles": bundles, "breaker": {"max_percent": 50}},  # of two people one has TikTok
         },
         policy_text=policy(NOT_YET),
     )
@@ -102,6 +102,7 @@ def test_a_policy_goes_its_whole_way(gate: GateProcess, context: ssl.SSLContext)
     assert changes.startswith("~ rule no-tiktok\n--- before/policy.toml\n")
     done = gate.cli("policy", "publish", "next.bundle")
 
+    assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == "version 2: published, approved by a.ruiz, i.novak"
     assert "version 2: in force" in done.stdout
     bob.rest(within=5)

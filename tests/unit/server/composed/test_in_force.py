@@ -50,8 +50,19 @@ async def test_a_publication_comes_into_force(house: House, store: BundleStore) 
 
     assert [rule.id for rule in house.gatekeeper.gate.policy.rules] == ["no-tiktok"]
     facts = [record["unmapped"]["gatekeeper"] for record in await house.records("GK3001I")]
-    assert [(one["policy_version"], one["approved_by"]) for one in facts] == [(2, "a.ruiz i.novak")]
+    found = [(one["policy_version"], one["approved_by"]) for one in facts]
+    assert found == [(1, "a.ruiz i.novak"), (2, "a.ruiz i.novak")]
     assert in_force.described(house.gatekeeper)["version"] == 2
+
+
+async def test_what_was_published_while_nobody_served_is_on_record_once(configuration: Configuration) -> None:
+    """By the process that lets it set out; the next one only goes on."""
+    settings = load(configuration.path, {})
+    for is_first in (True, False):
+        rollouts = read_source(settings, SystemClock()).rollouts
+        assert rollouts is not None
+        assert rollouts.resumed is not None
+        assert rollouts.resumed.is_ours is is_first
 
 
 async def test_a_bad_one_is_told_once_and_the_next_good_one_taken(house: House, store: BundleStore) -> None:
