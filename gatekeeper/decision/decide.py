@@ -86,7 +86,7 @@ def decide(policy: Policy, subject: Subject, request: Request, now: datetime) ->
         device_id=posture.device.device_id,
         rule_ids=rule_ids,
         matched=matched,
-        phase=max([hit.phase for hit in hits], key=_PHASE_ORDER.__getitem__) if hits else None,
+        phase=_strongest_phase(hits) if hits else None,
         exemptions=tuple(dict.fromkeys(overall.exempted)) if overall.exempted else (),
         message=None if verdict is _ALLOW else _message(policy, request, leading, verdict, reason),
         app_name=_app_name(leading) if leading else None,
@@ -176,6 +176,10 @@ def _findings(hits: Iterable[Hit]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         for match in hit.matches:
             matched[f"{hit.platform}:{match.app.id}"] = None
     return tuple(rule_ids), tuple(matched)[:MAX_MATCHED]
+
+
+def _strongest_phase(hits: Sequence[Hit]) -> Phase:
+    return hits[0].phase if len(hits) == 1 else max([hit.phase for hit in hits], key=_PHASE_ORDER.__getitem__)
 
 
 def _strongest(hits: Sequence[Hit], reason: Reason) -> Hit:

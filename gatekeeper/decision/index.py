@@ -130,7 +130,7 @@ class Index:
             self._signers.isdisjoint(apps.signers)
             and self._names.isdisjoint(apps.names)
             and self._publishers.isdisjoint(apps.publishers)
-            and self._installers.isdisjoint(apps.installers)
+            and (not self._installers or self._installers.isdisjoint(apps.installers))
         ):
             self._find_by_other_attributes(apps, found)
         for entry in self._outside:

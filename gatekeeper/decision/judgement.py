@@ -131,12 +131,12 @@ def judge(policy: Policy, posture: Posture, request: Request, now: datetime) -> 
     if result is None:
         judgement.effects.append((_no_evidence(policy, posture, request), Reason.NO_EVIDENCE))
         return judgement
-    index = policy.index_for(device.platform, result.source)
+    platform = device.platform
+    index = policy.indexes[platform] if policy.indexes_at is None else policy.index_for(platform, result.source)
     found = index.find(result.apps)
     _weigh_matches(policy, judgement, found, request, now)
-    demanding = policy.demanding[device.platform]
-    if demanding:
-        _weigh_demands(policy, judgement, demanding, request, now)
+    if policy.demanding:
+        _weigh_demands(policy, judgement, policy.demanding.get(platform, ()), request, now)
     _weigh_age(policy, judgement, result, now)
     if not result.proves_absence:
         judgement.effects.append((policy.defaults.insufficient.action(device.ownership), Reason.INSUFFICIENT))
@@ -174,7 +174,9 @@ def _weigh_matches(
         rule = policy.rules[position]
         phases = _phases_for(policy, judgement, rule, request, now)
         phase = phases.at(now) if phases else None
-        if phase is None or phases is None or _is_exempt(policy, judgement, rule, request, now):
+        if phase is None or phases is None:
+            continue
+        if rule.id in policy.exemptions_of and _is_exempt(policy, judgement, rule, request, now):
             continue
         reason = _MATCH if matches[0].is_certain else _UNCERTAIN
         judgement.hits.append(Hit(position, rule, phase, phases, platform, reason, matches))
@@ -247,7 +249,7 @@ def _phases_for(policy: Policy, judgement: Judgement, rule: Rule, request: Reque
     device = judgement.posture.device
     if not in_scope(policy, rule, device, request):
         return None
-    phases = rule.phases_for(device)
+    phases = rule.phases if rule.is_for_all_at_once else rule.phases_for(device)
     for begin in phases.boundaries:
         if begin > now:
             judgement.watch(begin, now)

@@ -93,6 +93,8 @@ class Rule:
     verdicts: Mapping[Phase, Verdict] = field(init=False, repr=False, compare=False)
     """What it does in each phase."""
     allow_lists: Mapping[Platform, AllowList] = field(init=False, repr=False, compare=False)
+    is_for_all_at_once: bool = field(init=False, repr=False, compare=False)
+    """Its phases are the same for every device."""
 
     def __post_init__(self) -> None:
         verdicts = {
@@ -102,10 +104,11 @@ class Rule:
         allow_lists = {platform: AllowList(self.only_apps, platform) for platform in Platform if self.only_apps}
         object.__setattr__(self, "verdicts", MappingProxyType(verdicts))
         object.__setattr__(self, "allow_lists", MappingProxyType(allow_lists))
+        object.__setattr__(self, "is_for_all_at_once", self.grace is None and not self.rollout)
 
     def phases_for(self, device: Device) -> Phases:
         """Its phases for one device."""
-        if self.grace is None and not self.rollout:
+        if self.is_for_all_at_once:
             return self.phases
         return phases_for(self.id, self.phases, self.grace, self.rollout, device)
 
@@ -164,7 +167,7 @@ class Policy:
     indexes_at: Mapping[EvidenceLevel, Mapping[Platform, Index]] | None = field(init=False, repr=False, compare=False)
     """By the level of the evidence; None: no matcher asks for one."""
     demanding: Mapping[Platform, tuple[int, ...]] = field(init=False, repr=False, compare=False)
-    """Positions of the rules that ask more than that `apps` are not there (`Rule.asks_of`)."""
+    """Positions of the rules that ask for more (`Rule.asks_of`), on the platforms where there are any."""
     exemptions_of: Mapping[str, tuple[Exemption, ...]] = field(init=False, repr=False, compare=False)
     """By rule id."""
 
@@ -172,8 +175,9 @@ class Policy:
         entries = [(position, matcher) for position, rule in enumerate(self.rules) for matcher in rule.apps]
         indexes = {platform: Index(entry for entry in entries if entry[1].covers(platform)) for platform in Platform}
         demanding = {
-            platform: tuple(position for position, rule in enumerate(self.rules) if rule.asks_of(platform))
+            platform: positions
             for platform in Platform
+            if (positions := tuple(position for position, rule in enumerate(self.rules) if rule.asks_of(platform)))
         }
         exemptions_of: dict[str, tuple[Exemption, ...]] = {}
         for exemption in self.exemptions:
