@@ -35,6 +35,8 @@ _buffer = memoryview(bytearray(READ_OCTETS))
 """Shared by all connections of the process: filled and emptied within one `ready` call."""
 
 Upgraded = Callable[[], None]
+_NOBODY = asyncio.Protocol()
+"""Is told nothing any more."""
 
 
 class Transport(asyncio.Transport):
@@ -280,7 +282,12 @@ class Transport(asyncio.Transport):
         self._unsent = b""
         self._engine = None  # the collector may be long in coming, and OpenSSL keeps 27 KiB for each
         close_socket(self._sock, self._poller, polite=error is None and not self._handshaking)
-        self._loop.call_soon(self._protocol.connection_lost, error)
+        self._loop.call_soon(self._tell, self._protocol.connection_lost, error)
+
+    def _tell(self, lost: Callable[[Exception | None], None], error: Exception | None) -> None:
+        """Once, and let go of the protocol: a cycle would keep both in memory until the collector comes."""
+        self._protocol = _NOBODY
+        lost(error)
 
     # asyncio.Transport.
 
