@@ -217,25 +217,53 @@ EVENT_MEANINGS: Mapping[EventCode, str] = MappingProxyType(
         EventCode.GATE_FAULT: "A log-in got a temporary refusal because of a fault on the gate's side.",
         EventCode.BLOCKED_INSUFFICIENT: "A log-in was refused because the app list cannot prove that an app is absent.",
         EventCode.BLOCKED_DEVICE: "A log-in was refused because the device is not as a rule asks (app, version, flag).",
-        EventCode.BLOCKED_INVALID: "A log-in was refused because the evidence about the device is invalid.",
+        EventCode.BLOCKED_INVALID: (
+            "A log-in was refused because the evidence about the device is invalid (not used in this version)."
+        ),
         EventCode.CREDENTIALS_REFUSED: "The mail server refused the credentials, or they had no canonical form.",
         EventCode.PASSWORD_EXPOSED: "A client sent credentials before TLS; they were not used.",
-        EventCode.SESSION_REVOKED: "A live session was cut because it no longer stands.",
+        EventCode.SESSION_REVOKED: (
+            "A live session was cut because it no longer stands; where many fall at once, about a thousand "
+            "are cut in a second."
+        ),
         EventCode.SESSION_ENDED: "A mail session ended.",
         EventCode.CONNECTION_CLOSED: "A connection ended without ever having become a session.",
-        EventCode.CONFIGURATION_LOADED: "A configuration was loaded.",
-        EventCode.CONFIGURATION_REJECTED: "A configuration was rejected; the one before stays in force.",
-        EventCode.POLICY_PUBLISHED: "An approved bundle with a policy was found in the store.",
-        EventCode.POLICY_ACTIVATED: "A policy came into force.",
-        EventCode.POLICY_ROLLED_BACK: "A published bundle brings back what an earlier version said.",
-        EventCode.POLICY_FORCED: "A policy was published over the breaker: it blocks more people than is allowed.",
-        EventCode.BREAK_GLASS: "Break-glass was opened, so that nobody is refused for the device, or closed.",
-        EventCode.BREAK_GLASS_REFUSED: "A note to open break-glass was refused, and nothing was opened.",
-        EventCode.CANARY_WIDENED: "A new policy rules for a share of the devices, or for more of them than before.",
-        EventCode.CANARY_HALTED: "A new policy blocked out of its band and was halted; the last good one rules.",
-        EventCode.POLICY_REJECTED: "A policy was rejected; the one before stays in force.",
-        EventCode.DEVICE_DENIED: "A device's posture left `clean`.",
-        EventCode.DEVICE_CLEAN: "A device's posture is `clean` again.",
+        EventCode.CONFIGURATION_LOADED: "A reload put a configuration in force.",
+        EventCode.CONFIGURATION_REJECTED: (
+            "A reload was rejected, for its configuration, policy or certificates; the ones before stay in force."
+        ),
+        EventCode.POLICY_PUBLISHED: (
+            "An approved bundle with a policy was found in the store (`policy_version`, `author`, "
+            "`approved_by`, `reason`)."
+        ),
+        EventCode.POLICY_ACTIVATED: (
+            "A policy came into force (`policy_sha256`, `rules_n`; of a bundle `policy_version`)."
+        ),
+        EventCode.POLICY_ROLLED_BACK: (
+            "A published bundle brings back what an earlier version said (`policy_version`, `rollback_to`)."
+        ),
+        EventCode.POLICY_FORCED: (
+            "A policy was published over the breaker (`forced_by`, `reason`): it newly blocks more people "
+            "than is allowed."
+        ),
+        EventCode.BREAK_GLASS: (
+            "Break-glass was opened, so that nobody is refused for the device, or closed (`state`; "
+            "`opened`, `until`, `reason`, `how`)."
+        ),
+        EventCode.BREAK_GLASS_REFUSED: "A note to open break-glass was refused (`reason`), and nothing was opened.",
+        EventCode.CANARY_WIDENED: (
+            "A new policy rules for a share of the devices (`percent`), or for more of them than before."
+        ),
+        EventCode.CANARY_HALTED: (
+            "A new policy blocked out of its band and was halted (`reason`); the last good one "
+            "(`last_good_version`) rules for everybody."
+        ),
+        EventCode.POLICY_REJECTED: (
+            "A bundle was refused (`flaw`, `reason`); the policy in force stays. For a policy that is a "
+            "file: `GK3031W`."
+        ),
+        EventCode.DEVICE_DENIED: "Signed evidence showed a denied app on a device that had none before.",
+        EventCode.DEVICE_CLEAN: "Signed evidence made a device `clean` that was not.",
         EventCode.EVIDENCE_ACCEPTED: "Evidence about a device was accepted.",
         EventCode.EVIDENCE_REJECTED: "Evidence was rejected and changed nothing.",
         EventCode.INVENTORY_IMPORTED: "An inventory file was imported.",

@@ -19,9 +19,9 @@ import click
 from gatekeeper.adapters.sinks.reader import lines
 from gatekeeper.adapters.sinks.several import follow_all, last_of_all, log_directories, merged
 from gatekeeper.audit.codes import Word
-from gatekeeper.audit.event import EventCode
 from gatekeeper.audit.record import clean
 from gatekeeper.audit.stored import StoredRecord, read, why
+from gatekeeper.cli.audit_codes import EventCodeType, codes
 from gatekeeper.cli.audit_options import audit_directory, existing, instant
 from gatekeeper.cli.audit_replay import replay
 from gatekeeper.cli.audit_report import as_document, print_report, verify_log, worst_of
@@ -75,12 +75,7 @@ def tail(context: click.Context, count: int, is_followed: bool, as_json: bool) -
 @click.option("--verdict", type=click.Choice([word.value for word in Word]))
 @click.option("--rule", help="Id of a rule that matched.")
 @click.option("--app", help="Id of a denied app that was found; `*` and `?` allowed.")
-@click.option(
-    "--code",
-    type=click.Choice([code.value for code in EventCode], case_sensitive=False),
-    metavar="CODE",
-    help="Event code, as GK1002W.",
-)
+@click.option("--code", type=EventCodeType(), metavar="CODE", help="Event code, as GK1002W; `audit codes` lists them.")
 @click.option("--protocol", type=click.Choice([protocol.value for protocol in MailProtocol], case_sensitive=False))
 @click.option("--conn", help="Id of a connection.")
 @click.option("--since", callback=instant, help="RFC 3339 time, or how long ago (`2h`).")
@@ -216,4 +211,5 @@ def _for_people(record: StoredRecord, *, is_coloured: bool) -> str:
     return f"{record.time:%Y-%m-%d %H:%M:%S}Z  {shown}  {who[0]:<24}  {who[1]:<12}  {who[2]:<5}  {clean(why(record))}"
 
 
+audit.add_command(codes)
 audit.add_command(replay)

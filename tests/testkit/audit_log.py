@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from gatekeeper.audit.report import Head
 from gatekeeper.domain.decision import Decision, Phase, Reason, Verdict
 from gatekeeper.domain.device import DeviceId
 from gatekeeper.domain.posture import Assurance, Binding, PostureState
-from gatekeeper.domain.request import Connection, MailProtocol
+from gatekeeper.domain.request import Connection, LoadBalancer, MailProtocol, ReportedTls
 
 NOW = datetime(2020, 7, 10, 17, tzinfo=UTC)
 ORIGIN = "tests.example/audit/1"
@@ -48,6 +49,12 @@ def connection(
     conn: str = "c0", address: str = "198.51.100.77", protocol: MailProtocol = MailProtocol.IMAP
 ) -> Connection:
     return Connection(conn, protocol, "imaps", address, 40000, 9993)
+
+
+def balanced_connection() -> Connection:
+    """One that a load balancer brought, which says all that it can."""
+    tls = ReportedTls(version="TLSv1.3", is_certificate_verified=True, common_name="ph-001")
+    return replace(connection(), load_balancer=LoadBalancer("203.0.113.9", tls=tls))
 
 
 def event(conn: str = "c0", code: EventCode = EventCode.BLOCKED_APP, **changed: object) -> Event:
