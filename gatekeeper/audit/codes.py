@@ -191,6 +191,16 @@ CLASSIFICATIONS: Mapping[EventCode, Classification] = MappingProxyType(
             Word.EVIDENCE, "Device removed from the registry", SOFTWARE_INVENTORY, 2, 1, 1
         ),
         EventCode.LOG_OPENED: _row(Word.LOG, "Audit log opened", APPLICATION_LIFECYCLE, 3, 1, 1, app=PRODUCT),
+        EventCode.LOG_HEARTBEAT: _row(
+            Word.LOG,
+            "Nothing happened",
+            APPLICATION_LIFECYCLE,
+            99,
+            1,
+            1,
+            activity_name="Heartbeat",
+            app=PRODUCT,
+        ),
         EventCode.LOG_CLOSED: _row(Word.LOG, "Audit log closed", APPLICATION_LIFECYCLE, 4, 1, 1, app=PRODUCT),
         EventCode.TAIL_RECOVERED: _row(
             Word.LOG,
@@ -270,6 +280,7 @@ EVENT_MEANINGS: Mapping[EventCode, str] = MappingProxyType(
         EventCode.INVENTORY_REJECTED: "An inventory file was rejected and changed nothing.",
         EventCode.DEVICE_FORGOTTEN: "A device and all that was known about it were removed from the registry.",
         EventCode.LOG_OPENED: "A process opened the audit log.",
+        EventCode.LOG_HEARTBEAT: "The gate runs, and nothing else was to be recorded for a while.",
         EventCode.LOG_CLOSED: "The process closed the audit log cleanly.",
         EventCode.TAIL_RECOVERED: "Bytes at the end of the log that were never acknowledged were cut off.",
         EventCode.WORKER_DIED: "A worker ended by itself or was killed: its open connections have no terminal records.",

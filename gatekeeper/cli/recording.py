@@ -77,6 +77,7 @@ async def _append_to(directory: Path, origin: str, settings: Settings, event: Ev
         origin=origin,
         clock=clock,
         address_prefix=None if settings.audit.full_addresses else (24, 48),
+        signing_key=settings.audit.signing_key,
     )
     log.append(event)
     if not await log.close():

@@ -57,6 +57,8 @@ class AuditSettings:
 
     directory: Path
     origin: str
+    signing_key: Path
+    """The file of the key that signs the log's heads; made when absent."""
     full_addresses: bool
     """Whether client addresses are kept whole instead of cut to /24 and /48."""
     fold: timedelta

@@ -135,6 +135,7 @@ async def compose(
             origin=own_audit.origin,
             clock=clock,
             address_prefix=None if own_audit.full_addresses else (24, 48),
+            signing_key=own_audit.signing_key,
             post=poller.post,
             when_quiet=poller.when_quiet,
         )

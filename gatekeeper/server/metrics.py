@@ -200,6 +200,10 @@ class _Parts(Collector):
         yield CounterMetricFamily("gatekeeper_audit_records", "Durable audit records", counters.records)
         yield CounterMetricFamily("gatekeeper_audit_batches", "Group commits", counters.batches)
         yield CounterMetricFamily("gatekeeper_audit_failures", "Failed attempts to write", counters.failures)
+        yield CounterMetricFamily(
+            "gatekeeper_audit_checkpoint_failures", "Failed attempts to sign the head", counters.checkpoint_failures
+        )
+        yield GaugeMetricFamily("gatekeeper_audit_signed_records", "Records under a signed head", counters.signed)
         yield GaugeMetricFamily("gatekeeper_audit_writable", "1 when records become durable", self._audit.writable)
         yield GaugeMetricFamily("gatekeeper_store_healthy", "1 when the store answers", self._directory.healthy)
         policy = GaugeMetricFamily("gatekeeper_policy_info", "The policy in force", labels=("sha256",))

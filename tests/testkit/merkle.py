@@ -1,11 +1,14 @@
-"""A Merkle log in memory: the tree as the definition says it, and the hashes of all its tiles."""
+"""Merkle logs: the tree as the definition says it, the hashes of all its tiles, and what is published on the disk."""
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gatekeeper.audit.proof import HashAt
+from gatekeeper.adapters.sinks.tiles import hashes_at, read_checkpoint_file
+from gatekeeper.audit.checkpoint import Checkpoint, verified
+from gatekeeper.audit.proof import HashAt, range_hash
 from gatekeeper.audit.tree import Tree, leaf_hash
 from gatekeeper.signing.note import SigningKey
 from testkit.audit_log import ORIGIN
@@ -45,3 +48,21 @@ def hashes_of(tree: Tree) -> HashAt:
         return found
 
     return hash_at
+
+
+def checkpoint_of(directory: Path, key: SigningKey = KEY) -> Checkpoint:
+    """What is published, signed by that key."""
+    data = read_checkpoint_file(directory)
+    assert data is not None
+    found = verified(data, [key.verifier])
+    assert found is not None
+    return found
+
+
+def assert_published(directory: Path, leaves: Sequence[bytes], key: SigningKey = KEY) -> None:
+    """The checkpoint is of all leaves, and the tiles are those of the tree."""
+    assert checkpoint_of(directory, key) == Checkpoint(ORIGIN, len(leaves), definition(leaves))
+    assert range_hash(0, len(leaves), hashes_at(directory, len(leaves))) == definition(leaves)
+    tree = grown(leaves)
+    for tile in [*tree.completed, *tree.unfinished()]:
+        assert (directory / tile.path).read_bytes() == tile.hashes, tile.path

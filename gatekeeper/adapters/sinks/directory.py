@@ -4,7 +4,8 @@
     head.json                                    number and SHA-256 of a durable record, at most a second old
     segments/<first sequence, 20 digits>-<UTC>.jsonl   the log; names sort in the order of the records
 
-Beside `segments/` is the place of the Merkle log to come: `tile/`, `checkpoint` and `checkpoints.log`.
+    tile/  checkpoint                            the Merkle log over the same lines, as `tiles` says
+    signing.key                                  the key that signs it, unless the configuration has it elsewhere
 
 Inside holds: reading never takes the lock and never writes.
 """
@@ -18,6 +19,12 @@ from pathlib import Path
 
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.audit.report import Head
+
+RESTORED = (
+    "If it was restored from a backup, it must not be continued, for it would contradict what was signed: move the "
+    "directory away, keep it, and begin a new log, with another `audit.origin` and an empty `audit.directory`"
+)
+"""What the operator is to do with a log that lies behind what is known of it."""
 
 _SEGMENT = re.compile(r"\d{20}-(\d{8}T\d{6}Z)\.jsonl", re.ASCII)
 _TIME = "%Y%m%dT%H%M%SZ"

@@ -20,6 +20,8 @@ from pathlib import Path
 from gatekeeper.adapters.sinks.directory import AuditLogError, lock
 from gatekeeper.adapters.sinks.opening import find_ending
 from gatekeeper.adapters.sinks.operations import FileOperations
+from gatekeeper.adapters.sinks.publisher import Publisher
+from gatekeeper.adapters.sinks.signing_key import key_of
 from gatekeeper.adapters.sinks.writer import Chain, Counters, Item, Limits, Recorded, Writer
 from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.audit.record import DEFAULT_ADDRESS_PREFIX, encode
@@ -42,6 +44,7 @@ class FileAuditLog:
         origin: str,
         clock: Clock,
         address_prefix: tuple[int, int] | None,
+        signing_key: Path | None,
         limits: Limits,
         files: FileOperations,
         monotonic: Callable[[], float],
@@ -60,6 +63,16 @@ class FileAuditLog:
         self._ended = asyncio.Event()
         self._is_closing = False
         self._overflowed = 0
+        publisher = None  # made before anything is written: a log that contradicts what was signed stays as it is
+        if signing_key is not None:
+            publisher = Publisher(
+                directory,
+                key_of(directory, signing_key, origin),
+                records=0 if ending.last is None else ending.last.sequence + 1,
+                files=files,
+                monotonic=monotonic,
+                interval_s=limits.checkpoint_interval_s,
+            )
         self._writer = Writer(
             directory,
             origin,
@@ -70,6 +83,7 @@ class FileAuditLog:
             monotonic=monotonic,
             limits=limits,
             files=files,
+            publisher=publisher,
         )
         now = clock.now()
         opened = Event(code=EventCode.LOG_OPENED, time=now, detail={"pid": os.getpid()})
@@ -83,6 +97,9 @@ class FileAuditLog:
         """Encoded, not with the thread yet."""
         self._hands_over_soon = False
         self._handing_over: asyncio.TimerHandle | None = None
+        self._seen = -1
+        """How far the chain was when the last look was taken whether the log is silent."""
+        self._heartbeat = self._loop.call_later(limits.heartbeat_s / 2, self._beat)
 
     @classmethod
     def open(  # noqa: PLR0913  two places, and what a test drives
@@ -92,6 +109,7 @@ class FileAuditLog:
         origin: str,
         clock: Clock,
         address_prefix: tuple[int, int] | None = DEFAULT_ADDRESS_PREFIX,
+        signing_key: Path | None = None,
         limits: Limits | None = None,
         files: FileOperations | None = None,
         monotonic: Callable[[], float] = time.monotonic,
@@ -99,6 +117,9 @@ class FileAuditLog:
         when_quiet: Post | None = None,
     ) -> "FileAuditLog":
         """Open the log in `directory`, made when absent; blocks while the last segment is verified (up to a second).
+
+        With `signing_key`, the file of a key that is made when absent, the Merkle log is published too; what the log
+        had before becomes part of it.
 
         `post` has something called on the loop's thread, from any other; `when_quiet` from the same one, once everybody
         who has something to say was heard, or soon. By default both are asyncio's own way.
@@ -121,6 +142,7 @@ class FileAuditLog:
                 origin=origin,
                 clock=clock,
                 address_prefix=address_prefix,
+                signing_key=signing_key,
                 limits=limits or Limits(),
                 files=operations,
                 monotonic=monotonic,
@@ -214,6 +236,7 @@ class FileAuditLog:
         except TimeoutError:
             return False
         self._queue.close()
+        self._heartbeat.cancel()
         if self._handing_over is not None:
             self._handing_over.cancel()
         return is_closed_cleanly
@@ -231,6 +254,16 @@ class FileAuditLog:
         chain.sequence += 1
         chain.prev = digest
         return line, digest
+
+    def _beat(self) -> None:
+        """Say that there is nothing to say; looking twice as often as needed makes it often enough."""
+        chain = self._writer.chain
+        if self._is_closing:
+            return
+        if chain is not None and chain.sequence == self._seen:
+            self.append(Event(code=EventCode.LOG_HEARTBEAT, time=self._clock.now()))
+        self._seen = -1 if chain is None else chain.sequence
+        self._heartbeat = self._loop.call_later(self._limits.heartbeat_s / 2, self._beat)
 
     def _refuse(self, recorded: Recorded | None) -> None:
         self._overflowed += 1

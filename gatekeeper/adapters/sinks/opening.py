@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gatekeeper.adapters.sinks.directory import AuditLogDamaged, read_head, segment_paths
+from gatekeeper.adapters.sinks.directory import RESTORED, AuditLogDamaged, read_head, segment_paths
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.reader import last_line, pieces
 from gatekeeper.audit import stored
@@ -72,7 +72,9 @@ def find_ending(directory: Path, origin: str, files: FileOperations) -> Ending:
             files.unlink(segment)
     if head is not None and (last is None or last.sequence < head.sequence):
         end = "is empty" if last is None else f"ends with record {last.sequence}"
-        raise AuditLogDamaged(f"the audit log in `{directory}` {end}, but `head.json` knows record {head.sequence}")
+        raise AuditLogDamaged(
+            f"the audit log in `{directory}` {end}, but `head.json` knows record {head.sequence}. {RESTORED}"
+        )
     return Ending(last, tuple(cuts))
 
 

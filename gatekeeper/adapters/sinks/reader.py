@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from gatekeeper.adapters.sinks.directory import began, segment_paths
+from gatekeeper.adapters.sinks.directory import AuditLogDamaged, began, segment_paths
 from gatekeeper.audit.chain import MAX_PIECE
 
 _CLOCK_STEP = timedelta(minutes=10)  # how far the clock may have been set back within the log for `since` to be right
@@ -34,6 +34,52 @@ def pieces(segment: Path, *, end: int | None = None) -> Iterator[bytes]:
         while remaining > 0 and (piece := file.readline(min(MAX_PIECE, remaining))):
             remaining -= len(piece)
             yield piece
+
+
+class LineCursor:
+    """Takes lines one after the other, from some record on; who takes them knows that they are there."""
+
+    def __init__(self, directory: Path, sequence: int) -> None:
+        self._directory = directory
+        self._sequence = sequence
+        """Of the next line."""
+        self._place: tuple[Path, int] | None = None
+        """Segment and offset of the next line, once it was looked for."""
+
+    def take(self, count: int) -> list[bytes]:
+        """The next `count` lines, with their newlines; all or none.
+
+        Raises:
+            AuditLogDamaged: they are not there.
+        """
+        found: list[bytes] = []
+        place = self._place or self._find(self._sequence)
+        while True:
+            segment, offset = place
+            with segment.open("rb") as file:
+                file.seek(offset)
+                while len(found) < count and (line := file.readline(MAX_PIECE)).endswith(b"\n"):
+                    found.append(line)
+                    offset += len(line)
+            if len(found) == count:
+                break
+            place = self._find(self._sequence + len(found))
+            if place[0] == segment:
+                raise AuditLogDamaged(f"record {self._sequence + len(found)} is not in the segments")
+        self._sequence += count
+        self._place = (segment, offset)
+        return found
+
+    def _find(self, sequence: int) -> tuple[Path, int]:
+        """The last segment that begins with the record or before it, and the record's offset if it is there."""
+        before = [path for path in segment_paths(self._directory) if int(path.name[:20]) <= sequence]
+        if not before:
+            raise AuditLogDamaged(f"record {sequence} is not in the segments")
+        with before[-1].open("rb") as file:
+            for _ in range(sequence - int(before[-1].name[:20])):
+                if not file.readline(MAX_PIECE):
+                    break
+            return before[-1], file.tell()
 
 
 def all_pieces(directory: Path) -> Iterator[tuple[str, Iterator[bytes]]]:

@@ -7,8 +7,7 @@ continues from the last durable record, in a new segment, with a record that say
 The loop's thread gives it lines that are already chained. What was chained to a record that never became durable must
 not be written: every line carries the `Chain` it was made with, and a chain ends with the first error.
 
-Place of the Merkle log to come: the leaves of a batch are folded where `_write` has made it durable, and tiles and
-checkpoint are published where `_note_head` notes the head (checkpoint last).
+The Merkle log over the same lines is published between batches, when nobody waits, a little at a time (`publisher`).
 """
 
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from gatekeeper.adapters.sinks.directory import AuditLogDamaged, note_head, segm
 from gatekeeper.adapters.sinks.mailbox import Mailbox
 from gatekeeper.adapters.sinks.opening import Cut, cut_off
 from gatekeeper.adapters.sinks.operations import FileOperations
+from gatekeeper.adapters.sinks.publisher import Publisher
 from gatekeeper.adapters.sinks.reader import pieces
 from gatekeeper.adapters.sinks.segment import Segment
 from gatekeeper.audit.chain import verify
@@ -29,6 +29,7 @@ from gatekeeper.ports.clock import Clock
 
 Recorded = Callable[[bool], None]
 
+_PUBLISHED_WITHIN_S = 2.0  # at the end; what is left is published when the log is opened again
 _MAX_BATCH = 4096  # records; about 4 MiB, which a disk syncs well within the stall limit
 
 
@@ -44,6 +45,9 @@ class Limits:
     stall_limit_s: float = 2.0
     """A batch under way for longer counts as a log that cannot be written."""
     head_interval_s: float = 1.0
+    checkpoint_interval_s: float = 1.0
+    heartbeat_s: float = 60.0
+    """A record is written at least so often, so that silence shows."""
 
 
 class Chain:
@@ -73,6 +77,10 @@ class Counters:
     head_failures: int = 0
     """Failed attempts to note the head."""
     last_batch_s: float = 0.0
+    checkpoint_failures: int = 0
+    """Failed attempts to publish the signed head, or what it rests on."""
+    signed: int = 0
+    """Records of the last signed head."""
 
 
 class Writer:
@@ -90,6 +98,7 @@ class Writer:
         monotonic: Callable[[], float],
         limits: Limits,
         files: FileOperations,
+        publisher: Publisher | None = None,
     ) -> None:
         self.queue: Mailbox[Item | None] = Mailbox()
         """None: close."""
@@ -110,6 +119,7 @@ class Writer:
         self._files = files
         self._last = last
         """The last durable record."""
+        self._publisher = publisher
         self._noted: Head | None = None
         self._next_note = 0.0
         self._next_try: float | None = None
@@ -130,11 +140,15 @@ class Writer:
             while self._write_next():
                 pass
         finally:
+            is_whole = self.chain is not None
             # Also on a fault of ours in here: nobody may wait for an answer that nobody will give.
             self.chain = None
             self.fault = self.fault or "the audit log is closed"
             self._answer_queued()
             self._note_head()
+            if self._publisher is not None and is_whole:
+                self._publisher.finish(self._records, within_s=_PUBLISHED_WITHIN_S)
+                self._count(self._publisher)
             self._segment.close()
 
     def _write_next(self) -> bool:
@@ -147,7 +161,21 @@ class Writer:
             self._recover()
         if self._last is not self._noted and now >= self._next_note:
             self._note_head()
+        elif self._publisher is not None and self.chain is not None:
+            due = self._publisher.due(self._records)
+            if due is not None and (not self.queue or now - due > self._limits.checkpoint_interval_s):
+                self._publisher.step(self._records)
+                self._count(self._publisher)
         return not is_last
+
+    @property
+    def _records(self) -> int:
+        """How many are durable."""
+        return 0 if self._last is None else self._last.sequence + 1
+
+    def _count(self, publisher: Publisher) -> None:
+        self.counters.checkpoint_failures = publisher.failures
+        self.counters.signed = publisher.published
 
     def _next_batch(self) -> tuple[list[Item], bool]:
         """Wait for records, or for something else to do, and take all that are queued; True: these are the last."""
@@ -160,6 +188,10 @@ class Writer:
         due = [] if self._next_try is None else [self._next_try]
         if self._last is not self._noted:
             due.append(self._next_note)
+        if self._publisher is not None and self.chain is not None:
+            step = self._publisher.due(self._records)
+            if step is not None:
+                due.append(step)
         return max(min(due) - self._monotonic(), 0.0) if due else None
 
     def _write(self, batch: list[Item]) -> None:

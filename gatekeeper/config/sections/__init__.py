@@ -35,7 +35,7 @@ def read_settings(root: Table, source: str) -> Settings:
     throttle, refusals = read_throttle(root.table("throttle"))
     accounts = read_accounts(root)
     binding = read_binding(root.table("binding"), notes)
-    audit = read_audit(root.table("audit"), notes)
+    audit = read_audit(root.table("audit"))
     settings = Settings(
         source=source,
         state_directory=Path(server.text("state_directory", DEFAULT_STATE_DIRECTORY)),

@@ -1,24 +1,30 @@
 """`[audit]`: the audit log."""
 
+import re
 from enum import StrEnum
 from pathlib import Path
 
 from gatekeeper.config.settings import AuditSettings
 from gatekeeper.domain.document import Table
 
+_KEY_NAME = re.compile(r"[!-*,-~]+", re.ASCII)  # c2sp.org/signed-note
 
-def read_audit(table: Table, notes: list[str]) -> AuditSettings:
+
+def read_audit(table: Table) -> AuditSettings:
     """What the audit log is opened with."""
 
     class Addresses(StrEnum):
         NETWORK = "network"
         FULL = "full"
 
-    if table.optional_text("signing_key") is not None:
-        notes.append("audit.signing_key: has no effect yet; records are chained, not signed, in this version")
+    directory = Path(table.text("directory", "var/audit"))
+    origin = table.text("origin", "gatekeeper.example/audit/1", max_length=128)
+    if not origin or not _KEY_NAME.fullmatch(origin):
+        table.fault("origin", "names the key that signs the log: printable ASCII, no spaces, no `+`")
     settings = AuditSettings(
-        directory=Path(table.text("directory", "var/audit")),
-        origin=table.text("origin", "gatekeeper.example/audit/1", max_length=128),
+        directory=directory,
+        origin=origin,
+        signing_key=Path(table.text("signing_key", str(directory / "signing.key"))),
         full_addresses=table.choice("client_address", Addresses, Addresses.NETWORK) is Addresses.FULL,
         fold=table.duration("fold", "1m"),
     )

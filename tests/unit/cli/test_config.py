@@ -22,10 +22,10 @@ def _run(configuration: Configuration, *arguments: str) -> Result:
 
 def test_a_good_configuration_is_fine(configuration: Configuration) -> None:
     """Said on stdout; what has no effect is noted on stderr."""
-    configuration.write({"audit": {"signing_key": "x"}})
+    configuration.write({"binding": {"order": ["device_credential", "user"]}})
     result = _run(configuration, "config", "check")
     assert (result.exit_code, result.stdout) == (0, f"{configuration.path}: fine\n")
-    assert result.stderr.startswith("note: audit.signing_key: ")
+    assert result.stderr.startswith("note: binding.order: ")
 
 
 def test_all_faults_of_configuration_and_policy_are_told_at_once(configuration: Configuration) -> None:

@@ -178,11 +178,11 @@ def test_the_documented_example_loads(read: Read) -> None:
 
 
 def test_what_a_later_version_will_do_is_noted(read: Read) -> None:
-    """Binding methods to come and the signing key are accepted, have no effect, and are said to have none."""
+    """Binding methods to come are accepted, have no effect, and are said to have none."""
     settings = read(DOCUMENTED)
 
     assert settings.binding.order == (Method.CLIENT_CERTIFICATE, Method.USER)
-    assert [note.split(":")[0] for note in settings.notes] == ["binding.order"] * 3 + ["audit.signing_key"]
+    assert [note.split(":")[0] for note in settings.notes] == ["binding.order"] * 3
     assert "`oauth_token` never answers" in settings.notes[1]
 
 

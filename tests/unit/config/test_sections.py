@@ -257,17 +257,32 @@ def test_addresses_keep_their_order(configuration: Configuration) -> None:
 
 
 def test_what_has_no_effect_yet_is_noted(configuration: Configuration) -> None:
-    """The contract's binding order and signing key load, with a note for each."""
+    """Methods of binding that nothing answers by load, with a note for each."""
     configuration.write(
         {
             "binding": {"order": ["client_certificate", "device_credential", "oauth_token", "eas_device_id", "user"]},
-            "audit": {"signing_key": "var/audit/signing.key"},
         }
     )
     settings = load(configuration.path, {})
 
     assert settings.binding.order == (Method.CLIENT_CERTIFICATE, Method.USER)
-    assert sorted(note.split(": ")[0] for note in settings.notes) == ["audit.signing_key"] + ["binding.order"] * 3
+    assert [note.split(": ")[0] for note in settings.notes] == ["binding.order"] * 3
+
+
+def test_the_signing_key_lies_beside_the_log_or_elsewhere(configuration: Configuration) -> None:
+    """The log's directory decides where it is, unless it is named."""
+    configuration.write({"audit": {"directory": "/srv/audit"}})
+    assert load(configuration.path, {}).audit.signing_key == Path("/srv/audit/signing.key")
+    configuration.write({"audit": {"directory": "/srv/audit", "signing_key": "/etc/audit.key"}})
+    assert load(configuration.path, {}).audit.signing_key == Path("/etc/audit.key")
+
+
+@pytest.mark.parametrize("origin", ["", "gate 1", "gate+1", "gate\t1", "gät"])
+def test_the_origin_can_name_a_key(configuration: Configuration, origin: str) -> None:
+    """A signed note has no room for other names."""
+    configuration.write({"audit": {"origin": origin}})
+    with pytest.raises(DocumentError, match=r"audit\.origin: names the key"):
+        load(configuration.path, {})
 
 
 @pytest.mark.parametrize("bind", ["127.0.0.1:1143", "[::1]:1143", "localhost:1143"])

@@ -3,16 +3,20 @@
 import subprocess
 import sys
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
 from gatekeeper.adapters.sinks.directory import read_head
 from gatekeeper.adapters.sinks.opening import find_ending
 from gatekeeper.adapters.sinks.operations import FileOperations
+from gatekeeper.adapters.sinks.publisher import Publisher
 from gatekeeper.adapters.sinks.reader import all_pieces, lines
+from gatekeeper.adapters.sinks.signing_key import key_of
 from gatekeeper.audit.chain import verify
 from gatekeeper.audit.stored import read
 from testkit.audit_log import ORIGIN
+from testkit.merkle import assert_published, checkpoint_of, definition
 
 _WRITER = """
 import asyncio, os, sys
@@ -26,7 +30,7 @@ class Clock:
         return datetime(2020, 7, 10, tzinfo=UTC)
 
 async def main():
-    log = FileAuditLog.open(Path(sys.argv[1]), origin=sys.argv[2], clock=Clock())
+    log = FileAuditLog.open(Path(sys.argv[1]), origin=sys.argv[2], clock=Clock(), signing_key=Path(sys.argv[1], "signing.key"))
     number = 0
     def write():
         nonlocal number
@@ -47,7 +51,7 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("acknowledged", [1, 7, 40, 100, 250] * 4)
 def test_no_acknowledged_record_is_lost(tmp_path: Path, acknowledged: int) -> None:
-    """Killed after so many answers: every answered record is in the log, and the log can be continued."""
+    """Killed after so many answers: every answered record is in the log, which can be continued and signed."""
     with subprocess.Popen([sys.executable, "-c", _WRITER, str(tmp_path), ORIGIN], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         told = [process.stdout.readline() for _ in range(acknowledged)]
@@ -63,3 +67,12 @@ def test_no_acknowledged_record_is_lost(tmp_path: Path, acknowledged: int) -> No
     written = {record.facts.get("mine") for record in map(read, lines(tmp_path))}
     assert len(answered) >= acknowledged
     assert answered <= written
+
+    key = key_of(tmp_path, tmp_path / "signing.key", ORIGIN)
+    leaves = [line[:-1] for line in lines(tmp_path)]
+    if (tmp_path / "checkpoint").exists():
+        signed = checkpoint_of(tmp_path, key)
+        assert signed.root == definition(leaves[: signed.size])
+    publisher = Publisher(tmp_path, key, records=len(leaves), files=FileOperations(), monotonic=monotonic)
+    publisher.finish(len(leaves), within_s=60)
+    assert_published(tmp_path, leaves, key)

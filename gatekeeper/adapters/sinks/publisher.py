@@ -1,0 +1,177 @@
+"""Publishing the Merkle log: durable lines become leaves, full tiles are written, and a checkpoint is signed.
+
+Inside holds: only lines that are durable are read, from the segments themselves, so that memory is bounded however
+many there are and the tree says what is on the disk. Work comes in steps, each some 64 lines or one file, so that
+whoever waits for a record waits for one of them at most. Every checkpoint is of a longer log than the one before. After
+an error the step is done again later; where it was interrupted does not matter, for tiles come before the checkpoint.
+
+A log that does not have what its checkpoint says is not continued: the next one would contradict what was signed.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from gatekeeper.adapters.sinks.directory import RESTORED, AuditLogDamaged, AuditLogError
+from gatekeeper.adapters.sinks.operations import FileOperations
+from gatekeeper.adapters.sinks.reader import LineCursor
+from gatekeeper.adapters.sinks.tiles import TileMissing, read_checkpoint_file, read_tile, write_checkpoint, write_tile
+from gatekeeper.audit.checkpoint import Checkpoint, verified
+from gatekeeper.audit.tree import TILE_WIDTH, Tree, leaf_hash, partial_widths
+from gatekeeper.signing.note import NoteError, SigningKey
+
+_LINES_A_STEP = 64  # a divisor of 256: at most one tile of leaves becomes full; about 200 µs
+
+
+class Publisher:
+    """Belongs to the writer's thread."""
+
+    def __init__(
+        self,
+        directory: Path,
+        key: SigningKey,
+        *,
+        records: int,
+        files: FileOperations,
+        monotonic: Callable[[], float],
+        interval_s: float = 1.0,
+    ) -> None:
+        """`records`: how many the log has.
+
+        Raises:
+            AuditLogDamaged: they are not those that were signed.
+            AuditLogError: somebody else signed them.
+        """
+        self.failures = 0
+        """Failed steps; each is tried again."""
+        self.fault: str | None = None
+        """What the last one failed by, until one succeeds in publishing."""
+        self._directory = directory
+        self._key = key
+        self._files = files
+        self._monotonic = monotonic
+        self._interval_s = interval_s
+        checkpoint = _published(directory, key)
+        self.published = 0 if checkpoint is None else checkpoint.size
+        """Records of the last checkpoint."""
+        self._tree, self._lines = _resumed(directory, checkpoint, records)
+        self._written: dict[int, str] = {}
+        """By level: the unfinished tile that is on the disk."""
+        self._target: int | None = None
+        """What the publication under way is to reach; None: none is."""
+        self._until = 0.0
+        """Then it publishes what it has."""
+        self._next = monotonic()
+
+    def due(self, records: int) -> float | None:
+        """The monotonic time of the next step, with so many durable records; None: never."""
+        return self._next if self._target is not None or records > self.published else None
+
+    def step(self, records: int) -> None:
+        """Do a little of what is due."""
+        now = self._monotonic()
+        if now < self._next:
+            return
+        if self._target is None:
+            if records <= self.published:
+                return
+            self._target, self._until = records, now + self._interval_s
+        try:
+            self._advance(self._target, now)
+        except (OSError, AuditLogError) as error:
+            self.failures += 1
+            self.fault = f"the audit log's checkpoint cannot be published: {error}"
+            self._target, self._next = None, now + self._interval_s
+
+    def finish(self, records: int, *, within_s: float) -> None:
+        """Publish what there is, or as far as one gets in the time; an error ends it."""
+        failures, end = self.failures, self._monotonic() + within_s
+        self._next = self._monotonic()
+        while self.published < records and self.failures == failures:
+            now = self._next = self._monotonic()
+            if now >= end:
+                if self._tree.size <= self.published:
+                    return
+                self._until = now
+            self.step(records)
+            if now >= end and self._target is None:
+                return
+
+    def _advance(self, target: int, now: float) -> None:
+        tree = self._tree
+        if tree.completed:
+            write_tile(self._directory, tree.completed[0], self._files)
+            del tree.completed[0]
+            return
+        if tree.size < target and (now < self._until or tree.size <= self.published):
+            for line in self._lines.take(min(_LINES_A_STEP - tree.size % _LINES_A_STEP, target - tree.size)):
+                tree.append(leaf_hash(line[:-1]))
+            return
+        for tile in tree.unfinished():
+            if self._written.get(tile.level) != tile.path:
+                write_tile(self._directory, tile, self._files)
+                self._written[tile.level] = tile.path
+                return
+        checkpoint = Checkpoint(self._key.name, tree.size, tree.root())
+        write_checkpoint(self._directory, checkpoint.signed(self._key), self._files)
+        self.published, self.fault = tree.size, None
+        self._target, self._next = None, self._until
+
+
+def _published(directory: Path, key: SigningKey) -> Checkpoint | None:
+    """The checkpoint that this log goes on from."""
+    data = read_checkpoint_file(directory)
+    if data is None:
+        return None
+    place = directory / "checkpoint"
+    try:
+        checkpoint = verified(data, [key.verifier])
+    except NoteError as error:
+        raise AuditLogDamaged(f"`{place}` is damaged: it {error}; the log is not continued") from error
+    if checkpoint is None:
+        raise AuditLogError(
+            f"`{place}` is not signed by the key of `audit.signing_key` as `{key.name}`: put the key back that did, "
+            "or begin a new log, with another `audit.origin` and an empty `audit.directory`"
+        )
+    if checkpoint.origin != key.name:
+        raise AuditLogDamaged(f"`{place}` is of the log `{checkpoint.origin}`, not `{key.name}`")
+    return checkpoint
+
+
+def _resumed(directory: Path, checkpoint: Checkpoint | None, records: int) -> tuple[Tree, LineCursor]:
+    """The tree that the checkpoint signed, made of tiles and of the last lines, or the beginning of all of it."""
+    if checkpoint is None or checkpoint.size == 0:
+        return Tree(), LineCursor(directory, 0)
+    if checkpoint.size > records:
+        raise AuditLogDamaged(
+            f"the audit log in `{directory}` has {records} records, but {checkpoint.size} were signed. {RESTORED}"
+        )
+    tiled = (checkpoint.size - 1) // TILE_WIDTH * TILE_WIDTH  # from here on the log is read: never nothing of it
+    try:
+        widths = partial_widths(tiled)
+        unfinished = [
+            read_tile(directory, level, tiled // TILE_WIDTH ** (level + 1), width) if width else b""
+            for level, width in enumerate(widths)
+        ]
+        tree, lines = Tree.resumed(tiled, unfinished), LineCursor(directory, tiled)
+        _replay(tree, lines, checkpoint.size)
+    except TileMissing:
+        pass  # lost: made again below
+    else:
+        if tree.root() == checkpoint.root:
+            return tree, lines
+    tree, lines = Tree(), LineCursor(directory, 0)
+    _replay(tree, lines, checkpoint.size)
+    if tree.root() != checkpoint.root:
+        raise AuditLogDamaged(
+            f"the first {checkpoint.size} records of the audit log in `{directory}` are not those that were signed: "
+            f"look at `gatekeeper audit verify`. {RESTORED}"
+        )
+    return Tree(), LineCursor(directory, 0)
+
+
+def _replay(tree: Tree, lines: LineCursor, size: int) -> None:
+    while tree.size < size:
+        for line in lines.take(min(_LINES_A_STEP, size - tree.size)):
+            tree.append(leaf_hash(line[:-1]))
+        if tree.size % TILE_WIDTH == 0 and tree.size < size:
+            tree.completed.clear()

@@ -1,0 +1,116 @@
+"""The key that signs an audit log's checkpoints: an Ed25519 private key as PKCS #8 PEM, which `openssl pkey` reads.
+
+It signs once a second without anybody there, so no passphrase locks it; the file is its owner's alone.
+
+Inside holds: a key is made once, and never over another file; whoever makes it at the same time as somebody else uses
+the one that was there first.
+"""
+
+import os
+import secrets
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from gatekeeper.adapters.sinks.directory import AuditLogError
+from gatekeeper.signing.note import NoteError, SigningKey
+
+_MAX_OCTETS = 16_384
+_TOO_OPEN = 0o037
+"""A group may read it (the way credentials are mounted), nobody else may do anything."""
+
+
+def key_of(directory: Path, path: Path, origin: str) -> SigningKey:
+    """The key of the log in a directory, made when the log was never signed.
+
+    Raises:
+        AuditLogError: it is gone, or cannot be used or made.
+    """
+    if not (directory / "checkpoint").exists():
+        return load_or_make_key(path, origin)
+    key = load_key(path, origin)
+    if key is None:
+        raise AuditLogError(
+            f"the signing key `{path}` is gone, though it has signed the log in `{directory}`: put it back, or begin a "
+            "new log, with another `audit.origin` and an empty `audit.directory`"
+        )
+    return key
+
+
+def load_key(path: Path, name: str) -> SigningKey | None:
+    """The key in the file, under the name of the log; None when there is no file.
+
+    Raises:
+        AuditLogError: it cannot be used.
+    """
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            data = file.read(_MAX_OCTETS)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise AuditLogError(f"the signing key `{path}` cannot be read: {error.strerror}") from error
+    if mode & _TOO_OPEN:
+        raise AuditLogError(f"the signing key `{path}` is open to others (mode {mode:04o}): chmod 600")
+    try:
+        private = serialization.load_pem_private_key(data, None)
+    except (ValueError, TypeError) as error:
+        raise AuditLogError(f"`{path}` holds no private key in PEM without a passphrase") from error
+    if not isinstance(private, Ed25519PrivateKey):
+        raise AuditLogError(f"`{path}` holds no Ed25519 key")
+    return _named(name, private)
+
+
+def load_or_make_key(path: Path, name: str) -> SigningKey:
+    """The key in the file, made when there is none, durably and for its owner alone.
+
+    Raises:
+        AuditLogError: it cannot be used, or not be made.
+    """
+    key = load_key(path, name)
+    if key is not None:
+        return key
+    try:
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        _make(path)
+    except OSError as error:
+        raise AuditLogError(f"the signing key `{path}` cannot be made: {error.strerror}") from error
+    key = load_key(path, name)
+    if key is None:
+        raise AuditLogError(f"the signing key `{path}` was removed again")
+    return key
+
+
+def _make(path: Path) -> None:
+    pem = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(pem)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            path.hardlink_to(draft)  # unlike a rename, never over another key
+    finally:
+        draft.unlink()
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _named(name: str, private: Ed25519PrivateKey) -> SigningKey:
+    key = SigningKey(name, private)
+    try:
+        _ = key.verifier
+    except NoteError as error:
+        raise AuditLogError(f"`audit.origin` names the key that signs the log, and {error}") from error
+    return key
