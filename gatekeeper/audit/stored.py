@@ -15,7 +15,9 @@ from gatekeeper.audit.event import EventCode
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _WORDS: Mapping[str, Word] = {code.value: row.word for code, row in CLASSIFICATIONS.items()}
-_LATEST = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z, the last instant that datetime can say
+LATEST_MS = 253_402_300_799_999
+"""9999-12-31T23:59:59.999Z, the last instant that datetime can say."""
+
 _NOTHING: Mapping[str, object] = {}
 
 
@@ -62,6 +64,11 @@ class StoredRecord:
     def device(self) -> str | None:
         """The device's id, registered or only claimed."""
         return _text(_table(self.document, "device").get("uid")) or self.text("claimed_device")
+
+    @property
+    def address(self) -> str | None:
+        """The client's address, cut to `src_prefix` bits where that is among `facts`."""
+        return _text(_table(self.document, "src_endpoint").get("ip"))
 
     @property
     def protocol(self) -> str | None:
@@ -156,6 +163,6 @@ def _some_text(value: object, name: str) -> str:
 
 
 def _whole(value: object, name: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _LATEST:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LATEST_MS:
         raise ValueError(f"`{name}` is missing or no whole number in range")
     return value

@@ -1,6 +1,5 @@
 """The command line: `gatekeeper [--config FILE] COMMAND`. Commands are imported only when they are called."""
 
-import importlib
 import os
 import sys
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import click
 
 from gatekeeper import __version__
+from gatekeeper.cli.lazy import LazyGroup
 
 EXIT_BUG = 70  # sysexits.h EX_SOFTWARE
 DEFAULT_CONFIG = "config/gatekeeper.toml"
@@ -27,22 +27,7 @@ _COMMANDS = {
 }
 
 
-class _Commands(click.Group):
-    """The commands by name; `serve` must not pay for what only the others need."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        place = _COMMANDS.get(cmd_name)
-        if place is None:
-            return None
-        module, name = place.split(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
-        return command
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, places=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--config",
     "config_path",

@@ -90,8 +90,8 @@ def all_pieces(directory: Path) -> Iterator[tuple[str, Iterator[bytes]]]:
 
 def lines(directory: Path, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[bytes]:
     """The complete lines in order; segments that lie wholly before `since` or after `until` are left out."""
-    for segment in _segments_between(segment_paths(directory), since, until):
-        yield from _complete(pieces(segment))
+    for segment in segments_between(segment_paths(directory), since, until):
+        yield from complete(pieces(segment))
 
 
 def last_lines(directory: Path, count: int) -> tuple[list[bytes], Position]:
@@ -137,7 +137,7 @@ def news(directory: Path, position: Position) -> Generator[bytes, None, Position
         later = [name for name in names if name > position.segment]
         if position.segment in names:
             offset = position.offset
-            for line in _complete(_pieces_from(directory / "segments" / position.segment, offset)):
+            for line in complete(_pieces_from(directory / "segments" / position.segment, offset)):
                 offset += len(line)
                 yield line
             position = Position(position.segment, offset)
@@ -153,12 +153,13 @@ def _pieces_from(segment: Path, offset: int) -> Iterator[bytes]:
             yield piece
 
 
-def _complete(lines_and_pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Without what has no newline: a write that is under way, or pieces of a line that is no record."""
+def complete(lines_and_pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The lines without what has no newline: a write that is under way, or pieces of a line that is no record."""
     return (piece for piece in lines_and_pieces if piece.endswith(b"\n"))
 
 
-def _segments_between(segments: list[Path], since: datetime | None, until: datetime | None) -> list[Path]:
+def segments_between(segments: list[Path], since: datetime | None, until: datetime | None) -> list[Path]:
+    """Without those that lie wholly before `since` or after `until`, by their names."""
     first = 0
     if since is not None:
         first = max((i for i, path in enumerate(segments) if began(path) <= since - _CLOCK_STEP), default=0)
