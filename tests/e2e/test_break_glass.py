@@ -55,7 +55,8 @@ def test_everybody_with_a_password_gets_mail_and_nobody_else(gate: GateProcess, 
     assert (ready.status, b"break_glass: OPEN until" in ready.body) == (200, True)
     assert b"gatekeeper_break_glass_open 1.0" in gate.get("/metrics").body
     let_in = [one for one in gate.audit_records() if code(one) == "GK1006I" and detail(one)["break_glass"] == "open"]
-    assert [one["status_code"] for one in let_in] == ["allow.app.match", "allow.device.unknown"]
+    # Of several workers' records of one millisecond either may come first.
+    assert sorted(one["status_code"] for one in let_in) == ["allow.app.match", "allow.device.unknown"]
     session = imap_session(gate.ports.imaps, context, BOB)
 
     assert gate.cli("policy", "break-glass", "--end").stdout == "break-glass: closed\n"

@@ -6,6 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,9 +39,28 @@ def _start(directory: Path, *options: str) -> subprocess.Popen[str]:
         signal.signal(signal.SIGINT, inherited)
 
 
-def test_the_story_holds(tmp_path: Path) -> None:
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A directory with a name that leaves room for a socket's."""
+    with tempfile.TemporaryDirectory(prefix="gk-demo-") as directory:
+        yield Path(directory)
+
+
+def test_a_place_without_room_for_a_socket_is_named(tmp_path: Path) -> None:
+    """Instead of a gate that nobody reaches; nothing is left there."""
+    place = tmp_path / ("x" * 100)
+    place.mkdir()
+    with _start(place) as demo:
+        out, err = demo.communicate(timeout=WITHIN_S)
+
+    assert (demo.returncode, out) == (2, "")
+    assert err == f"error: the name of `{place}` is too long for a socket in it: set TMPDIR to another directory\n"
+    assert list(place.iterdir()) == []
+
+
+def test_the_story_holds(short: Path) -> None:
     """Everything that is expected holds, in time; the log verifies, also by hand in the kept directory."""
-    with _start(tmp_path, "--json", "--keep") as demo:
+    with _start(short, "--json", "--keep") as demo:
         out, err = demo.communicate(timeout=WITHIN_S)
 
     assert demo.returncode == 0, out + err
@@ -54,15 +75,15 @@ def test_the_story_holds(tmp_path: Path) -> None:
     assert told["replies"]["smtp"].startswith("535 5.7.1 Mail is paused: TikTok")
     assert told["audit"]["is_sound"] is True
     assert told["audit"]["records"] >= 20
-    assert list(tmp_path.iterdir()) == [Path(told["directory"])]
+    assert list(short.iterdir()) == [Path(told["directory"])]
     verify = [sys.executable, "-m", "gatekeeper", "audit", "verify", f"{told['directory']}/var/audit"]
     assert subprocess.run(verify, capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
-def test_an_interrupted_story_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+def test_an_interrupted_story_leaves_nothing_behind(short: Path, number: signal.Signals) -> None:
     """The gate has ended and the directory is gone, and no error is shown but that it was interrupted."""
-    with _start(tmp_path) as demo:
+    with _start(short) as demo:
         assert demo.stdout is not None
         admin_port = next(int(line.split(":")[1].split(",")[0]) for line in demo.stdout if "admin port" in line)
         demo.send_signal(number)
@@ -72,7 +93,7 @@ def test_an_interrupted_story_leaves_nothing_behind(tmp_path: Path, number: sign
     assert err.strip() == "error: the story ended early: interrupted"
     with socket.socket() as probe:
         assert probe.connect_ex((LOOPBACK, admin_port)) != 0
-    assert list(tmp_path.iterdir()) == []
+    assert list(short.iterdir()) == []
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +105,7 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     assert result.stderr == "error: the demo needs pymap: `pip install '.[demo]'`, or `make demo`\n"
 
 
-def test_what_did_not_hold_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_did_not_hold_is_named(monkeypatch: pytest.MonkeyPatch, short: Path) -> None:
     """A failed expectation is told with its step, the gate's log is shown, and the exit code is 1."""
 
     async def tell(teller: Teller, directory: Path) -> None:
@@ -93,23 +114,23 @@ def test_what_did_not_hold_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         teller.expect("mail works", held=False)
 
     monkeypatch.setattr(story, "tell", tell)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(short))
     result = CliRunner().invoke(cli, ["demo"])
 
     assert result.exit_code == 1
     assert "error: step 1: this did not hold: mail works" in result.stderr
     assert "what the gate said" in result.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert list(short.iterdir()) == []
 
 
-def test_a_story_that_ends_early_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_story_that_ends_early_says_why(monkeypatch: pytest.MonkeyPatch, short: Path) -> None:
     """A mail client or gate that fails ends the story with its reason and exit code 1, also for machines."""
 
     async def tell(_teller: Teller, _directory: Path) -> None:
         raise ConnectionRefusedError("nobody listens")
 
     monkeypatch.setattr(story, "tell", tell)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(short))
     result = CliRunner().invoke(cli, ["demo", "--json"])
 
     assert result.exit_code == 1

@@ -86,6 +86,7 @@ class Cyrus:
             stdin=subprocess.DEVNULL,
             stdout=self._errors,
             stderr=self._errors,
+            start_new_session=True,  # told to end, its master tells the whole process group
         )
         eventually(self._greets, within=20, what=self.log)
 

@@ -6,6 +6,7 @@ packages are imported only when they are there.
 
 import asyncio
 import logging
+import os
 import shutil
 import signal
 import tempfile
@@ -25,6 +26,8 @@ _NOISY = ("aioimaplib", "pymap", "mail", "asyncio")
 """Loggers of the packages in this process; what the gate logs is in a file of its own."""
 _INTERRUPTED = "interrupted"
 _LOG_LINES = 60
+_MAX_SOCKET_OCTETS = 107
+"""Of a Unix socket's name (unix(7))."""
 
 
 @click.command()
@@ -39,7 +42,7 @@ def demo(*, as_json: bool, keep: bool) -> None:
     if missing:
         fail(f"the demo needs {' and '.join(missing)}: `pip install '.[demo]'`, or `make demo`", code=EXIT_USAGE)
     teller = Teller(is_silent=as_json)
-    directory = Path(tempfile.mkdtemp(prefix="gatekeeper-demo-"))
+    directory = _directory()
     fault: str | None = "an unexpected error"
     try:
         with _silence():
@@ -58,6 +61,17 @@ def demo(*, as_json: bool, keep: bool) -> None:
         _say_the_end(teller, directory if keep else None, fault)
     if fault or teller.failures:
         raise SystemExit(EXIT_FAILED)
+
+
+def _directory() -> Path:
+    from gatekeeper.cli.demo.gate import CONTROL_SOCKET  # noqa: PLC0415  it imports an extra
+
+    directory = Path(tempfile.mkdtemp(prefix="gatekeeper-demo-"))
+    if len(os.fsencode(directory / CONTROL_SOCKET)) > _MAX_SOCKET_OCTETS:
+        directory.rmdir()
+        place = f"the name of `{directory.parent}` is too long for a socket in it"
+        fail(f"{place}: set TMPDIR to another directory", code=EXIT_USAGE)
+    return directory
 
 
 @contextmanager

@@ -27,7 +27,7 @@ AUDIENCE = "gatekeeper.example"
 _AUDIT = "var/audit"
 LOG_FILE = "gate.log"
 _CONTROL = "http://localhost"
-_CONTROL_SOCKET = "var/control.sock"
+CONTROL_SOCKET = "var/control.sock"
 """Named here, as operators know it: importing it would import the whole gate."""
 _START_S = 20.0
 _STOP_S = 10.0
@@ -198,7 +198,7 @@ class Gate:
         """The ports by listener when everything is ready."""
         if self._process.returncode is not None:
             raise OSError(f"the gate ended with exit code {self._process.returncode}")
-        control = aiohttp.UnixConnector(str(self._directory / _CONTROL_SOCKET))
+        control = aiohttp.UnixConnector(str(self._directory / CONTROL_SOCKET))
         try:
             async with aiohttp.ClientSession(connector=control) as client, client.get(f"{_CONTROL}/status") as answer:
                 status = await answer.json()
