@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gatekeeper.adapters.stores.app_index import MeantApps
 from gatekeeper.adapters.stores.cache import DeviceCache
-from gatekeeper.adapters.stores.engine import data_version, observing, reading, translated
+from gatekeeper.adapters.stores.engine import data_version, observing, reading, translated, unbroken
 from gatekeeper.adapters.stores.population import outlined
 from gatekeeper.adapters.stores.reading import (
     IdentifierKey,
@@ -152,7 +152,7 @@ class DeviceDirectory:
         """Follow the feed until cancelled; the store being away is waited out, and told once."""
         try:
             while True:
-                await self._guarded_refresh()
+                await unbroken(self._guarded_refresh())
                 await asyncio.sleep(self._poll_interval_s)
         finally:
             await self.close()

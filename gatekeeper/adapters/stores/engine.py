@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -85,6 +85,15 @@ async def data_version(connection: AsyncConnection) -> int:
         except ValueError as exc:  # aiosqlite's way to say that it is closed
             raise Unavailable("the connection to the device store is closed") from exc
         return int(next(iter(rows))[0])
+
+
+async def unbroken(step: Coroutine[None, None, None]) -> None:
+    """Await a step, and when cancelled only after it: a statement that is broken off leaves its thread behind."""
+    task = asyncio.ensure_future(step)  # noqa: TID251  a task of a group would be cancelled with it
+    try:
+        await asyncio.shield(task)
+    finally:
+        await task
 
 
 async def open_engine(url: str) -> AsyncEngine:

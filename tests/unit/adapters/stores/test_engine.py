@@ -14,7 +14,15 @@ from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gatekeeper.adapters.stores import engine as module
-from gatekeeper.adapters.stores.engine import StoreError, data_version, observing, open_engine, reading, writing
+from gatekeeper.adapters.stores.engine import (
+    StoreError,
+    data_version,
+    observing,
+    open_engine,
+    reading,
+    unbroken,
+    writing,
+)
 from gatekeeper.adapters.stores.tables import token_id
 from gatekeeper.ports.devices import Unavailable
 from testkit.reports import NOW
@@ -167,3 +175,28 @@ def guarded_directory() -> Iterator[Path]:
         if is_root:
             os.seteuid(0)
         directory.rmdir()
+
+
+async def test_a_step_is_not_broken_off() -> None:
+    """Whoever is cancelled while it runs goes on only when it is done; one that failed is heard of."""
+    goes_on, done = asyncio.Event(), asyncio.Event()
+
+    async def step() -> None:
+        await goes_on.wait()
+        done.set()
+
+    waiting = asyncio.create_task(unbroken(step()))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    goes_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert done.is_set()
+
+    async def fails() -> None:
+        raise Unavailable("gone")
+
+    with pytest.raises(Unavailable):
+        await unbroken(fails())
