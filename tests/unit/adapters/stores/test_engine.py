@@ -185,7 +185,7 @@ async def test_a_step_is_not_broken_off() -> None:
         await goes_on.wait()
         done.set()
 
-    waiting = asyncio.create_task(unbroken(step()))
+    waiting = asyncio.create_task(unbroken(step()))  # noqa: TID251  it is cancelled
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.sleep(0)
