@@ -5,9 +5,7 @@ A line is chained by the SHA-256 of its exact bytes, so nothing has to be put in
 
 What one pass over the chain cannot see: a tail that was cut off, and a log that was rewritten from some record to its
 end with every `prev` computed anew. Both are found against a *head* that was noted before (`head`); whoever can also
-rewrite that note stays uncaught. That is what signed tree heads are for: the Merkle log over these same lines (leaf =
-the line without its newline, leaf index = `sequence`) belongs beside this module as `tree` and `checkpoint`, and its
-check of root and signature is a second verifier over the same stream.
+rewrite that note stays uncaught. That is what signed heads are for: `signed` goes along over the same lines.
 """
 
 import hashlib

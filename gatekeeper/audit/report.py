@@ -53,6 +53,10 @@ class Kind(StrEnum):
     """The chain holds, but the record that was recorded as head is another one."""
     FOREIGN = "foreign"
     """The record belongs to another log."""
+    FORGED = "forged"
+    """The signed head is not as its key signed it."""
+    TILE = "tile"
+    """A tile of the Merkle tree is not that of the records."""
     MISNAMED = "misnamed"
     """The segment's file name does not carry the number of its first record."""
 

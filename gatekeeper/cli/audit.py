@@ -1,10 +1,9 @@
-"""`gatekeeper audit`: read the log, search it, verify it.
+"""`gatekeeper audit`: read the log and search it; what only other commands need is imported by them.
 
 Inside holds: these commands only read, on a live log or on a copy, and at most put an index beside it; data goes to
 stdout, messages to stderr; nothing that stands in the log can move the cursor or colour the screen of whoever reads it.
 """
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -17,7 +16,7 @@ from typing import Unpack
 import click
 
 from gatekeeper.adapters.sinks.reader import Position
-from gatekeeper.adapters.sinks.several import follow_all, last_of_all, log_directories
+from gatekeeper.adapters.sinks.several import follow_all, last_of_all
 from gatekeeper.audit.codes import Word
 from gatekeeper.audit.record import clean
 from gatekeeper.audit.stored import StoredRecord, read, why
@@ -25,11 +24,15 @@ from gatekeeper.audit.wanted import Wanted
 from gatekeeper.cli.audit_codes import codes
 from gatekeeper.cli.audit_filters import Filters, filters, searching, wanted_of
 from gatekeeper.cli.audit_options import audit_directory, existing
-from gatekeeper.cli.audit_report import as_document, print_report, verify_log, worst_of
 from gatekeeper.cli.lazy import LazyGroup
 
 _POLL_S = 0.2
-_PLACES = {"replay": "gatekeeper.cli.audit_replay:replay"}
+_PLACES = {
+    "verify": "gatekeeper.cli.audit_verify:verify",
+    "prove": "gatekeeper.cli.audit_prove:prove",
+    "keys": "gatekeeper.cli.audit_keys:keys",
+    "replay": "gatekeeper.cli.audit_replay:replay",
+}
 
 _COLOURS = {
     Word.ALLOW: "green",
@@ -98,32 +101,6 @@ def query(
     directory = existing(audit_directory(context))
     with searching(directory, wanted_of(filtered), without_index=without_index) as search:
         _show(islice(search.all(), limit), as_json=as_json)
-
-
-@audit.command()
-@click.argument("directory", required=False, type=click.Path(path_type=Path, file_okay=False))
-@click.option("--json", "as_json", is_flag=True)
-@click.pass_context
-def verify(context: click.Context, directory: Path | None, as_json: bool) -> None:
-    """Verify that nothing was changed, dropped, inserted, reordered or cut off.
-
-    Of several workers each has a log of its own; all are verified, and the worst result counts.
-
-    Exit codes: 0 sound, 1 tampering, 2 wrong usage, 3 incomplete.
-    """
-    logs = log_directories(existing(directory or audit_directory(context)))
-    verified = []
-    for number, log in enumerate(logs):
-        verified.append(verify_log(log))
-        if not as_json:
-            if number:
-                click.echo()
-            print_report(verified[-1])
-    if as_json:
-        documents = [{"directory": str(one.directory), **as_document(one)} for one in verified]
-        several = {"result": worst_of(verified).result, "logs": documents}
-        click.echo(json.dumps(documents[0] if len(logs) == 1 else several))
-    context.exit(worst_of(verified).status)
 
 
 def _follow(

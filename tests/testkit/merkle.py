@@ -1,11 +1,17 @@
 """Merkle logs: the tree as the definition says it, the hashes of all its tiles, and what is published on the disk."""
 
 import hashlib
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from time import monotonic
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from gatekeeper.adapters.sinks.operations import FileOperations
+from gatekeeper.adapters.sinks.publisher import Publisher
+from gatekeeper.adapters.sinks.reader import lines
 from gatekeeper.adapters.sinks.tiles import hashes_at, read_checkpoint_file
 from gatekeeper.audit.checkpoint import Checkpoint, verified
 from gatekeeper.audit.proof import HashAt, range_hash
@@ -27,6 +33,19 @@ def definition(leaves: Sequence[bytes]) -> bytes:
     while k * 2 < len(leaves):
         k *= 2
     return hashlib.sha256(b"\x01" + definition(leaves[:k]) + definition(leaves[k:])).digest()
+
+
+def sign_log(directory: Path, key: SigningKey = KEY) -> None:
+    """Sign all that is in the segments, as the gate with that key does; what was signed before is forgotten."""
+    shutil.rmtree(directory / "tile", ignore_errors=True)
+    (directory / "checkpoint").unlink(missing_ok=True)
+    pem = key.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (directory / "signing.key").write_bytes(pem)
+    (directory / "signing.key").chmod(0o600)
+    records = sum(1 for _ in lines(directory))
+    publisher = Publisher(directory, key, records=records, files=FileOperations(), monotonic=monotonic)
+    publisher.finish(records, within_s=60)
+    assert publisher.published == records
 
 
 def grown(leaves: Sequence[bytes]) -> Tree:

@@ -14,6 +14,7 @@ from gatekeeper.audit.stored import read
 from gatekeeper.cli.audit import _for_people, audit
 from gatekeeper.domain.request import MailProtocol
 from testkit.audit_log import NOW, ORIGIN, chained, connection, event, head_of, write_segments
+from testkit.merkle import sign_log
 
 EVENTS: list[Event] = [
     event(code=EventCode.LOG_OPENED, connection=None, decision=None, account=None, message=""),
@@ -38,6 +39,7 @@ def directory(tmp_path: Path) -> Path:
     """An audit directory with five records in two segments."""
     write_segments(tmp_path, LOG[:2], LOG[2:])
     note_head(tmp_path, head_of(LOG), ORIGIN, FileOperations())
+    sign_log(tmp_path)
     return tmp_path
 
 
@@ -231,6 +233,7 @@ def test_what_cannot_be_told_ends_with_3(directory: Path) -> None:
     assert "head.json" in result.stdout
     write_segments(directory, LOG[:2], [])
     note_head(directory, head_of(LOG[:2]), ORIGIN, FileOperations())
+    sign_log(directory)
     assert run(directory, "verify").exit_code == 0
 
 

@@ -12,6 +12,7 @@ from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.several import worker_directory
 from gatekeeper.cli.audit import audit
 from testkit.audit_log import NOW, ORIGIN, chained, event, head_of, write_segments
+from testkit.merkle import sign_log
 
 
 @pytest.fixture
@@ -22,6 +23,7 @@ def directory(tmp_path: Path) -> Path:
         log = chained([event(f"w{number}-{turn}", time=time) for turn, time in enumerate(times)])
         write_segments(worker_directory(tmp_path, number), log)
         note_head(worker_directory(tmp_path, number), head_of(log), ORIGIN, FileOperations())
+        sign_log(worker_directory(tmp_path, number))
     return tmp_path
 
 

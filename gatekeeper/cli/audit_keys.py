@@ -1,0 +1,171 @@
+"""Whose signature on an audit log is believed: `--vkey`, or the key that the gate signs with; and `audit keys`."""
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from cryptography.hazmat.primitives import serialization
+
+from gatekeeper.adapters.sinks.directory import AuditLogError
+from gatekeeper.adapters.sinks.reader import lines
+from gatekeeper.adapters.sinks.several import log_directories, worker_origin
+from gatekeeper.adapters.sinks.signing_key import load_key
+from gatekeeper.adapters.sinks.tiles import read_checkpoint_file
+from gatekeeper.audit.checkpoint import Checkpoint, read_checkpoint, verified
+from gatekeeper.audit.signed import as_known
+from gatekeeper.audit.stored import read
+from gatekeeper.cli.words import EXIT_CONFIG, fail, load_settings
+from gatekeeper.config.load import load
+from gatekeeper.domain.document import DocumentError
+from gatekeeper.signing.note import MAX_NOTE_OCTETS, NoteError, SigningKey, VerifierKey
+
+_MAX_KEY_OCTETS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The keys that are believed for one log."""
+
+    keys: tuple[VerifierKey, ...]
+    is_pinned: bool
+    """They were named by whoever verifies, not found beside the log."""
+
+
+def known_for(context: click.Context, log: Path, pinned: tuple[VerifierKey, ...]) -> Known:
+    """The pinned keys, as far as they may sign the log in this directory; without any, the one that the gate has."""
+    origin = origin_of(log)
+    if pinned:
+        return Known(tuple(as_known(pinned, origin)) or pinned, is_pinned=True)
+    for path in _key_files(context, log):
+        try:
+            key = load_key(path, origin)
+        except (AuditLogError, NoteError) as error:
+            click.echo(f"note: {error}", err=True)
+        else:
+            if key is not None:
+                return Known((key.verifier,), is_pinned=False)
+    return Known((), is_pinned=False)
+
+
+def origin_of(log: Path) -> str:
+    """What the log says it is, by its head or its first record; whether the two agree is told elsewhere."""
+    note = read_checkpoint_file(log)
+    with suppress(NoteError):
+        if note is not None:
+            return read_checkpoint(note)[0].origin
+    with suppress(ValueError):
+        for line in lines(log):
+            return read(line).log
+    return ""
+
+
+def vkeys(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[VerifierKey, ...]:
+    """`--vkey`: each a verifier key, or a file with some, one a line."""
+    found: list[VerifierKey] = []
+    for value in values:
+        try:
+            found.append(VerifierKey.parse(value))
+        except NoteError as error:
+            try:
+                found += _keys_in(Path(value))
+            except OSError:
+                raise click.BadParameter(f"`{value[:100]}` is no file, and {error}") from error
+    return tuple(found)
+
+
+def _keys_in(path: Path) -> list[VerifierKey]:
+    with path.open("rb") as file:
+        text = file.read(_MAX_KEY_OCTETS).decode("utf-8", "replace")
+    try:
+        return [VerifierKey.parse(line) for line in text.splitlines() if line.strip()]
+    except NoteError as error:
+        raise click.BadParameter(f"`{path}`: a line {error}") from error
+
+
+vkey_option = click.option(
+    "--vkey",
+    "pinned",
+    multiple=True,
+    callback=vkeys,
+    help="The verifier key that you pinned, or a file with it (`audit keys` shows it; repeat for more).",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A head that somebody kept from before."""
+
+    path: Path
+    checkpoint: Checkpoint
+    note: bytes
+
+    def is_signed_by(self, known: Known) -> bool:
+        """Whether a known key signed it; wrong usage when the signature is false."""
+        try:
+            return verified(self.note, as_known(known.keys, self.checkpoint.origin)) is not None
+        except NoteError as error:
+            raise click.UsageError(f"{self.path}: {error}") from error
+
+
+def kept(_context: click.Context, _parameter: click.Parameter, values: tuple[Path, ...]) -> tuple[Kept, ...]:
+    """`--since-checkpoint`: files with older heads."""
+    return tuple(read_kept(path) for path in values)
+
+
+def read_kept(path: Path) -> Kept:
+    """The head in a file, or the end of the command."""
+    with path.open("rb") as file:
+        note = file.read(MAX_NOTE_OCTETS + 1)
+    try:
+        checkpoint, _ = read_checkpoint(note)
+    except NoteError as error:
+        raise click.BadParameter(f"`{path}` {error}") from error
+    return Kept(path, checkpoint, note)
+
+
+@click.command("keys")
+@click.option("--pem", "as_pem", is_flag=True, help="The public key for `openssl`.")
+@click.pass_context
+def keys(context: click.Context, as_pem: bool) -> None:
+    """Show the public keys that verify the audit log, for auditors to pin.
+
+    One a line for each log, in the form that `audit verify --vkey` and other programs take.
+    """
+    settings = load_settings(context.obj)
+    origin, workers = settings.audit.origin, settings.workers
+    names = [origin] if workers == 1 else [worker_origin(origin, number + 1) for number in range(workers)]
+    made = [_own(settings.audit.signing_key, name) for name in names]
+    if as_pem:
+        pem = (
+            made[0]
+            .private.public_key()
+            .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        )
+        click.echo(pem.decode(), nl=False)
+        return
+    for key in made:
+        click.echo(str(key.verifier))
+
+
+def _own(path: Path, name: str) -> SigningKey:
+    try:
+        key = load_key(path, name)
+    except AuditLogError as error:
+        fail(str(error), code=EXIT_CONFIG)
+    if key is None:
+        fail(f"there is no signing key `{path}` yet; the gate makes it at its first start", code=EXIT_CONFIG)
+    return key
+
+
+def _key_files(context: click.Context, log: Path) -> list[Path]:
+    """Beside the log, beside the logs of all workers, and where the configuration has it."""
+    files = [log / "signing.key", log.parent / "signing.key"]
+    config: Path | None = context.obj
+    if config is not None and config.exists():
+        with suppress(DocumentError):  # an auditor needs no configuration, so a faulty one is no matter here
+            settings = load(config, os.environ).audit
+            if log.resolve() in {each.resolve() for each in log_directories(settings.directory)}:
+                files.insert(0, settings.signing_key)
+    return files

@@ -1,0 +1,145 @@
+"""`gatekeeper audit prove`: proofs that a record is in the log, and that the log only grew, for people without the log.
+
+Inside holds: a proof is verified against the signed head and the record before it is handed out.
+"""
+
+import sys
+from pathlib import Path
+
+import click
+
+from gatekeeper.adapters.sinks.directory import AuditLogError
+from gatekeeper.adapters.sinks.reader import LineCursor
+from gatekeeper.adapters.sinks.several import log_directories
+from gatekeeper.adapters.sinks.tiles import hashes_at, read_checkpoint_file
+from gatekeeper.audit.checkpoint import Checkpoint, read_checkpoint, verified
+from gatekeeper.audit.proof import (
+    MAX_PROOF_OCTETS,
+    InclusionProof,
+    ProofError,
+    consistency,
+    consistency_text,
+    inclusion,
+    is_consistent,
+    is_included,
+)
+from gatekeeper.audit.record import MAX_RECORD
+from gatekeeper.audit.signed import as_known
+from gatekeeper.audit.tree import leaf_hash
+from gatekeeper.cli.audit_keys import read_kept, vkey_option
+from gatekeeper.cli.audit_options import audit_directory, existing
+from gatekeeper.cli.words import EXIT_FAILED, EXIT_INCOMPLETE, fail
+from gatekeeper.signing.note import NoteError, VerifierKey
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group()
+def prove() -> None:
+    """Prove that a record is in the log, or that the log only grew; check such a proof."""
+
+
+@prove.command("inclusion")
+@click.argument("sequence", type=click.IntRange(0))
+@click.option("-o", "--output", type=_FILE, help="Write the proof there instead of to stdout.")
+@click.option("--record", "record_file", type=_FILE, help="Write the record there, exactly as it was signed.")
+@click.pass_context
+def prove_inclusion(context: click.Context, sequence: int, output: Path | None, record_file: Path | None) -> None:
+    """Prove that the record with this number is in the signed log (c2sp.org/tlog-proof).
+
+    Exit codes: 0 proven, 1 tampering, 2 wrong usage, 3 not signed yet.
+    """
+    log = _one_log(context)
+    note, checkpoint = _head(log)
+    if sequence >= checkpoint.size:
+        fail(f"record {sequence} is not among the {checkpoint.size} that are signed", code=EXIT_INCOMPLETE)
+    try:
+        line = LineCursor(log, sequence).take(1)[0][:-1]
+        path = inclusion(sequence, checkpoint.size, hashes_at(log, checkpoint.size))
+    except AuditLogError as error:
+        fail(f"{error}; `gatekeeper audit verify` says more", code=EXIT_FAILED)
+    if not is_included(leaf_hash(line), sequence, checkpoint.size, path, checkpoint.root):
+        fail(f"record {sequence} is not the one that was signed: see `gatekeeper audit verify`", code=EXIT_FAILED)
+    if record_file is not None:
+        record_file.write_bytes(line)
+    _write(InclusionProof(sequence, tuple(path), note).encode(), output)
+
+
+@prove.command("consistency")
+@click.argument("older", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option("-o", "--output", type=_FILE, help="Write the proof there instead of to stdout.")
+@click.pass_context
+def prove_consistency(context: click.Context, older: Path, output: Path | None) -> None:
+    """Prove that the signed log begins with what OLDER signed, a `checkpoint` that was kept.
+
+    The proof is what a witness takes (c2sp.org/tlog-witness): the old size, hashes, the newest checkpoint.
+
+    Exit codes: 0 proven, 1 tampering, 2 wrong usage, 3 incomplete.
+    """
+    log = _one_log(context)
+    note, checkpoint = _head(log)
+    before = read_kept(older).checkpoint
+    if before.origin != checkpoint.origin:
+        raise click.UsageError(f"`{older}` is of the log `{before.origin}`, not `{checkpoint.origin}`")
+    try:
+        path = consistency(before.size, checkpoint.size, hashes_at(log, checkpoint.size))
+    except (ProofError, AuditLogError) as error:
+        fail(str(error), code=EXIT_FAILED)
+    if not is_consistent(before.size, before.root, checkpoint.size, checkpoint.root, path):
+        fail(f"the log does not begin with the {before.size} records that `{older}` signed", code=EXIT_FAILED)
+    _write(consistency_text(before.size, path, note), output)
+
+
+@prove.command("check")
+@click.argument("proof_file", metavar="PROOF", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.argument("record_file", metavar="RECORD", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@vkey_option
+def check(proof_file: Path, record_file: Path, pinned: tuple[VerifierKey, ...]) -> None:
+    """Check that a record is in the log that the head in PROOF signed; the log is not needed.
+
+    Exit codes: 0 proven, 1 not proven, 2 wrong usage, 3 signed by a key that is not known.
+    """
+    with proof_file.open("rb") as file:
+        data = file.read(MAX_PROOF_OCTETS + 1)
+    with record_file.open("rb") as file:
+        line = file.read(MAX_RECORD + 2).removesuffix(b"\n")
+    try:
+        proof = InclusionProof.parse(data)
+        checkpoint, _ = read_checkpoint(proof.checkpoint)
+    except (ProofError, NoteError) as error:
+        raise click.UsageError(f"`{proof_file}` {error}") from error
+    if not is_included(leaf_hash(line), proof.index, checkpoint.size, proof.path, checkpoint.root):
+        fail(f"`{record_file}` is not record {proof.index} of the signed log", code=EXIT_FAILED)
+    try:
+        is_known = verified(proof.checkpoint, as_known(pinned, checkpoint.origin)) is not None
+    except NoteError as error:
+        fail(f"`{proof_file}` {error}", code=EXIT_FAILED)
+    if not is_known:
+        fail("the head in it is not signed by a key that is known: `--vkey`", code=EXIT_INCOMPLETE)
+    click.echo(f"record {proof.index} of {checkpoint.origin}: signed among {checkpoint.size}")
+
+
+def _one_log(context: click.Context) -> Path:
+    logs = log_directories(existing(audit_directory(context)))
+    if len(logs) > 1:
+        names = ", ".join(str(log) for log in logs)
+        raise click.UsageError(f"there are several logs; choose one with `audit --directory`: {names}")
+    return logs[0]
+
+
+def _head(log: Path) -> tuple[bytes, Checkpoint]:
+    note = read_checkpoint_file(log)
+    if note is None:
+        fail(f"there is no checkpoint in `{log}`: nothing is signed", code=EXIT_INCOMPLETE)
+    try:
+        return note, read_checkpoint(note)[0]
+    except NoteError as error:
+        fail(f"`{log / 'checkpoint'}` {error}", code=EXIT_FAILED)
+
+
+def _write(data: bytes, output: Path | None) -> None:
+    if output is not None:
+        output.write_bytes(data)
+        return
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
