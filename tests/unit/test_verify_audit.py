@@ -1,0 +1,237 @@
+"""Logs, good and tampered with, before four verifiers: ours, the script with openssl, openssl by hand, two packages.
+
+The script and the commands are what `docs/audit.md` gives auditors; nothing of Gatekeeper takes part in them.
+"""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import metamorphic_log
+import pytest
+from click.testing import CliRunner
+from tlog_scales.backend import LocalBackend
+from tlog_scales.reader import TilesReader
+from tlog_scales.signing import Vkey
+from tlog_scales.tiles import leaf_hash
+
+from gatekeeper.adapters.sinks.directory import note_head
+from gatekeeper.adapters.sinks.operations import FileOperations
+from gatekeeper.audit.record import FIRST_PREV
+from gatekeeper.audit.stored import read
+from gatekeeper.cli.audit import audit
+from gatekeeper.signing.note import VerifierKey
+from testkit.audit_log import ORIGIN, head_of, log_of, write_segments
+from testkit.merkle import KEY, OTHER_KEY, sign_log
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "deploy" / "verify_audit.py"
+LOG = log_of(900)
+
+
+def rechained(lines: list[bytes]) -> list[bytes]:
+    """The same records, whole by themselves."""
+    prev, made = FIRST_PREV, []
+    for line in lines:
+        record = read(line)
+        made.append(line.replace(record.prev.encode(), prev.encode()))
+        prev = hashlib.sha256(made[-1][:-1]).hexdigest()
+    return made
+
+
+FORK = rechained([line.replace(b"TikTok", b"Signal") for line in LOG])
+
+
+def write(directory: Path, *segments: list[bytes]) -> None:
+    shutil.rmtree(directory / "segments", ignore_errors=True)
+    write_segments(directory, *segments)
+    note_head(directory, head_of([line for lines in segments for line in lines]), ORIGIN, FileOperations())
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """A signed log of three segments, and beside it the head of its first 600 records, which an auditor kept."""
+    directory = tmp_path / "log"
+    write(directory, LOG[:300], LOG[300:600])
+    sign_log(directory)
+    shutil.copy(directory / "checkpoint", tmp_path / "kept")
+    write(directory, LOG[:300], LOG[300:600], LOG[600:])
+    sign_log(directory)
+    (directory / "signing.key").unlink()
+    return directory
+
+
+def in_segment(directory: Path, number: int, change: Callable[[list[bytes]], list[bytes]]) -> None:
+    path = sorted((directory / "segments").iterdir())[number]
+    path.write_bytes(b"".join(change(path.read_bytes().splitlines(keepends=True))))
+
+
+def lowered(directory: Path) -> None:
+    path = directory / "checkpoint"
+    path.write_bytes(path.read_bytes().replace(b"\n900\n", b"\n600\n"))
+    write(directory, LOG[:300], LOG[300:600])
+
+
+def anew(lines: list[bytes], *, other_key: bool = False) -> Callable[[Path], None]:
+    def change(directory: Path) -> None:
+        write(directory, lines)
+        sign_log(directory, OTHER_KEY if other_key else KEY)
+        (directory / "signing.key").unlink()
+
+    return change
+
+
+TAMPERING: dict[str, tuple[Callable[[Path], object], int, int]] = {
+    "flip": (
+        lambda at: in_segment(at, 1, lambda lines: [lines[0].replace(b"TikTok", b"TikTak"), *lines[1:]]),
+        1,
+        1,
+    ),
+    "flip in the last record": (
+        lambda at: in_segment(at, 2, lambda lines: [*lines[:-1], lines[-1].replace(b"GK9003I", b"GK9002I")]),
+        1,
+        1,
+    ),
+    "drop": (lambda at: in_segment(at, 1, lambda lines: [*lines[:7], *lines[8:]]), 1, 1),
+    "insert": (lambda at: in_segment(at, 1, lambda lines: [*lines[:7], lines[6], *lines[7:]]), 1, 1),
+    "reorder": (lambda at: in_segment(at, 1, lambda lines: [*lines[:7], lines[8], lines[7], *lines[9:]]), 1, 1),
+    "truncate": (lambda at: write(at, LOG[:300], LOG[300:600], LOG[600:800]), 1, 1),
+    "truncate and tear": (lambda at: in_segment(at, 2, lambda lines: [*lines[:-1], lines[-1][:50]]), 1, 1),
+    "fork": (anew([*LOG[:500], *rechained(LOG[:500] + FORK[500:])[500:]]), 1, 1),
+    "go back, with the older head": (anew(LOG[:500]), 1, 1),
+    "write anew with the live key": (anew(FORK), 1, 1),
+    "rekey": (anew(LOG, other_key=True), 3, 3),
+    "write anew with another key": (anew(FORK, other_key=True), 1, 3),
+    "lower the size": (lowered, 1, 1),
+    "replace a segment": (lambda at: in_segment(at, 1, lambda _: FORK[300:600]), 1, 1),
+    "remove a segment": (lambda at: sorted((at / "segments").iterdir())[1].unlink(), 1, 1),
+    "remove the checkpoint": (lambda at: (at / "checkpoint").unlink(), 3, 3),
+    "put in a checkpoint of another log": (
+        lambda at: (at / "checkpoint").write_bytes((at / "checkpoint").read_bytes().replace(b"/audit/1", b"/audit/2")),
+        1,
+        3,
+    ),
+    "delete the log": (lambda at: [shutil.rmtree(at / "segments"), shutil.rmtree(at / "tile")], 1, 1),
+    "delete everything": (lambda at: [shutil.rmtree(at), at.mkdir()], 1, 3),
+}
+"""What is done, and how `audit verify` and the script end, both given the pinned key and the head that was kept."""
+
+
+def ours(log: Path, *more: object) -> int:
+    arguments = ["verify", log, "--vkey", KEY.verifier, "--since-checkpoint", log.parent / "kept", *more]
+    return CliRunner().invoke(audit, [str(argument) for argument in arguments]).exit_code
+
+
+def script(log: Path, *more: str) -> tuple[int, str]:
+    command = [sys.executable, "-I", SCRIPT, log, "--vkey", str(KEY.verifier), *more]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert not done.stderr, done.stderr
+    return done.returncode, done.stdout
+
+
+def foreign(log: Path) -> None:
+    """The package tlog-scales by the tiles, metamorphic-log by the proofs; raises what they raise."""
+    reader = TilesReader(LocalBackend(log))
+    checkpoint = reader.get_checkpoint()
+    checkpoint.verify(Vkey.from_string(str(KEY.verifier)))
+    assert reader.calculate_root_hash() == checkpoint.root_hash
+    lines = [line for path in sorted((log / "segments").iterdir()) for line in path.read_bytes().splitlines()]
+    for index in range(0, checkpoint.size, 7):
+        proof = reader.get_inclusion_proof(index, checkpoint.size)
+        proof.check(leaf_hash(lines[index]), checkpoint.root_hash)
+    older = (log.parent / "kept").read_text()
+    newer = (log / "checkpoint").read_text()
+    size = metamorphic_log.checkpoint_verify(older, [str(KEY.verifier)]).size
+    growth = reader.get_consistency_proof(size, checkpoint.size)
+    metamorphic_log.checkpoint_verify_consistency(older, newer, [str(KEY.verifier)], growth.node_hashes)
+
+
+def test_a_good_log_is_sound_to_all(log: Path) -> None:
+    """With and without an older head."""
+    assert ours(log) == 0
+    assert script(log) == (0, f"SOUND: 900 records of {ORIGIN} are signed, 0 more are chained\n")
+    assert script(log, "--since", str(log.parent / "kept"))[0] == 0
+    foreign(log)
+
+
+@pytest.mark.parametrize("name", TAMPERING)
+def test_tampering_is_found(log: Path, name: str) -> None:
+    """By ours and by the script, with the exit code that says so."""
+    tamper, ours_ends, script_ends = TAMPERING[name]
+    tamper(log)
+    assert ours(log) == ours_ends
+    code, told = script(log, "--since", str(log.parent / "kept"))
+    assert (code, told.count("\n")) == (script_ends, 1), told
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["drop", "truncate", "fork", "go back, with the older head", "rekey", "lower the size", "delete the log"],
+)
+def test_foreign_programs_find_it_too(log: Path, name: str) -> None:
+    """What shows in signature, tiles, every seventh record, or growth."""
+    TAMPERING[name][0](log)
+    with pytest.raises(Exception, match=r".*"):
+        foreign(log)
+
+
+def commands(log: Path) -> str:
+    """The commands of the documentation, for this log and key."""
+    text = (ROOT / "docs" / "audit.md").read_text()
+    block = text.partition("<!-- openssl -->\n```sh\n")[2].partition("```")[0]
+    assert block
+    return block.replace("/var/lib/gatekeeper/audit", str(log))
+
+
+def test_openssl_by_hand(log: Path, tmp_path: Path) -> None:
+    """As documented: the signature fits, and does not when size or key is another."""
+    (tmp_path / "gate.vkey").write_text(f"{KEY.verifier}\n")
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["sh", "-e"], input=commands(log), cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    done = run()
+    assert (done.returncode, done.stdout) == (0, "Signature Verified Successfully\n"), done.stderr
+    (tmp_path / "gate.vkey").write_text(f"{OTHER_KEY.verifier}\n")
+    assert run().returncode != 0
+    (tmp_path / "gate.vkey").write_text(f"{KEY.verifier}\n")
+    TAMPERING["lower the size"][0](log)
+    assert run().returncode != 0
+
+
+def test_the_script_is_short_and_needs_nothing() -> None:
+    """An auditor reads it before trusting it."""
+    lines = SCRIPT.read_text().splitlines()
+    assert len(lines) <= 120
+    imported = [line.split()[1] for line in lines if line.startswith(("import ", "from "))]
+    assert set(imported) <= sys.stdlib_module_names
+    assert subprocess.run([sys.executable, "-I", SCRIPT], capture_output=True, check=False).returncode == 2
+
+
+@pytest.mark.parametrize("vkey", ["x", "a+b+c", f"{KEY.verifier}"[:-4], f"x{KEY.verifier}"])
+def test_the_script_takes_no_other_key(log: Path, vkey: str) -> None:
+    """Cut or changed: wrong usage."""
+    command = [sys.executable, "-I", SCRIPT, log, "--vkey", vkey]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 2
+
+
+def test_a_worker_log_is_signed_by_the_gates_key(log: Path) -> None:
+    """The gate's key counts for its workers' logs; for no other log that merely begins with the same name."""
+    command = [sys.executable, "-I", SCRIPT, log, "--vkey"]
+    for name, ends in ((ORIGIN, 0), (ORIGIN.removesuffix("/1"), 3)):
+        vkey = str(VerifierKey(name, KEY.verifier.public))
+        assert subprocess.run([*command, vkey], capture_output=True, check=False).returncode == ends
+
+
+def test_a_foreign_program_makes_the_same_proof(log: Path) -> None:
+    """`tlog-tiles` reads the log as it lies there."""
+    for sequence in (0, 255, 256, 512, 899):
+        command = [sys.executable, "-m", "tlog_scales.cli", "gen-proof", str(log), str(sequence)]
+        theirs = subprocess.run(command, capture_output=True, check=True).stdout
+        arguments = ["--directory", str(log), "prove", "inclusion", str(sequence)]
+        assert theirs == CliRunner().invoke(audit, arguments).stdout_bytes
