@@ -98,7 +98,8 @@ def _entity(word: Word, title: str, kind: Mapping[str, object], *, accepted: boo
 _POLICY = {"name": "policy", "type_id": 5}
 _CONFIGURATION = {"name": "configuration", "type_id": 99, "type": "Configuration"}
 _INVENTORY = {"name": "inventory", "type_id": 99, "type": "Inventory"}
-_ACTIVATE, _UPDATE = 10, 3
+_AUDIT_LOG = {"name": "audit log", "type_id": 99, "type": "Audit Log"}
+_ACTIVATE, _UPDATE, _READ = 10, 3, 2
 
 CLASSIFICATIONS: Mapping[EventCode, Classification] = MappingProxyType(
     {
@@ -190,6 +191,7 @@ CLASSIFICATIONS: Mapping[EventCode, Classification] = MappingProxyType(
         EventCode.DEVICE_FORGOTTEN: _row(
             Word.EVIDENCE, "Device removed from the registry", SOFTWARE_INVENTORY, 2, 1, 1
         ),
+        EventCode.AUDIT_EXPORTED: _entity(Word.LOG, "Audit log exported", _AUDIT_LOG, accepted=True, activity_id=_READ),
         EventCode.LOG_OPENED: _row(Word.LOG, "Audit log opened", APPLICATION_LIFECYCLE, 3, 1, 1, app=PRODUCT),
         EventCode.LOG_HEARTBEAT: _row(
             Word.LOG,
@@ -279,6 +281,10 @@ EVENT_MEANINGS: Mapping[EventCode, str] = MappingProxyType(
         EventCode.INVENTORY_IMPORTED: "An inventory file was imported.",
         EventCode.INVENTORY_REJECTED: "An inventory file was rejected and changed nothing.",
         EventCode.DEVICE_FORGOTTEN: "A device and all that was known about it were removed from the registry.",
+        EventCode.AUDIT_EXPORTED: (
+            "Records were taken out of the log by `audit export` or `audit report` (`what`, `format`, `asked`, "
+            "`records_n`, `sha256`, `by`)."
+        ),
         EventCode.LOG_OPENED: "A process opened the audit log.",
         EventCode.LOG_HEARTBEAT: "The gate runs, and nothing else was to be recorded for a while.",
         EventCode.LOG_CLOSED: "The process closed the audit log cleanly.",

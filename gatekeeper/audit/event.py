@@ -53,6 +53,8 @@ class EventCode(StrEnum):
     INVENTORY_IMPORTED = "GK4012I"
     INVENTORY_REJECTED = "GK4013W"
     DEVICE_FORGOTTEN = "GK4014I"
+    AUDIT_EXPORTED = "GK5001I"
+    """Records were taken out of the log for somebody, in an export or a report."""
     LOG_OPENED = "GK9001I"
     LOG_HEARTBEAT = "GK9002I"
     LOG_CLOSED = "GK9003I"

@@ -27,6 +27,7 @@ ACTIVITY_NAMES: Mapping[int, str] = MappingProxyType(
         200303: "Close",
         300201: "Logon",
         300202: "Logoff",
+        300402: "Read",
         300403: "Update",
         300410: "Activate",
         400102: "Close",

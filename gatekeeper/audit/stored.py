@@ -87,6 +87,22 @@ class StoredRecord:
         count = self.document.get("count")
         return count if isinstance(count, int) and count > 0 else 1
 
+    def at(self, *path: str) -> object:
+        """The value at a path of names, None where there is none."""
+        value: object = self.document
+        for name in path:
+            value = value.get(name) if isinstance(value, dict) else None
+        return value
+
+    def text_at(self, *path: str) -> str | None:
+        """The text at a path of names, None where there is none."""
+        return _text(self.at(*path))
+
+    def number_at(self, *path: str) -> int | None:
+        """The whole number at a path of names, None where there is none."""
+        value = self.at(*path)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
     def text(self, name: str) -> str | None:
         """A text among `facts`."""
         return _text(self.facts.get(name))
@@ -123,6 +139,14 @@ def why(record: StoredRecord) -> str:
     if record.count > 1:
         more.append(f"{record.count} times")
     return f"{message} ({', '.join(more)})" if more else message
+
+
+def stamp(milliseconds: int | None) -> str | None:
+    """An instant of a record as RFC 3339 in UTC; None for what no calendar has."""
+    if milliseconds is None or not 0 <= milliseconds <= LATEST_MS:
+        return None
+    at = _EPOCH + timedelta(milliseconds=milliseconds)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def word_of(code: str) -> str:

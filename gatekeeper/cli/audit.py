@@ -32,6 +32,8 @@ _PLACES = {
     "prove": "gatekeeper.cli.audit_prove:prove",
     "keys": "gatekeeper.cli.audit_keys:keys",
     "replay": "gatekeeper.cli.audit_replay:replay",
+    "export": "gatekeeper.cli.audit_export:export",
+    "check-export": "gatekeeper.cli.audit_export:check_export",
 }
 
 _COLOURS = {

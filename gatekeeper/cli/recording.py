@@ -6,6 +6,7 @@ writer for a moment. Either way the log tells what was done to the inventory.
 
 import asyncio
 import os
+import pwd
 from pathlib import Path
 
 import click
@@ -37,6 +38,28 @@ def record_inventory(config_path: Path, code: EventCode, detail: dict[str, str |
 def record_policy(config_path: Path, code: EventCode, detail: dict[str, str | int]) -> None:
     """Record what came of a command on policies that the gate does not hear of by itself."""
     _record(config_path, code, detail, gate_knows=False)
+
+
+def record_export(config_path: Path, directory: Path, detail: dict[str, str | int]) -> None:
+    """Record that records were taken out of the log in `directory`; of a copy of a log nothing is recorded."""
+    try:
+        own = load(config_path, os.environ).audit.directory
+    except DocumentError:
+        own = None
+    if own is None or directory.resolve() != own.resolve():
+        click.echo("note: a copy of the log was read, so this is not recorded", err=True)
+        return
+    _record(config_path, EventCode.AUDIT_EXPORTED, {**detail, "by": whoever()}, gate_knows=False)
+
+
+def whoever() -> str:
+    """The account on this machine that runs the command; who came by sudo is named too. Nothing of it is proven."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = str(os.getuid())
+    before = os.environ.get("SUDO_USER")
+    return f"{name} (sudo by {before})" if before else name
 
 
 def _record(config_path: Path, code: EventCode, detail: dict[str, str | int], *, gate_knows: bool) -> None:

@@ -45,7 +45,10 @@ _STATUS = {
     RejectionCode.TOO_LARGE: 413,
     RejectionCode.RATE_LIMITED: 429,
 }
-_FROM_COMMANDS = (EventCode.INVENTORY_IMPORTED, EventCode.INVENTORY_REJECTED, EventCode.POLICY_REJECTED)
+_FROM_COMMANDS = (
+    *(EventCode.INVENTORY_IMPORTED, EventCode.INVENTORY_REJECTED),
+    *(EventCode.POLICY_REJECTED, EventCode.AUDIT_EXPORTED),
+)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 

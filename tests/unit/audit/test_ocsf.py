@@ -1,16 +1,14 @@
 """Records of every event code against the schema that OCSF published, by a validator that is not ours."""
 
 import json
-from functools import cache
 
 import pytest
-from jsonschema import Draft202012Validator
-from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 
 from gatekeeper.audit.codes import CLASSIFICATIONS
 from gatekeeper.audit.event import EventCode
 from gatekeeper.audit.handbook import ACTIVITY_NAMES, CLASS_NAMES
 from testkit.audit_log import NOW, balanced_connection, connection, event, line
+from testkit.ocsf import faults, schema
 
 _VARIANTS: dict[str, dict[str, object]] = {
     "full": {},
@@ -20,24 +18,6 @@ _VARIANTS: dict[str, dict[str, object]] = {
     "bare": {"connection": None, "decision": None, "account": None, "mechanism": None, "message": ""},
     "no-address": {"connection": connection(address="/run/socket")},
 }
-
-
-@cache
-def _schema() -> OcsfJsonSchemaEmbedded:
-    return OcsfJsonSchemaEmbedded(get_ocsf_schema(version="1.8.0"))
-
-
-@cache
-def _validator(class_uid: int, profiles: tuple[str, ...]) -> Draft202012Validator:
-    schema = _schema()
-    return Draft202012Validator(schema.get_class_schema(schema.lookup_class_name_from_uid(class_uid), list(profiles)))
-
-
-def faults(made: bytes) -> list[str]:
-    """What the schema has against a record."""
-    record = json.loads(made)
-    validator = _validator(record["class_uid"], tuple(record["metadata"]["profiles"]))
-    return [f"{list(error.absolute_path)}: {error.message[:200]}" for error in validator.iter_errors(record)]
 
 
 @pytest.mark.parametrize("code", EventCode)
@@ -67,9 +47,9 @@ def test_the_schema_refuses_what_is_no_event(name: str, value: object) -> None:
 def test_names_are_the_schema_s(code: EventCode) -> None:
     """What the public table calls a class and an activity is what OCSF calls them."""
     row = CLASSIFICATIONS[code]
-    schema = _schema().schema.schema["classes"][_schema().lookup_class_name_from_uid(row.class_uid)]
-    activities = schema["attributes"]["activity_id"]["enum"]
-    assert CLASS_NAMES[row.class_uid] == schema["caption"]
+    found = schema().schema.schema["classes"][schema().lookup_class_name_from_uid(row.class_uid)]
+    activities = found["attributes"]["activity_id"]["enum"]
+    assert CLASS_NAMES[row.class_uid] == found["caption"]
     assert ACTIVITY_NAMES[row.fixed["type_uid"]] == activities[str(row.fixed["activity_id"])]["caption"]  # type: ignore[index]  # an int
 
 

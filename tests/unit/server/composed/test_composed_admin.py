@@ -269,6 +269,13 @@ async def test_an_import_that_makes_no_sense_is_not_recorded(control: tuple[Clie
     assert answer.status == 400
 
 
+async def test_what_a_command_did_is_recorded_by_the_gate(control: tuple[Client, list[str]]) -> None:
+    """The log has one writer: `audit export` tells it."""
+    body = {"code": "GK5001I", "detail": {"what": "export", "records_n": 3}}
+    answer = await control[0].post("/record", json=body)
+    assert (answer.status, await answer.json()) == (200, {"recorded": True})
+
+
 async def test_the_control_socket_drains_and_reloads(house: House, control: tuple[Client, list[str]]) -> None:
     """A bad configuration is a conflict with its faults."""
     client, asked = control

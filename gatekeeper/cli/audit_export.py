@@ -1,0 +1,199 @@
+"""`gatekeeper audit export` and `check-export`: records in a form for other programs, with a manifest.
+
+Inside holds: what is written is readable by its owner alone, nothing is written over, and the manifest comes last, so
+that an export that was cut short has none.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Unpack
+
+import click
+
+from gatekeeper.adapters.sinks.several import log_directories
+from gatekeeper.adapters.sinks.tiles import read_checkpoint_file
+from gatekeeper.audit.checkpoint import Checkpoint, read_checkpoint
+from gatekeeper.audit.manifest import Manifest, Outline, Tally
+from gatekeeper.audit.mappings import cef, ecs, ocsf, table
+from gatekeeper.audit.stored import StoredRecord, read
+from gatekeeper.cli.audit_filters import Filters, filters, searching, wanted_of
+from gatekeeper.cli.audit_options import audit_directory, existing
+from gatekeeper.cli.policy_keys import passphrase_option, unlock
+from gatekeeper.cli.recording import record_export, whoever
+from gatekeeper.cli.words import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_USAGE, fail
+from gatekeeper.server.clock import SystemClock
+from gatekeeper.signing.note import MAX_NOTE_OCTETS, NoteError, VerifierKey, parse_note, signed_by
+
+MANIFEST = "MANIFEST"
+_STEP = 1 << 20
+
+_Written = Callable[[StoredRecord, str], bytes]
+_FORMATS: dict[str, tuple[str, bytes, _Written | None]] = {
+    "jsonl": ("jsonl", b"", None),
+    "csv": ("csv", table.header(), table.record_row),
+    "ocsf": ("jsonl", b"", ocsf.line),
+    "ecs": ("jsonl", b"", ecs.line),
+    "cef": ("cef", b"", cef.line),
+}
+"""Ending of the file, its first octets, and how a record is written; None: as it stands in the log."""
+
+
+@click.command("export")
+@click.option("--format", "name", type=click.Choice(list(_FORMATS)), default="jsonl", show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Where to write: a directory that is empty or not there yet.",
+)
+@filters
+@click.option("--sign", "key_file", type=click.Path(path_type=Path), help="Sign the manifest with this key file.")
+@passphrase_option
+@click.pass_context
+def export(
+    context: click.Context,
+    /,
+    *,
+    name: str,
+    out: Path,
+    without_index: bool,
+    key_file: Path | None,
+    passphrase_file: Path | None,
+    **filtered: Unpack[Filters],
+) -> None:
+    """Write the records that fit every filter into a directory, with a manifest.
+
+    jsonl is the log's own lines, which prove themselves; csv is for spreadsheets, and no cell of it is a formula; ocsf,
+    ecs and cef are for other programs. The manifest says what was asked, how many records of which logs came, and the
+    file's SHA-256; --sign signs it. That records were taken out is recorded in the log.
+
+    \b
+    Examples:
+      gatekeeper audit export --since 30d --format csv --out november
+      gatekeeper audit export --user alice@example.com --out alice --sign auditor.key
+    """  # noqa: D301  click's paragraph mark
+    directory = existing(audit_directory(context))
+    wanted = wanted_of(filtered)
+    key = None if key_file is None else unlock(key_file, passphrase_file)
+    ending, beginning, written = _FORMATS[name]
+    file = _fresh(out) / f"records.{ending}"
+    checkpoints = _checkpoints(directory)  # before the log is read: they can only be behind it
+    tally = Tally()
+    with searching(directory, wanted, without_index=without_index) as search:
+        octets, sha256 = _write(file, beginning, search.all(), written, tally)
+    manifest = Manifest(
+        format=name,
+        made=SystemClock().now().isoformat(timespec="seconds").replace("+00:00", "Z"),
+        by=whoever(),
+        asked=_asked(filtered),
+        read="log" if without_index or not wanted.is_indexed else "index",
+        file=file.name,
+        octets=octets,
+        sha256=sha256,
+        tally=tally,
+        checkpoints=checkpoints,
+    )
+    note = manifest.note() if key is None else key.sign(manifest.note())
+    with _new_file(out / MANIFEST) as stream:
+        stream.write(note.encode())
+    detail: dict[str, str | int] = {"what": "export", "format": name, "asked": manifest.asked or "everything"}
+    record_export(context.obj, directory, {**detail, "records_n": tally.records, "sha256": sha256})
+    click.echo(f"{tally.records:,} records in {file}, sha256 {sha256}")
+
+
+@click.command("check-export")
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.option("--vkey", help="The verifier key (name+id+base64) that has to have signed the manifest.")
+def check_export(directory: Path, vkey: str | None) -> None:
+    """Check that an export is what its manifest says, and who signed that.
+
+    Exit codes: 0 it is, 1 it is not, 2 wrong usage, 3 not signed by --vkey.
+    """
+    try:
+        known = [] if vkey is None else [VerifierKey.parse(vkey)]
+    except NoteError as error:
+        fail(f"--vkey {error}", code=EXIT_USAGE)
+    try:
+        with (directory / MANIFEST).open("rb") as stream:
+            note = parse_note(stream.read(MAX_NOTE_OCTETS + 1))
+        outline = Outline.parse(note.text)
+        signers = signed_by(note, known)
+        octets, sha256 = _measured(directory / outline.file)
+    except NoteError as error:
+        fail(f"`{directory / MANIFEST}` {error}", code=EXIT_FAILED)
+    except OSError as error:
+        fail(f"`{error.filename}` cannot be read: {error.strerror}", code=EXIT_FAILED)
+    if (octets, sha256) != (outline.octets, outline.sha256):
+        fail(f"`{directory / outline.file}` is not the file that the manifest names: it was changed", code=EXIT_FAILED)
+    if known and not signers:
+        fail(f"the manifest is not signed by `{known[0].name}`", code=EXIT_INCOMPLETE)
+    signed = f"signed by {signers[0].name}" if signers else "whose signature was not looked at (--vkey)"
+    click.echo(f"OK: {outline.records:,} records in {outline.file}, as the manifest says, {signed}")
+
+
+def _fresh(directory: Path) -> Path:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(directory.iterdir()):
+            fail(f"there is something in `{directory}` already: name an empty directory", code=EXIT_USAGE)
+    except OSError as error:
+        fail(f"`{directory}` cannot be used: {error.strerror}", code=EXIT_FAILED)
+    return directory
+
+
+def _new_file(path: Path) -> BinaryIO:
+    """A file that was not there before, its owner's alone."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    return open(descriptor, "wb")  # noqa: PTH123  a descriptor, not a path; the caller closes it
+
+
+def _write(
+    file: Path, beginning: bytes, lines: Iterable[bytes], written: _Written | None, tally: Tally
+) -> tuple[int, str]:
+    """Write the records; returns octets and SHA-256 of the file."""
+    digest, octets = hashlib.sha256(beginning), len(beginning)
+    try:
+        with _new_file(file) as stream:
+            stream.write(beginning)
+            for line in lines:
+                record = read(line)
+                tally.add(record)
+                leaf = hashlib.sha256(line.removesuffix(b"\n")).hexdigest()
+                data = line if written is None else written(record, leaf)
+                stream.write(data)
+                digest.update(data)
+                octets += len(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        fail(f"`{file}` cannot be written: {error.strerror}", code=EXIT_FAILED)
+    return octets, digest.hexdigest()
+
+
+def _measured(file: Path) -> tuple[int, str]:
+    digest, octets = hashlib.sha256(), 0
+    with file.open("rb") as stream:
+        while data := stream.read(_STEP):
+            digest.update(data)
+            octets += len(data)
+    return octets, digest.hexdigest()
+
+
+def _checkpoints(directory: Path) -> list[Checkpoint]:
+    found = []
+    for log in log_directories(directory):
+        data = read_checkpoint_file(log)
+        with suppress(NoteError):
+            if data is not None:
+                found.append(read_checkpoint(data)[0])
+    return found
+
+
+def _asked(filtered: Filters) -> str:
+    """The filters as text."""
+    said = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in filtered.items()}
+    return " ".join(f"{name}={value}" for name, value in said.items() if value is not None)
