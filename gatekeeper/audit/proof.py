@@ -119,7 +119,7 @@ class InclusionProof:
             raise ProofError("is no proof: its index is missing")
         if len(rest) > 1 + _MAX_HASHES:
             raise ProofError(f"has more than {_MAX_HASHES} hashes")
-        return cls(int(number), tuple(map(_hash, rest[1:])), checkpoint)
+        return cls(int(number), tuple(map(parse_hash, rest[1:])), checkpoint)
 
 
 def consistency_text(old: int, path: Sequence[bytes], checkpoint: bytes) -> bytes:
@@ -139,6 +139,17 @@ def range_hash(begin: int, end: int, hash_at: HashAt) -> bytes:
         return hash_at(level, begin // unit)
     middle = begin + _split(count)
     return node_hash(range_hash(begin, middle, hash_at), range_hash(middle, end, hash_at))
+
+
+def parse_hash(line: str) -> bytes:
+    """A hash in base64; raises ProofError."""
+    try:
+        digest = base64.b64decode(line, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ProofError("has a line that is no base64") from error
+    if len(digest) != HASH_OCTETS or _base64(digest) != line:
+        raise ProofError("has a line that is no SHA-256")
+    return digest
 
 
 def _path(index: int, begin: int, end: int, hash_at: HashAt) -> list[bytes]:
@@ -173,13 +184,3 @@ def _split(count: int) -> int:
 
 def _base64(digest: bytes) -> str:
     return base64.b64encode(digest).decode()
-
-
-def _hash(line: str) -> bytes:
-    try:
-        digest = base64.b64decode(line, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ProofError("has a line that is no base64") from error
-    if len(digest) != HASH_OCTETS or _base64(digest) != line:
-        raise ProofError("has a line that is no SHA-256")
-    return digest

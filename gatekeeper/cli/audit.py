@@ -30,6 +30,7 @@ _POLL_S = 0.2
 _PLACES = {
     "verify": "gatekeeper.cli.audit_verify:verify",
     "prove": "gatekeeper.cli.audit_prove:prove",
+    "witness": "gatekeeper.cli.audit_witness:witness_command",
     "keys": "gatekeeper.cli.audit_keys:keys",
     "replay": "gatekeeper.cli.audit_replay:replay",
     "export": "gatekeeper.cli.audit_export:export",

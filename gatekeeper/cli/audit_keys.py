@@ -1,9 +1,11 @@
 """Whose signature on an audit log is believed: `--vkey`, or the key that the gate signs with; and `audit keys`."""
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import click
 from cryptography.hazmat.primitives import serialization
@@ -14,6 +16,7 @@ from gatekeeper.adapters.sinks.several import log_directories, worker_origin
 from gatekeeper.adapters.sinks.signing_key import load_key
 from gatekeeper.adapters.sinks.tiles import read_checkpoint_file
 from gatekeeper.audit.checkpoint import Checkpoint, read_checkpoint, verified
+from gatekeeper.audit.cosignature import CosignerKey
 from gatekeeper.audit.signed import as_known
 from gatekeeper.audit.stored import read
 from gatekeeper.cli.words import EXIT_CONFIG, fail, load_settings
@@ -22,6 +25,7 @@ from gatekeeper.domain.document import DocumentError
 from gatekeeper.signing.note import MAX_NOTE_OCTETS, NoteError, SigningKey, VerifierKey
 
 _MAX_KEY_OCTETS = 4096
+_Key = TypeVar("_Key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,25 +67,27 @@ def origin_of(log: Path) -> str:
 
 def vkeys(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[VerifierKey, ...]:
     """`--vkey`: each a verifier key, or a file with some, one a line."""
-    found: list[VerifierKey] = []
-    for value in values:
-        try:
-            found.append(VerifierKey.parse(value))
-        except NoteError as error:
-            try:
-                found += _keys_in(Path(value))
-            except OSError:
-                raise click.BadParameter(f"`{value[:100]}` is no file, and {error}") from error
-    return tuple(found)
+    return tuple(key for value in values for key in _parsed(value, VerifierKey.parse))
 
 
-def _keys_in(path: Path) -> list[VerifierKey]:
-    with path.open("rb") as file:
-        text = file.read(_MAX_KEY_OCTETS).decode("utf-8", "replace")
+def cosigners(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[CosignerKey, ...]:
+    """`--witness`: the same for keys of witnesses."""
+    return tuple(key for value in values for key in _parsed(value, CosignerKey.parse))
+
+
+def _parsed(value: str, parse: Callable[[str], _Key]) -> list[_Key]:
     try:
-        return [VerifierKey.parse(line) for line in text.splitlines() if line.strip()]
+        return [parse(value)]
     except NoteError as error:
-        raise click.BadParameter(f"`{path}`: a line {error}") from error
+        try:
+            with Path(value).open("rb") as file:
+                text = file.read(_MAX_KEY_OCTETS).decode("utf-8", "replace")
+        except OSError:
+            raise click.BadParameter(f"`{value[:100]}` is no file, and {error}") from error
+    try:
+        return [parse(line) for line in text.splitlines() if line.strip()]
+    except NoteError as error:
+        raise click.BadParameter(f"`{value}`: a line {error}") from error
 
 
 vkey_option = click.option(

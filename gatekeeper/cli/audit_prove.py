@@ -25,7 +25,7 @@ from gatekeeper.audit.proof import (
 )
 from gatekeeper.audit.record import MAX_RECORD
 from gatekeeper.audit.signed import as_known
-from gatekeeper.audit.tree import leaf_hash
+from gatekeeper.audit.tree import EMPTY_ROOT, leaf_hash
 from gatekeeper.cli.audit_keys import read_kept, vkey_option
 from gatekeeper.cli.audit_options import audit_directory, existing
 from gatekeeper.cli.words import EXIT_FAILED, EXIT_INCOMPLETE, fail
@@ -66,11 +66,11 @@ def prove_inclusion(context: click.Context, sequence: int, output: Path | None, 
 
 
 @prove.command("consistency")
-@click.argument("older", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.argument("older", required=False, type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @click.option("-o", "--output", type=_FILE, help="Write the proof there instead of to stdout.")
 @click.pass_context
-def prove_consistency(context: click.Context, older: Path, output: Path | None) -> None:
-    """Prove that the signed log begins with what OLDER signed, a `checkpoint` that was kept.
+def prove_consistency(context: click.Context, older: Path | None, output: Path | None) -> None:
+    """Prove that the signed log begins with what OLDER signed, a `checkpoint` that was kept; without it, nothing.
 
     The proof is what a witness takes (c2sp.org/tlog-witness): the old size, hashes, the newest checkpoint.
 
@@ -78,7 +78,7 @@ def prove_consistency(context: click.Context, older: Path, output: Path | None) 
     """
     log = _one_log(context)
     note, checkpoint = _head(log)
-    before = read_kept(older).checkpoint
+    before = Checkpoint(checkpoint.origin, 0, EMPTY_ROOT) if older is None else read_kept(older).checkpoint
     if before.origin != checkpoint.origin:
         raise click.UsageError(f"`{older}` is of the log `{before.origin}`, not `{checkpoint.origin}`")
     try:

@@ -73,7 +73,7 @@ def write_tile(directory: Path, tile: Tile, files: FileOperations) -> None:
         _make_directories(path.parent, directory, files)
     is_full = tile.width == TILE_WIDTH
     is_durable = is_full or tile.level > 0
-    _put(path, tile.hashes, files, is_durable=is_durable)
+    put(path, tile.hashes, files, is_durable=is_durable)
     if is_durable:
         files.sync_directory(path.parent)
     if is_full:
@@ -82,10 +82,11 @@ def write_tile(directory: Path, tile: Tile, files: FileOperations) -> None:
 
 def write_checkpoint(directory: Path, note: bytes, files: FileOperations) -> None:
     """Put the signed head in place, after everything it rests on."""
-    _put(directory / "checkpoint", note, files, is_durable=True)
+    put(directory / "checkpoint", note, files, is_durable=True)
 
 
-def _put(path: Path, data: bytes, files: FileOperations, *, is_durable: bool) -> None:
+def put(path: Path, data: bytes, files: FileOperations, *, is_durable: bool) -> None:
+    """Put a file in place, whole or not at all; its name is durable once the directory is synced."""
     draft = path.with_name(f"{path.name}.new")
     fd = files.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:

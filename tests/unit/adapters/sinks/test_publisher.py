@@ -293,3 +293,17 @@ def test_tiles_are_not_for_others(tmp_path: Path) -> None:
     for path in (tmp_path / "tile").rglob("*"):
         assert path.stat().st_mode & 0o027 == 0, path
     assert (tmp_path / Tile(0, 1, bytes(8192)).path).is_file()
+
+
+def test_a_head_is_never_lowered(tmp_path: Path) -> None:
+    """Also while a log whose tiles were lost is read from its beginning for longer than a second."""
+    write_segments(tmp_path, LOG)
+    publish(tmp_path, 1000)
+    (tmp_path / "tile/1/000.p/3").unlink()
+    time = Time()
+    made = publisher(tmp_path, 1400, time)
+    while made.due(1400) is not None:
+        made.step(1400)
+        time.now += 0.2
+        assert checkpoint_of(tmp_path).size >= 1000
+    assert_published(tmp_path, LEAVES)
