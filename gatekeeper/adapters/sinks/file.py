@@ -72,6 +72,7 @@ class FileAuditLog:
                 files=files,
                 monotonic=monotonic,
                 interval_s=limits.checkpoint_interval_s,
+                report=self._report,
             )
         self._writer = Writer(
             directory,
@@ -286,6 +287,10 @@ class FileAuditLog:
         # A loop that is closed has nobody left to be told.
         with suppress(RuntimeError):
             self._post(lambda: self._guarded(call))
+
+    def _report(self, fault: str) -> None:
+        """From the writer thread: what operators are to know, though the log goes on."""
+        self._on_loop(lambda: self._loop.call_exception_handler({"message": fault}))
 
     def _guarded(self, call: Callable[[], object]) -> None:
         """An error in a callback is its owner's: it is reported, and the loop goes on."""

@@ -25,7 +25,7 @@ _LINES_A_STEP = 64  # a divisor of 256: at most one tile of leaves becomes full;
 class Publisher:
     """Belongs to the writer's thread."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  a log, its key, and what it needs from outside
         self,
         directory: Path,
         key: SigningKey,
@@ -34,8 +34,9 @@ class Publisher:
         files: FileOperations,
         monotonic: Callable[[], float],
         interval_s: float = 1.0,
+        report: Callable[[str], object] | None = None,
     ) -> None:
-        """`records`: how many the log has.
+        """`records`: how many the log has; `report` is told, once, of each fault that publishing meets.
 
         Raises:
             AuditLogDamaged: they are not those that were signed.
@@ -50,6 +51,7 @@ class Publisher:
         self._files = files
         self._monotonic = monotonic
         self._interval_s = interval_s
+        self._report = report
         checkpoint = _published(directory, key)
         self.published = 0 if checkpoint is None else checkpoint.size
         """Records of the last checkpoint."""
@@ -79,7 +81,10 @@ class Publisher:
             self._advance(self._target, now)
         except (OSError, AuditLogError) as error:
             self.failures += 1
-            self.fault = f"the audit log's checkpoint cannot be published: {error}"
+            fault = f"the audit log's checkpoint cannot be published: {error}"
+            if fault != self.fault and self._report is not None:
+                self._report(fault)
+            self.fault = fault
             self._target, self._next = None, now + self._interval_s
 
     def finish(self, records: int, *, within_s: float) -> None:

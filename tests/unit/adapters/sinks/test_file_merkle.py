@@ -81,13 +81,16 @@ class NoCheckpoints(FaultyDisk):
 
 
 async def test_what_cannot_be_signed_is_recorded_all_the_same(tmp_path: Path) -> None:
-    """It is counted, and signed when that is possible again."""
+    """It is counted, said once, and signed when that is possible again."""
     disk = NoCheckpoints()
+    told: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
     async with opened(tmp_path, disk, QUICK, signing_key=tmp_path / "signing.key") as log:
         eventually(lambda: log.counters.checkpoint_failures > 1, within=10)
         assert await append(log, "a")
         assert log.writable
         assert log.counters.signed == 0
+        assert told == ["the audit log's checkpoint cannot be published: [Errno 28] no space left on device"]
         disk.is_full = False
         eventually(lambda: log.counters.signed == 2, within=10)
     assert_signed(tmp_path)
