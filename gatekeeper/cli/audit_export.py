@@ -20,8 +20,10 @@ from gatekeeper.audit.checkpoint import Checkpoint, read_checkpoint
 from gatekeeper.audit.manifest import Manifest, Outline, Tally
 from gatekeeper.audit.mappings import cef, ecs, ocsf, table
 from gatekeeper.audit.stored import StoredRecord, read
+from gatekeeper.audit.wanted import Wanted
 from gatekeeper.cli.audit_filters import Filters, filters, searching, wanted_of
 from gatekeeper.cli.audit_options import audit_directory, existing
+from gatekeeper.cli.audit_tlog import export_tlog
 from gatekeeper.cli.policy_keys import passphrase_option, unlock
 from gatekeeper.cli.recording import record_export, whoever
 from gatekeeper.cli.words import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_USAGE, fail
@@ -40,10 +42,11 @@ _FORMATS: dict[str, tuple[str, bytes, _Written | None]] = {
     "cef": ("cef", b"", cef.line),
 }
 """Ending of the file, its first octets, and how a record is written; None: as it stands in the log."""
+_TLOG = "tlog"
 
 
 @click.command("export")
-@click.option("--format", "name", type=click.Choice(list(_FORMATS)), default="jsonl", show_default=True)
+@click.option("--format", "name", type=click.Choice([*_FORMATS, _TLOG]), default="jsonl", show_default=True)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -71,6 +74,8 @@ def export(
     ecs and cef are for other programs. The manifest says what was asked, how many records of which logs came, and the
     file's SHA-256; --sign signs it. That records were taken out is recorded in the log.
 
+    tlog is the whole signed log as static files (c2sp.org/tlog-tiles), and proves itself: no filters, no manifest.
+
     \b
     Examples:
       gatekeeper audit export --since 30d --format csv --out november
@@ -79,6 +84,9 @@ def export(
     directory = existing(audit_directory(context))
     wanted = wanted_of(filtered)
     key = None if key_file is None else unlock(key_file, passphrase_file)
+    if name == _TLOG:
+        _export_tlog(context, directory, out, is_plain=wanted == Wanted() and key is None)
+        return
     ending, beginning, written = _FORMATS[name]
     file = _fresh(out) / f"records.{ending}"
     checkpoints = _checkpoints(directory)  # before the log is read: they can only be behind it
@@ -103,6 +111,18 @@ def export(
     detail: dict[str, str | int] = {"what": "export", "format": name, "asked": manifest.asked or "everything"}
     record_export(context.obj, directory, {**detail, "records_n": tally.records, "sha256": sha256})
     click.echo(f"{tally.records:,} records in {file}, sha256 {sha256}")
+
+
+def _export_tlog(context: click.Context, directory: Path, out: Path, *, is_plain: bool) -> None:
+    if not is_plain:
+        raise click.UsageError("tlog is the whole log, signed already: it takes no filters and no --sign")
+    written = export_tlog(log_directories(directory), _fresh(out))
+    records = sum(checkpoint.size for checkpoint in written)
+    record_export(
+        context.obj, directory, {"what": "export", "format": _TLOG, "asked": "everything", "records_n": records}
+    )
+    for checkpoint in written:
+        click.echo(f"{checkpoint.size:,} records of {checkpoint.origin} in {out}")
 
 
 @click.command("check-export")
