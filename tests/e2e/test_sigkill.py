@@ -156,4 +156,4 @@ def _assert_kept(bed: Bed) -> None:
     known = {facts["device_id"]: json.dumps(facts) for facts in json.loads(listed.stdout)}
     for phone, digest in bed.seen.acknowledged.items():
         may_be = [digest, bed.seen.unanswered.get(phone, digest)]
-        assert any(one in known[phone] for one in may_be), (known[phone], may_be)
+        assert any(one in known[phone] for one in may_be), f"{phone}: {known[phone]} has none of {may_be}"

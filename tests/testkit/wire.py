@@ -50,6 +50,10 @@ class Wire:
     ) -> None:
         self.close()
 
+    def fileno(self) -> int:
+        """Return the descriptor, for `select`."""
+        return self._socket.fileno()
+
     @property
     def local_port(self) -> int:
         """Our end's port, by which the audit log knows this connection."""
