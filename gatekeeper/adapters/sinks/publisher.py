@@ -14,7 +14,7 @@ from pathlib import Path
 from gatekeeper.adapters.sinks.directory import RESTORED, AuditLogDamaged, AuditLogError
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.reader import LineCursor
-from gatekeeper.adapters.sinks.tiles import TileMissing, read_checkpoint_file, read_tile, write_checkpoint, write_tile
+from gatekeeper.adapters.sinks.tiles import TileMissing, hashes_at, read_checkpoint_file, write_checkpoint, write_tile
 from gatekeeper.audit.checkpoint import Checkpoint, verified
 from gatekeeper.audit.tree import TILE_WIDTH, Tree, leaf_hash, partial_widths
 from gatekeeper.signing.note import NoteError, SigningKey
@@ -152,11 +152,11 @@ def _resumed(directory: Path, checkpoint: Checkpoint | None, records: int) -> tu
         )
     tiled = (checkpoint.size - 1) // TILE_WIDTH * TILE_WIDTH  # from here on the log is read: never nothing of it
     try:
-        widths = partial_widths(tiled)
-        unfinished = [
-            read_tile(directory, level, tiled // TILE_WIDTH ** (level + 1), width) if width else b""
-            for level, width in enumerate(widths)
-        ]
+        hash_at = hashes_at(directory, checkpoint.size)
+        unfinished = []
+        for level, width in enumerate(partial_widths(tiled)):
+            end = tiled // TILE_WIDTH**level
+            unfinished.append(b"".join(hash_at(level, index) for index in range(end - width, end)))
         tree, lines = Tree.resumed(tiled, unfinished), LineCursor(directory, tiled)
         _replay(tree, lines, checkpoint.size)
     except TileMissing:

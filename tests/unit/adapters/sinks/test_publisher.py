@@ -190,6 +190,14 @@ def test_power_fails_at_any_moment(tmp_path: Path, first: int) -> None:
     assert cut_at > 20
 
 
+@pytest.mark.parametrize("size", [1, 255, 256, 257, 511, 512, 513, 1024, 1400])
+def test_a_log_is_resumed_by_its_tiles(tmp_path: Path, size: int) -> None:
+    """Whatever was published before; only when a tile is lost all is read again."""
+    write_segments(tmp_path, LOG)
+    publish(tmp_path, size)
+    assert publisher(tmp_path, 1400, Time())._tree.size == size
+
+
 def test_lost_tiles_are_made_again(tmp_path: Path) -> None:
     """From the log, when it is the one that was signed."""
     write_segments(tmp_path, LOG)
