@@ -132,16 +132,20 @@ def read_kept(path: Path) -> Kept:
 
 
 @click.command("keys")
+@click.option("--each", "is_each", is_flag=True, help="One for each worker's log, as other programs want it.")
 @click.option("--pem", "as_pem", is_flag=True, help="The public key for `openssl`.")
 @click.pass_context
-def keys(context: click.Context, as_pem: bool) -> None:
-    """Show the public keys that verify the audit log, for auditors to pin.
+def keys(context: click.Context, is_each: bool, as_pem: bool) -> None:
+    """Show the public key that verifies the audit log, for auditors to pin.
 
-    One a line for each log, in the form that `audit verify --vkey` and other programs take.
+    `audit verify --vkey` takes it for the logs of all workers. Other programs know a key by its name, which is the
+    origin of the log: --each.
     """
     settings = load_settings(context.obj)
     origin, workers = settings.audit.origin, settings.workers
-    names = [origin] if workers == 1 else [worker_origin(origin, number + 1) for number in range(workers)]
+    names = (
+        [origin] if workers == 1 or not is_each else [worker_origin(origin, number + 1) for number in range(workers)]
+    )
     made = [_own(settings.audit.signing_key, name) for name in names]
     if as_pem:
         pem = (

@@ -130,7 +130,8 @@ def test_the_keys_are_shown(tmp_path: Path) -> None:
 
     assert keys().exit_code == 78
     make(directory)
-    shown = keys().stdout.splitlines()
+    assert keys().stdout == f"{KEY.verifier}\n"
+    shown = keys("--each").stdout.splitlines()
     assert [line.split("+")[0] for line in shown] == [f"{ORIGIN}/worker-1", f"{ORIGIN}/worker-2"]
     public = subprocess.run(
         ["openssl", "pkey", "-pubin", "-outform", "DER"],
