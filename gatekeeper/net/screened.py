@@ -15,6 +15,11 @@ class Screen(Protocol):
     """What is asked of one; see `protocols.login.Screen`. Each returns octets for the client and for the server."""
 
     @property
+    def reads_client(self) -> bool:
+        """Whether it looks at what the client says at all."""
+        ...
+
+    @property
     def holds(self) -> bool:
         """Whether the client is not to be read: what it said waits for the mail server."""
         ...
@@ -36,12 +41,13 @@ class Screen(Protocol):
 class Screened(Relayed):
     """One such session."""
 
-    __slots__ = ("_holds", "_screen")
+    __slots__ = ("_holds", "_reads_client", "_screen")
 
     def __init__(self, relay: Relay, owner: Owner, screen: Screen) -> None:
         super().__init__(relay, owner)
         self._screen = screen
         self._holds = screen.holds
+        self._reads_client = screen.reads_client
 
     def start(self, client: tuple[socket, bytes], upstream: tuple[socket, bytes]) -> None:
         """Take over two sockets; what either side sent behind the log-in has been through the screen."""
@@ -51,6 +57,9 @@ class Screened(Relayed):
 
     def send(self, side: Side, filled: int) -> None:
         """Put what was just read through the screen, and send what comes of it."""
+        if side is self.upstream and not self._reads_client:
+            super().send(side, filled)
+            return
         octets = shared_buffer[:filled]
         if side is self.client:
             passing, answer = self._screen.from_upstream(octets)

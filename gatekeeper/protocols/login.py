@@ -35,6 +35,11 @@ class Screen(Protocol):
     """
 
     @property
+    def reads_client(self) -> bool:
+        """Whether it looks at what the client says at all; else `from_client` may be left out."""
+        ...
+
+    @property
     def holds(self) -> bool:
         """Whether what the client said waits for the mail server: no more of it is to be read meanwhile."""
         ...

@@ -64,6 +64,8 @@ class CommandScreen:
         "is_over",
     )
 
+    reads_client = True
+
     def __init__(self) -> None:
         self.holds = False
         self.is_over = False

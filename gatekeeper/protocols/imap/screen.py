@@ -21,6 +21,7 @@ class ListScreen:
 
     __slots__ = ("_responses",)
 
+    reads_client = False
     holds = False
     is_over = False
 

@@ -28,6 +28,7 @@ class Doubling:
     is_idle: bool = False
     holds: bool = False
     is_over: bool = False
+    reads_client: bool = True
 
     def from_upstream(self, octets: Octets) -> tuple[Octets, Octets]:
         if self.is_idle:
@@ -47,6 +48,7 @@ class Holding:
 
     holds: bool = False
     is_over: bool = False
+    reads_client: bool = True
     kept: bytes = b""
 
     def from_upstream(self, octets: Octets) -> tuple[Octets, Octets]:
@@ -207,3 +209,14 @@ async def test_a_session_that_was_over_before_it_began_ends_at_once(bench: Relay
     owned = await bench.session(to_client=b"bye", new_session=through(Holding(is_over=True)))
     assert await asyncio.to_thread(read_all, owned.phone) == b"bye"
     assert await owned.ended() is Ended.SCREENED
+
+
+@ALL_LEGS
+async def test_a_screen_that_does_not_read_the_client_is_not_asked(
+    bench: RelayBench, *, client_tls: bool, upstream_tls: bool
+) -> None:
+    """What the client says passes by it: `u` would be dropped. The other direction goes through it as ever."""
+    screen = Doubling(reads_client=False)
+    owned = await bench.session(client_tls=client_tls, upstream_tls=upstream_tls, new_session=through(screen))
+
+    assert await _both_ways(owned, b"uup?", b"down", 4, 5) == (b"uup?", b"ddown")
