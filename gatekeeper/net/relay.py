@@ -34,6 +34,8 @@ _HEAVY_OCTETS = 16384
 
 shared_buffer = memoryview(bytearray(_PLAIN_OCTETS + _RECORD_OCTETS))
 """What a side has just read, for as long as it is sent on."""
+_PLACES = tuple(shared_buffer[at:] for at in range(0, BUDGET_OCTETS, _RECORD_OCTETS))
+"""Where the records of a turn are read to."""
 _GONE = select.EPOLLHUP | select.EPOLLERR
 _LINE_FEED = 0x0A
 _ABORT = struct.pack("ii", 1, 0)
@@ -130,9 +132,9 @@ class Side:
     def _read_tls(self) -> int:
         """Read records until one is not full (then the kernel will tell) or the budget is used."""
         read, filled = cast("Engine", self.tls).read, 0
-        while filled < BUDGET_OCTETS:
+        for place in _PLACES:
             try:
-                count = read(_RECORD_OCTETS, shared_buffer[filled:] if filled else shared_buffer)
+                count = read(_RECORD_OCTETS, place)
             except _WAIT:
                 break
             except OSError as error:
