@@ -67,8 +67,13 @@ class StoredRecord:
 
     @property
     def address(self) -> str | None:
-        """The client's address, cut to `src_prefix` bits where that is among `facts`."""
+        """The client's address, cut to `address_bits`."""
         return _text(_table(self.document, "src_endpoint").get("ip"))
+
+    @property
+    def address_bits(self) -> int | None:
+        """How many bits of the address were kept; None: it is whole."""
+        return self.number_at("unmapped", "gatekeeper", "src_prefix")
 
     @property
     def protocol(self) -> str | None:

@@ -4,8 +4,8 @@ Inside holds: the terms of a line are those that `Wanted.fits` compares; a line 
 terms, whatever else is wrong with it.
 """
 
-from collections.abc import Iterator
 from enum import IntEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -54,16 +54,14 @@ def terms_of(line: bytes) -> Terms:
         account = _elsewhere(record)
     return Terms(
         record.time,
-        tuple(
-            _words(
-                account,
-                device or facts.claimed_device,
-                record.metadata.event_code,
-                facts.rules,
-                facts.matched,
-                (record.src_endpoint.ip if record.src_endpoint else None, facts.src_prefix),
-                facts.conn,
-            )
+        _words(
+            account,
+            device or facts.claimed_device,
+            record.metadata.event_code,
+            facts.rules,
+            facts.matched,
+            (record.src_endpoint.ip if record.src_endpoint else None, facts.src_prefix),
+            facts.conn,
         ),
     )
 
@@ -82,16 +80,14 @@ def last_key(network: Network) -> bytes:
 def _terms_of_odd(record: StoredRecord) -> Terms:
     return Terms(
         record.time_ms,
-        tuple(
-            _words(
-                record.account,
-                record.device,
-                record.code,
-                record.texts("rules"),
-                record.texts("matched"),
-                (record.address, record.facts.get("src_prefix")),
-                record.text("conn"),
-            )
+        _words(
+            record.account,
+            record.device,
+            record.code,
+            record.texts("rules"),
+            record.texts("matched"),
+            (record.address, record.address_bits),
+            record.text("conn"),
         ),
     )
 
@@ -109,24 +105,30 @@ def _words(  # noqa: PLR0913, PLR0917  one argument a kind
     code: str,
     rules: list[str] | tuple[str, ...],
     apps: list[str] | tuple[str, ...],
-    address: tuple[str | None, object],
+    address: tuple[str | None, int | None],
     conn: str | None,
-) -> Iterator[tuple[int, bytes]]:
+) -> tuple[tuple[int, bytes], ...]:
+    words: list[tuple[int, bytes]] = [(3, _key(code))]
     if account is not None:
-        yield 1, _key(account)
+        words.append((1, _key(account)))
     if device is not None:
-        yield 2, _key(device)
-    yield 3, _key(code)
-    for rule in rules:
-        yield 4, _key(rule)
-    for app in apps:
-        yield 5, _key(app)
-    if address[0] is not None:
-        network = recorded_network(address[0], address[1])
-        if network is not None:
-            yield network_key(network)
+        words.append((2, _key(device)))
     if conn is not None:
-        yield 8, _key(conn)
+        words.append((8, _key(conn)))
+    words += [(4, _key(rule)) for rule in rules]
+    words += [(5, _key(app)) for app in apps]
+    if address[0] is not None:
+        key = _address_key(*address)
+        if key is not None:
+            words.append(key)
+    return tuple(words)
+
+
+@lru_cache(maxsize=65_536)
+def _address_key(address: str, prefix: int | None) -> tuple[int, bytes] | None:
+    """Of a recorded address; remembered, for phones come back from the same networks all day."""
+    network = recorded_network(address, prefix)
+    return None if network is None else network_key(network)
 
 
 def _key(text: str) -> bytes:

@@ -49,7 +49,7 @@ class Wanted:
         yield self.conn is None or record.text("conn") == self.conn
         yield self.rule is None or self.rule in record.texts("rules")
         yield self.app is None or any(is_app(found, self.app) for found in record.texts("matched"))
-        yield self.network is None or overlaps(record.address, record.facts.get("src_prefix"), self.network)
+        yield self.network is None or overlaps(record.address, record.address_bits, self.network)
 
     @property
     def is_indexed(self) -> bool:
@@ -75,7 +75,7 @@ def is_app(found: str, pattern: str) -> bool:
     return fnmatchcase(name, wanted) or fnmatchcase(name.partition(":")[2], wanted)
 
 
-def overlaps(address: str | None, prefix: object, network: Network) -> bool:
+def overlaps(address: str | None, prefix: int | None, network: Network) -> bool:
     """Whether a recorded address, of which `prefix` bits were kept, may be one of `network`."""
     recorded = None if address is None else recorded_network(address, prefix)
     if isinstance(recorded, IPv4Network) and isinstance(network, IPv4Network):
@@ -84,7 +84,7 @@ def overlaps(address: str | None, prefix: object, network: Network) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def recorded_network(address: str, prefix: object) -> Network | None:
+def recorded_network(address: str, prefix: int | None) -> Network | None:
     """The network that a recorded address stands for; without `prefix` it is whole. None: it is no address."""
     try:
         return ip_network(address if prefix is None else f"{address}/{prefix}", strict=False)

@@ -168,10 +168,12 @@ class LogIndex:
             offset += len(line)
         with self._database:
             self._database.execute("BEGIN IMMEDIATE")
-            for (number,) in self._database.execute(
-                "SELECT id FROM segment WHERE log = ? AND name = ?", (log, path.name)
-            ).fetchall():
-                self._drop(number)  # another process was quicker, or the segment was replaced
+            found = self._database.execute(_FIND, (log, path.name, size, last)).fetchone()
+            if found is not None:
+                return Indexed(*found)  # another process was quicker, and may be looking at its rows
+            older = "SELECT id FROM segment WHERE log = ? AND name = ?"
+            for (number,) in self._database.execute(older, (log, path.name)).fetchall():
+                self._drop(number)  # the segment was replaced
             number = self._database.execute(
                 "INSERT INTO segment (log, name, size, last, first_ms, last_ms, faults) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (log, path.name, size, last, first_ms, last_ms, faults),

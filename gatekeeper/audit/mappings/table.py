@@ -55,7 +55,7 @@ def record_row(record: StoredRecord, sha256: str) -> bytes:
             record.protocol or "",
             record.text_at("dst_endpoint", "name") or "",
             record.address or "",
-            _said(record.facts.get("src_prefix")),
+            _said(record.address_bits),
             record.text("conn") or "",
             " ".join(record.texts("rules")),
             " ".join(record.texts("matched")),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gatekeeper.adapters.sinks.index import NAME, IndexUnusable, LogIndex
+from gatekeeper.adapters.sinks.index import NAME, Indexed, IndexUnusable, LogIndex
 from gatekeeper.audit.wanted import Wanted
 from testkit.audit_log import NOW, chained, connection, event, write_segments
 
@@ -82,6 +82,21 @@ def test_a_segment_is_indexed_once(tmp_path: Path, segment: Path) -> None:
         index.close()
     assert added == [True]
     assert number == 1
+
+
+def test_two_that_index_the_same_do_not_take_it_from_each_other(tmp_path: Path) -> None:
+    """Whoever comes second uses what the first one made, and is still looking at."""
+    segments = write_segments(tmp_path, LINES[:2], LINES[2:])
+    found: list[Indexed] = []
+
+    def first_one_is_quicker() -> None:
+        found.extend(one.segment(path) for path in segments)
+
+    one, two = LogIndex(tmp_path), LogIndex(tmp_path, first_one_is_quicker)
+    assert two.segment(segments[0]) == found[0]
+    assert one.offsets(found[0], Wanted(conn="c1")) == [OFFSETS[1]]
+    one.close()
+    two.close()
 
 
 def test_lines_that_are_no_records_are_counted_and_left_out(tmp_path: Path) -> None:
