@@ -35,6 +35,7 @@ _PLACES = {
     "replay": "gatekeeper.cli.audit_replay:replay",
     "export": "gatekeeper.cli.audit_export:export",
     "check-export": "gatekeeper.cli.audit_export:check_export",
+    "report": "gatekeeper.cli.audit_page:report",
 }
 
 _COLOURS = {

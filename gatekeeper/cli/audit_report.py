@@ -112,6 +112,12 @@ def _is_growing(directory: Path, report: Report) -> bool:
 
 def print_report(verified: Verified) -> None:
     """For people."""
+    for name, text in report_rows(verified):
+        click.echo(f"{name:<10} {clean(text, 2000)}")
+
+
+def report_rows(verified: Verified) -> list[tuple[str, str]]:
+    """What is said to people, each with its name."""
     report, missing, is_head_known = verified.report, verified.missing, verified.is_head_known
     rows: list[tuple[str, str]] = [("log", clean(report.log or "-"))]
     if report.last is not None:
@@ -132,8 +138,7 @@ def print_report(verified: Verified) -> None:
     rows += [("missing", reason) for reason in missing]
     counts = " / ".join(f"{count} {clean(word, 20)}" for word, count in sorted(report.words.items()))
     rows.append(("RESULT", f"{verified.result}  {counts}  policies {len(report.policies)}"))
-    for name, text in rows:
-        click.echo(f"{name:<10} {clean(text, 2000)}")
+    return rows
 
 
 def _signed_rows(verified: Verified) -> list[tuple[str, str]]:
