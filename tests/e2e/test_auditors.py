@@ -1,0 +1,60 @@
+"""What auditors get from a gate that runs: searches, exports, a report, each of them on record."""
+
+import hashlib
+import json
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from testkit.bed import ALICE, BOB
+from testkit.dovecot import Dovecot
+from testkit.gate import GateProcess, code, coded, detail, upstream
+from testkit.ocsf import faults
+from testkit.pages import check
+from testkit.ports import free_port
+from testkit.sessions import imap_login_reply
+
+MakeGate = Callable[..., GateProcess]
+
+
+@pytest.fixture(params=[1, 2], ids=["one-process", "two-workers"])
+def served(
+    request: pytest.FixtureRequest, make_gate: MakeGate, dovecot: Dovecot, context: ssl.SSLContext
+) -> GateProcess:
+    """A gate in front of Dovecot that let somebody in and refused somebody."""
+    ports = {"imap": upstream(dovecot.imap_port), "smtp": upstream(free_port())}
+    gate = make_gate({"server": {"workers": request.param}, "upstream": ports})
+    for user in (ALICE, BOB):
+        imap_login_reply(gate.ports.imaps, context, user)
+    gate.wait_for_record(lambda record: code(record) in ("GK1102I", "GK1104I"))
+    return gate
+
+
+def test_an_export_and_a_report_of_a_running_gate_are_recorded_by_it(served: GateProcess, tmp_path: Path) -> None:
+    """The gate is the log's only writer: the commands tell it, and the chain holds."""
+    done = served.cli("audit", "export", "--format", "ocsf", "--out", str(tmp_path / "out"))
+    assert (done.returncode, done.stderr) == (0, "")
+    exported = (tmp_path / "out" / "records.jsonl").read_bytes()
+    assert [faults(line) for line in exported.splitlines()] == [[]] * exported.count(b"\n")
+    assert exported.count(b"GK1001I") == 1
+    done = served.cli("audit", "report", "--from", "1h", "--out", str(tmp_path / "page.html"))
+    assert (done.returncode, done.stderr) == (0, "")
+    page = check((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert "2 log-ins by 2 people: 1 let through, 1 blocked by policy" in page.text
+    assert served.cli("audit", "check-export", str(tmp_path / "out")).returncode == 0
+    served.wait_for_record(lambda record: code(record) == "GK5001I" and detail(record)["what"] == "report")
+    told = {detail(record)["what"]: detail(record) for record in coded(served.audit_records(), "GK5001I")}
+    assert told["export"]["sha256"] == hashlib.sha256(exported).hexdigest()
+    assert told["report"]["sha256"] == hashlib.sha256((tmp_path / "page.html").read_bytes()).hexdigest()
+    assert served.cli("audit", "verify").returncode == 0
+
+
+def test_people_are_found_while_the_gate_writes(served: GateProcess) -> None:
+    """By account, by what became of them, and in all workers' logs."""
+    for more in ([], ["--no-index"]):
+        found = served.cli("audit", "query", "--user", BOB.login, "--verdict", "block", "--json", *more)
+        assert [json.loads(line)["user"]["name"] for line in found.stdout.splitlines()] == [BOB.login]
+        found = served.cli("audit", "tail", "--user", ALICE.login, "--verdict", "allow", "--json", *more)
+        assert [json.loads(line)["user"]["name"] for line in found.stdout.splitlines()] == [ALICE.login]
