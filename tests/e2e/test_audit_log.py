@@ -6,6 +6,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -194,6 +195,61 @@ def test_a_torn_last_line_is_recovered_and_recorded(served: GateProcess, context
     served.stop()
     done = served.cli("audit", "verify")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_outsider_verifies_the_log(served: GateProcess, context: ssl.SSLContext, tmp_path: Path) -> None:
+    """With the script, openssl and the public key, against a head from before the gate was killed; a record is proven."""
+    kept = tmp_path / "kept"
+    imap_login_reply(served.ports.imaps, context, ALICE)
+    eventually((served.audit_directory / "checkpoint").exists, within=10, what="a signed head")
+    shutil.copy(served.audit_directory / "checkpoint", kept)
+    vkey = served.cli("audit", "keys").stdout.strip()
+    served.kill()
+    served.start()
+    imap_login_reply(served.ports.imaps, context, BOB)
+    served.stop()
+
+    records = served.audit_records()
+    command = [sys.executable, "-I", str(_SCRIPT), str(served.audit_directory), "--vkey", vkey, "--since", str(kept)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"SOUND: {len(records)} records of tests.example/audit/1 are signed, 0 more" in done.stdout
+    done = served.cli("audit", "verify", "--vkey", vkey, "--since-checkpoint", str(kept))
+    assert done.returncode == 0, done.stdout + done.stderr
+    proof, record = tmp_path / "proof", tmp_path / "record"
+    blocked = next(one for one in records if code(one) == "GK1002W")
+    number = str(blocked["metadata"]["sequence"])
+    assert served.cli("audit", "prove", "inclusion", number, "-o", str(proof), "--record", str(record)).returncode == 0
+    assert json.loads(record.read_bytes()) == blocked
+    assert served.cli("audit", "prove", "check", str(proof), str(record), "--vkey", vkey).returncode == 0
+
+
+_SCRIPT = Path(__file__).parents[2] / "deploy" / "verify_audit.py"
+
+
+def test_a_log_restored_from_a_backup_is_not_continued(
+    served: GateProcess, context: ssl.SSLContext, tmp_path: Path
+) -> None:
+    """The gate ends with 78, says what to do, and leaves the log as it is; in an empty directory it begins a new one."""
+    served.stop()
+    backup = tmp_path / "backup"
+    shutil.copytree(served.audit_directory, backup)
+    served.start()
+    imap_login_reply(served.ports.imaps, context, ALICE)
+    served.stop()
+    shutil.rmtree(served.audit_directory / "segments")
+    shutil.copytree(backup / "segments", served.audit_directory / "segments")
+    shutil.copy(backup / "head.json", served.audit_directory / "head.json")
+
+    before = records_in(served.audit_directory)
+    done = served.cli("serve")
+    assert done.returncode == 78, done.stderr
+    assert "were signed" in done.stderr
+    assert "another `audit.origin`" in done.stderr
+    assert records_in(served.audit_directory) == before
+    assert served.cli("audit", "verify").returncode == 1
+    served.audit_directory.rename(tmp_path / "kept")
+    served.start()
 
 
 def test_query_and_tail(served: GateProcess, context: ssl.SSLContext) -> None:
