@@ -113,7 +113,7 @@ class Poller(selectors.BaseSelector):
     def when_quiet(self, call: Callable[[], object]) -> None:
         """Have `call` called, on the loop's thread, when nobody has anything to say, or shortly after in any case.
 
-        For work that costs the same for one as for many: by then there are many.
+        For work that costs the same for one as for many: by then there are many. It must not raise, as with `post`.
         """
         if not self._for_quiet:
             self._quiet_by = monotonic() + _QUIET_AT_LATEST_S

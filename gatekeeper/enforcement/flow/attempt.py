@@ -27,7 +27,7 @@ class Attempts:
         self._began: float | None = None
         """When the attempt began that has not ended yet."""
         self._shown: tuple[Claim, Credentials] | None = None
-        """What the client showed, until its refusal is remembered."""
+        """What the client showed, until its refusal is remembered or there is none: credentials are not kept longer."""
 
     def begin(self, account: str) -> float:
         """Begin one: 0 when it may go on, else the seconds after which to ask again."""

@@ -220,6 +220,7 @@ class Flow(ClientConnection):
                 self._dialogue.refused(text)
                 self._go_on()
             case Faulted(reason):
+                self._attempts.came_to_nothing()
                 self._unavailable(reason)
 
     def _hand_over(self, logged_in: LoggedIn, session: LiveSession) -> None:

@@ -1,12 +1,14 @@
 """Faults of ours and of the mail server: a temporary failure, never a session and never a wrong password."""
 
 import dataclasses
+import gc
 
 import pytest
 
 from gatekeeper.audit.event import EventCode
 from gatekeeper.net.dial import TlsMode
 from gatekeeper.net.pool import UpstreamPool
+from gatekeeper.protocols.sasl.mechanisms import Credentials
 from testkit.flow_bed import Bed, Conversation, on_a_poller
 from testkit.flow_talk import CLOSED, ENDED, LOGIN, OK, UNAVAILABLE
 from testkit.tls import Authority, server_context
@@ -61,6 +63,7 @@ async def test_devices_that_cannot_be_looked_up_are_a_fault(authority: Authority
         bed.registry.is_available = False
         client = await bed.greeted()
         assert await client.ask(LOGIN) == UNAVAILABLE
+        assert not [one for one in gc.get_objects() if isinstance(one, Credentials)], "kept for nothing"
 
 
 @pytest.mark.parametrize("pipelined", [b"", b"b NOOP\r\n"], ids=["alone", "pipelined"])
