@@ -16,6 +16,7 @@ need postfix postfix
 need swaks swaks
 need mbsync isync
 need curl curl
+need openssl openssl
 need neomutt neomutt
 need offlineimap offlineimap3
 need fetchmail fetchmail

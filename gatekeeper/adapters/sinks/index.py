@@ -148,7 +148,7 @@ class LogIndex:
             database.executescript(
                 f"BEGIN; {_SCHEMA} PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION}; COMMIT;"
             )
-        except BaseException:
+        except BaseException:  # whatever it was, also an interruption: it goes on, and nothing stays open
             database.close()
             raise
         return database

@@ -179,18 +179,17 @@ def guarded_directory() -> Iterator[Path]:
 
 async def test_a_step_is_not_broken_off() -> None:
     """Whoever is cancelled while it runs goes on only when it is done; one that failed is heard of."""
-    goes_on, done = asyncio.Event(), asyncio.Event()
+    began, goes_on, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def step() -> None:
+        began.set()
         await goes_on.wait()
         done.set()
 
     waiting = asyncio.create_task(unbroken(step()))  # noqa: TID251  it is cancelled
-    await asyncio.sleep(0)
+    await began.wait()
     waiting.cancel()
-    await asyncio.sleep(0)
-    assert not waiting.done()
-    goes_on.set()
+    asyncio.get_running_loop().call_later(0.01, goes_on.set)
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert done.is_set()
