@@ -3,7 +3,7 @@
 `approve` is the only way to an `Approved`, and everything that serves or publishes a bundle goes through it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -97,10 +97,9 @@ def check_signatures(bundle: Bundle, approvers: Approvers) -> tuple[str, ...]:
         authors = signed_by(bundle.note, approvers.authors)
     except NoteError as error:
         raise Refused(Flaw.SIGNATURE, str(error)) from error
-    author_keys = {key.public for key in authors if key.name == statement.author}
-    if approvers.authors and not author_keys:
+    if approvers.authors and all(key.name != statement.author for key in authors):
         raise Refused(Flaw.SIGNATURE, f"its author `{statement.author}` is not a known author who signed it")
-    counted = [key.name for key in signers if key.name != statement.author and key.public not in author_keys]
+    counted = _others(signers, approvers, statement)
     if len(counted) < approvers.threshold:
         found = ", ".join(counted) or "nobody"
         raise Refused(
@@ -130,13 +129,19 @@ def check_override(bundle: Bundle, approvers: Approvers, approved_by: tuple[str,
     try:
         if note.text != override_note(statement, reason).text:
             raise Refused(Flaw.SIGNATURE, "its override is about another bundle")
-        signers = [key.name for key in signed_by(note, approvers.keys) if key.name != statement.author]
+        signers = _others(signed_by(note, approvers.keys), approvers, statement)
     except (NoteError, BundleError) as error:
         raise Refused(Flaw.SIGNATURE, f"its override: {error}") from error
     if not signers or len({*signers, *approved_by}) < 2:
         raise Refused(Flaw.SIGNATURE, "its override is not signed by a second approver")
     second = next((name for name in signers if name not in approved_by), signers[0])
     return Override(second, reason)
+
+
+def _others(signers: Iterable[VerifierKey], approvers: Approvers, statement: Statement) -> list[str]:
+    """Names of the signers who are not the author, by whatever name the author's key may go."""
+    own = {key.public for key in approvers.authors if key.name == statement.author}
+    return [key.name for key in signers if key.name != statement.author and key.public not in own]
 
 
 def compile_files(files: Mapping[str, bytes], names: IdentitySettings, *, source: str) -> Policy:

@@ -189,7 +189,9 @@ def _members(data: bytes) -> dict[str, bytes]:
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
             for member in archive:
-                content = archive.extractfile(member) if member.isreg() else None
+                # A sparse member may claim any size: what it says it holds would be made in memory.
+                is_plain = member.isreg() and not member.issparse() and member.size <= len(data)
+                content = archive.extractfile(member) if is_plain else None
                 if content is None or member.name in found or len(found) > MAX_FILES + 2:
                     raise BundleError("holds what a bundle does not hold")
                 found[member.name] = content.read()

@@ -98,7 +98,11 @@ def test_a_word_about_another_bundle_is_none(text: str) -> None:
 
 
 def test_the_author_cannot_force() -> None:
-    """Whoever else approved it."""
+    """Whoever else approved it, and by whatever name the author's key may go."""
     made = bundle(1, author="b.okafor")
     made = replace(made, override=key("b.okafor").sign(override_note(made.statement, "because")))
     assert flaw(made.encode(), approvers()) is Flaw.SIGNATURE
+    alias = replace(key("b.okafor"), name="nobody")
+    made = bundle(1, author="nobody", by=(RUIZ, NOVAK, alias))
+    made = replace(made, override=key("b.okafor").sign(override_note(made.statement, "because")))
+    assert flaw(made.encode(), approvers(authors=(alias,))) is Flaw.SIGNATURE

@@ -164,6 +164,22 @@ def test_a_statement_is_read_in_its_one_form_only(text: str) -> None:
     assert statement.text == text
 
 
+def test_a_member_that_claims_more_than_there_is_is_refused() -> None:
+    """A sparse file of a tebibyte in ten kilobytes: it is not unpacked to be looked at."""
+    name, size = "policy.toml", 1 << 40
+    packed = f"1\n{size - 1}\n1\n".encode().ljust(tarfile.BLOCKSIZE, b"\0") + b"x"
+    member = tarfile.TarInfo(name)
+    member.size = len(packed)
+    sparse = {"major": "1", "minor": "0", "name": name, "realsize": str(size)}
+    member.pax_headers = {f"GNU.sparse.{key}": value for key, value in sparse.items()}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(member, io.BytesIO(packed))
+
+    with pytest.raises(BundleError, match="does not hold"):
+        parse_bundle(buffer.getvalue())
+
+
 def test_an_override_travels_with_its_bundle() -> None:
     """A second note beside the statement."""
     made = bundle(3, by=())
