@@ -27,9 +27,10 @@ from gatekeeper.decision.schema import parse_policy
 from gatekeeper.domain.decision import Decision, Reason, Verdict
 from gatekeeper.domain.posture import Assurance, Binding, PostureState
 from gatekeeper.domain.request import Connection, MailProtocol, Request
-from gatekeeper.gate.admit import Gate, GateSettings
+from gatekeeper.gate.admit import Gate
 from gatekeeper.gate.identify import BindingSettings
 from gatekeeper.gate.sessions import Admission
+from gatekeeper.gate.settings import GateSettings
 from gatekeeper.server.clock import SystemClock
 
 TICK_S = 0.25
@@ -107,7 +108,7 @@ async def publish(directory: Path, sessions: int) -> dict[str, object]:
         watch = tasks.create_task(stall.run())
         await asyncio.sleep(0.1)
         cpu, began = time.process_time(), time.monotonic()
-        gate.replace_policy(candidate)
+        gate.redecision.replace_policy(candidate)
         all_decided = 0.0
         while True:
             if not all_decided and not any(each.in_question for each in admissions):
@@ -115,7 +116,7 @@ async def publish(directory: Path, sessions: int) -> dict[str, object]:
             if all_decided and len(cuts) == sum(each.revoked for each in admissions):
                 break
             await asyncio.sleep(TICK_S)
-            gate.tick()
+            gate.redecision.tick()
         watch.cancel()
         follow.cancel()
         return {

@@ -10,27 +10,26 @@ What holds inside:
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from itertools import zip_longest
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 
 import structlog
 
 from gatekeeper.audit.event import Event, EventCode
-from gatekeeper.campaign.outline import Outline
 from gatekeeper.decision.message import ascii_line, render
 from gatekeeper.decision.policy import Policy
 from gatekeeper.domain.decision import Decision, Reason, Verdict
 from gatekeeper.domain.posture import Subject
 from gatekeeper.domain.request import ClientCertificate, Connection, Request
-from gatekeeper.gate.cuts import Cuts
-from gatekeeper.gate.identify import BindingSettings, identify, identify_many, identify_now
-from gatekeeper.gate.ruling import Ruling, Trial
+from gatekeeper.gate.identify import identify, identify_now
+from gatekeeper.gate.redecide import Redecision
+from gatekeeper.gate.ruling import Ruling
 from gatekeeper.gate.sessions import NO_FACTS, Admission, LiveSessions
+from gatekeeper.gate.settings import GateSettings
 from gatekeeper.ports.audit import AuditLog
 from gatekeeper.ports.clock import Clock
-from gatekeeper.ports.devices import DeviceChange, Devices, Unavailable
+from gatekeeper.ports.devices import Devices, Unavailable
 
 _log = structlog.get_logger("gatekeeper.gate")
 
@@ -76,28 +75,12 @@ Answer = Admitted | Refused | Faulted
 Answered = Callable[[Answer], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GateSettings:
-    """How the gate is run."""
-
-    binding: BindingSettings
-    check_url: str = ""
-    """Where a person can see why and ask for a new check."""
-    lookup_timeout_s: float = 5.0
-    undecided_grace: timedelta = timedelta(minutes=5)
-    """How long a live session whose state cannot be looked up may go on."""
-
-
-LOOKED_UP_SINGLY = 16
-"""Sessions that are looked up one by one, and remembered, when something changes; more are looked up together."""
-LOOKED_UP_AT_ONCE = 500
-"""Some ten milliseconds of work, after which everybody else gets in between."""
 _ROUNDS = 3
 """Changes that come faster than records can be written must not keep a log-in waiting for ever."""
 
 
 class Gate:
-    """Decides about sessions: new ones when they are claimed, open ones when something changes."""
+    """Decides about sessions when they are claimed, and writes the record of their end."""
 
     def __init__(
         self, *, settings: GateSettings, policy: Policy, devices: Devices, audit: AuditLog, clock: Clock
@@ -105,26 +88,35 @@ class Gate:
         self.settings = settings
         self.ruling = Ruling(policy)
         self.sessions = LiveSessions()
-        self._cuts = Cuts()
+        self.redecision = Redecision(
+            settings=settings,
+            ruling=self.ruling,
+            sessions=self.sessions,
+            devices=devices,
+            clock=clock,
+            revoked=self._revoked,
+        )
+        """What becomes of open sessions when something changes."""
         self._devices = devices
         self._audit = audit
         self._clock = clock
         self._tasks: asyncio.TaskGroup | None = None
-        self._outline: Outline | None = None
-        """Of the policies that rule; made when it is needed."""
-        self._changes = 0
-        """Of policy and devices, counted."""
-        self._undecided: dict[Admission, datetime] = {}
-        """Open sessions that could not be looked up, and since when."""
         self.decided: Callable[[Request, Decision], None] = _nobody
         """Observer of every recorded decision, for metrics."""
-        devices.subscribe(self.devices_changed)
 
     def run_in(self, tasks: asyncio.TaskGroup) -> None:
         """Give the parent of the tasks that ask the store."""
         self._tasks = tasks
+        self.redecision.run_in(tasks)
 
-    # New sessions.
+    def replace_settings(self, settings: GateSettings) -> None:
+        """From now on; sessions that are open stay as they are."""
+        self.settings = self.redecision.settings = settings
+
+    @property
+    def policy(self) -> Policy:
+        """In force for everybody whom no trial covers."""
+        return self.ruling.policy
 
     def admit(self, claim: Claim, answer: Answered, *, rounds: int = _ROUNDS) -> None:
         """Decide about a new session; over again, up to so many times, when a change overtakes the record."""
@@ -133,14 +125,14 @@ class Gate:
             return
         subject = identify_now(self.settings.binding, self._devices, claim.account, claim.certificate)
         if subject is not None:
-            self._decide_new(claim, subject, answer, (self._changes, rounds))
+            self._decide_new(claim, subject, answer, (self.redecision.changes, rounds))
         elif self._tasks is None:
             answer(Faulted("shutting down"))
         else:
             self._tasks.create_task(self._look_up(claim, answer, rounds), name=f"identify {claim.connection.conn}")
 
     async def _look_up(self, claim: Claim, answer: Answered, rounds: int) -> None:
-        changes = self._changes
+        changes = self.redecision.changes
         try:
             async with asyncio.timeout(self.settings.lookup_timeout_s):
                 subject = await identify(self.settings.binding, self._devices, claim.account, claim.certificate)
@@ -162,7 +154,7 @@ class Gate:
             if not durable:
                 answer(Faulted("the decision could not be recorded"))
                 return
-            is_overtaken = changes != self._changes
+            is_overtaken = changes != self.redecision.changes
             if is_overtaken and rounds:
                 # Something changed while the record was being written: what it says is of yesterday. Nothing has
                 # been let through on it, and the session is decided, and recorded, anew.
@@ -173,7 +165,7 @@ class Gate:
                 admission = self._begin(claim, request, decision)
                 answer(Admitted(admission))
                 if is_overtaken:
-                    self._decide_again((admission,))
+                    self.redecision.decide_again((admission,))
             else:
                 answer(Refused(decision, self.text(decision, claim.connection.conn)))
 
@@ -228,148 +220,10 @@ class Gate:
         )
         return ascii_line(" ".join(words))
 
-    # Open sessions.
-
-    @property
-    def policy(self) -> Policy:
-        """In force for everybody whom no trial covers."""
-        return self.ruling.policy
-
-    def replace_policy(self, policy: Policy, trial: Trial | None = None) -> None:
-        """Put another policy in force, and perhaps a newer one for some; every open session is decided again."""
-        self._changes += 1
-        self.ruling.policy = policy
-        self.ruling.trial = trial
-        self._outline = None
-        self._decide_again(self.sessions.all())
-
-    def waive(self, until: datetime | None) -> None:
-        """Refuse nobody for the device until then (break-glass); None: as usual. Every session is decided again."""
-        self._changes += 1
-        self.ruling.waived_until = until
-        self._decide_again(self.sessions.all())
-
-    def replace_members(self, members: Mapping[str, frozenset[str]]) -> None:
-        """Who is in the directory's groups changed; every open session is decided again."""
-        self._changes += 1
-        self.ruling.know_members(members)
-        self._decide_again(self.sessions.all())
-
-    def devices_changed(self, changes: tuple[DeviceChange, ...]) -> None:
-        """Something about devices changed: decide again about the sessions it concerns."""
-        self._changes += 1
-        accounts = frozenset(change.account for change in changes)
-        device_ids = frozenset(change.device_id for change in changes)
-        self._decide_again(self.sessions.concerned(accounts, device_ids))
-
-    def tick(self) -> None:
-        """Called about every quarter of a second: decide again about what has expired or could not be looked up."""
-        self._cuts.tick()
-        now = self._clock.now()
-        self._decide_again(self.sessions.due(now))
-        if self._undecided:
-            self._decide_again(tuple(self._undecided))
-
-    def _decide_again(self, admissions: tuple[Admission, ...]) -> None:
-        unknown = []
-        for admission in admissions:
-            if admission.revoked or admission not in self.sessions:
-                continue
-            subject = identify_now(
-                self.settings.binding, self._devices, admission.request.account, admission.certificate
-            )
-            if subject is not None:
-                self._apply(admission, subject)
-            elif not admission.in_question:
-                unknown.append(admission)
-        if self._tasks is None:
-            return
-        for admission in unknown:
-            admission.in_question = True
-        if len(unknown) > LOOKED_UP_SINGLY:
-            self._tasks.create_task(self._look_up_many(unknown), name=f"identify {len(unknown)} sessions again")
-            return
-        for admission in unknown:
-            self._tasks.create_task(self._look_up_again(admission), name=f"identify again {admission.connection.conn}")
-
-    async def _look_up_many(self, admissions: Sequence[Admission]) -> None:
-        """What a new policy asks of thousands: some hundred at a time, and of no list more than it needs."""
-        for start in range(0, len(admissions), LOOKED_UP_AT_ONCE):
-            some = admissions[start : start + LOOKED_UP_AT_ONCE]
-            changes = self._changes
-            outline = self._outline = self._outline or Outline(self.ruling.policies)
-            sessions = [(admission.request.account, admission.certificate) for admission in some]
-            try:
-                async with asyncio.timeout(self.settings.lookup_timeout_s):
-                    subjects = await identify_many(self.settings.binding, self._devices, outline, sessions)
-            except (Unavailable, TimeoutError):
-                subjects = []
-            except Exception as error:  # noqa: BLE001  the sessions' guard, as above
-                _log.error("gate.fault", sessions=len(some), exc_info=error)
-                subjects = []
-            finally:
-                for admission in some:
-                    admission.in_question = False
-            if changes != self._changes:
-                self._decide_again(tuple(some))  # the answer may be from before the change
-                continue
-            for admission, subject in zip_longest(some, subjects):
-                if subject is None:
-                    self._undecidable(admission)
-                else:
-                    self._apply(admission, subject)
-
-    async def _look_up_again(self, admission: Admission) -> None:
-        changes = self._changes
-        try:
-            async with asyncio.timeout(self.settings.lookup_timeout_s):
-                subject = await identify(
-                    self.settings.binding, self._devices, admission.request.account, admission.certificate
-                )
-            admission.in_question = False
-            self._apply(admission, subject)
-        except (Unavailable, TimeoutError):
-            self._undecidable(admission)
-            return
-        except Exception as error:  # noqa: BLE001  the session's guard, as above
-            _log.error("gate.fault", conn=admission.connection.conn, exc_info=error)
-            self._undecidable(admission)
-            return
-        finally:
-            admission.in_question = False
-        if changes != self._changes:
-            self._decide_again((admission,))  # the answer may be from before the change
-
-    def _undecidable(self, admission: Admission) -> None:
-        """Keep the session for a while, for a fault of ours is not the person's; but not for ever."""
-        if admission.revoked or admission not in self.sessions:
-            return
-        since = self._undecided.setdefault(admission, self._clock.now())
-        if self._clock.now() - since > self.settings.undecided_grace:
-            self._revoke(admission, replace(admission.decision, verdict=Verdict.UNAVAILABLE, valid_until=None))
-
-    def _apply(self, admission: Admission, subject: Subject) -> None:
-        if admission.revoked or admission not in self.sessions:
-            return
-        self._undecided.pop(admission, None)
-        decision = self.ruling.decide(subject, admission.request, self._clock.now())
-        if decision.verdict.admits:
-            admission.decision = decision
-            self.sessions.expect(decision.valid_until)
-        else:
-            self._revoke(admission, decision)
-
-    def _revoke(self, admission: Admission, decision: Decision) -> None:
-        self._undecided.pop(admission, None)
-        admission.revoked = True
-        admission.decision = decision
-        self.decided(admission.request, decision)
-        self._cuts.add(admission)
-
     def ended(self, admission: Admission, detail: Mapping[str, str | int]) -> None:
         """A session is over: its terminal record, of its own accord or revoked."""
         self.sessions.discard(admission)
-        self._undecided.pop(admission, None)
+        self.redecision.forget(admission)
         revoked = admission.revoked
         self._audit.append(
             Event(
@@ -383,6 +237,10 @@ class Gate:
                 detail={**admission.facts, **detail} if admission.facts else detail,
             )
         )
+
+    def _revoked(self, admission: Admission) -> None:
+        """It no longer stands; its terminal record follows when it has been cut."""
+        self.decided(admission.request, admission.decision)
 
 
 def _nobody(_request: Request, _decision: Decision) -> None:

@@ -59,7 +59,7 @@ def _change(gatekeeper: "Gatekeeper", found: Opening | None) -> None:
     if found is not None:
         _log.error("break_glass.opened", until=found.until.isoformat(), reason=found.reason)
         _record(gatekeeper, EventCode.BREAK_GLASS, {**_facts(found), "state": "opened"})
-    gatekeeper.gate.waive(None if found is None else found.until)
+    gatekeeper.gate.redecision.waive(None if found is None else found.until)
 
 
 def _facts(opening: Opening) -> dict[str, str | int]:

@@ -18,9 +18,10 @@ from gatekeeper.enforcement import points
 from gatekeeper.enforcement.flow.flow import accept
 from gatekeeper.enforcement.flow.front import Front
 from gatekeeper.enforcement.flow.point import PointSettings
-from gatekeeper.gate.admit import Gate, GateSettings
+from gatekeeper.gate.admit import Gate
 from gatekeeper.gate.folding import FoldingLog
 from gatekeeper.gate.refusals import Refusals
+from gatekeeper.gate.settings import GateSettings
 from gatekeeper.gate.throttle import Throttle
 from gatekeeper.net import listen, revocation, tls
 from gatekeeper.net.crowd import Crowd

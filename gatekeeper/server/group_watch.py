@@ -38,5 +38,5 @@ async def step(gatekeeper: "Gatekeeper") -> None:
             _log.error("groups.rejected", fault=str(fault))
         return
     if groups is gatekeeper.groups:  # not replaced by a reload meanwhile
-        gatekeeper.gate.replace_members(members)
+        gatekeeper.gate.redecision.replace_members(members)
         _log.info("groups.read", groups=len(members))

@@ -68,7 +68,7 @@ def put_in_place(gatekeeper: "Gatekeeper", rollouts: Rollouts, settled: Settled)
     rollout = settled.rollout
     was = gatekeeper.gate.policy
     rollouts.begin_step()
-    gatekeeper.gate.replace_policy(base.policy, rollouts.begin_trial())
+    gatekeeper.gate.redecision.replace_policy(base.policy, rollouts.begin_trial())
     if base.policy is not was:
         activated(gatekeeper, base.policy, base)
     if settled.is_ours:

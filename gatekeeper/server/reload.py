@@ -196,7 +196,7 @@ def swap(gatekeeper: "Gatekeeper", prepared: Prepared) -> None:
     gatekeeper.crowd.limits = settings.limits.crowd
     gatekeeper.throttle.settings = settings.throttle
     gatekeeper.refusals.settings = settings.refusals
-    gatekeeper.gate.settings = compose.gate_settings(settings)
+    gatekeeper.gate.replace_settings(compose.gate_settings(settings))
     gatekeeper.evidence.settings = settings.evidence
     gatekeeper.evidence.names = settings.accounts.names
     _record(gatekeeper, EventCode.CONFIGURATION_LOADED, "Configuration loaded", {})
@@ -207,7 +207,7 @@ def swap(gatekeeper: "Gatekeeper", prepared: Prepared) -> None:
     in_force.take_over(gatekeeper, source.rollouts)
     gatekeeper.groups, members = prepared.groups
     gatekeeper.gate.ruling.know_members(members)
-    gatekeeper.gate.replace_policy(source.policy, source.rollouts.begin_trial() if source.rollouts else None)
+    gatekeeper.gate.redecision.replace_policy(source.policy, source.rollouts.begin_trial() if source.rollouts else None)
 
 
 def _close(gatekeeper: "Gatekeeper", name: str) -> None:

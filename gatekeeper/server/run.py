@@ -134,7 +134,7 @@ async def _tick(gatekeeper: Gatekeeper) -> None:
     turn = 0
     while True:
         await asyncio.sleep(TICK_S)
-        gatekeeper.gate.tick()
+        gatekeeper.gate.redecision.tick()
         gatekeeper.folding.tick()
         for front in tuple(gatekeeper.fronts.values()):
             front.tick()

@@ -11,9 +11,10 @@ from gatekeeper.config.settings import EvidenceSettings
 from gatekeeper.decision.schema import parse_policy
 from gatekeeper.domain.app import App
 from gatekeeper.domain.request import Connection, MailProtocol, Request
-from gatekeeper.gate.admit import Gate, GateSettings
+from gatekeeper.gate.admit import Gate
 from gatekeeper.gate.identify import BindingSettings
 from gatekeeper.gate.sessions import Admission
+from gatekeeper.gate.settings import GateSettings
 from gatekeeper.ports.devices import DeviceChange
 from gatekeeper.server.evidence import EvidenceDesk
 from testkit.evidence import AttestationAuthority

@@ -28,9 +28,10 @@ from gatekeeper.enforcement.flow.flow import Flow, accept
 from gatekeeper.enforcement.flow.front import Front, Limits
 from gatekeeper.enforcement.flow.introduction import Network
 from gatekeeper.enforcement.imap.dialogue import imap_dialogue
-from gatekeeper.gate.admit import Gate, GateSettings
+from gatekeeper.gate.admit import Gate
 from gatekeeper.gate.identify import BindingSettings
 from gatekeeper.gate.refusals import Refusals, RefusalSettings
+from gatekeeper.gate.settings import GateSettings
 from gatekeeper.gate.throttle import Throttle, ThrottleSettings
 from gatekeeper.net.crowd import Crowd
 from gatekeeper.net.dial import TlsMode, Upstream

@@ -28,6 +28,7 @@ ELSEWHERE = {
     "cli/policy_publish.py": ("tests/unit/cli/test_policy_bundles.py", "the end of what begins there"),
     "cli/store.py": ("tests/unit/cli/test_device.py", "what the commands on the registry share"),
     "config/settings.py": ("tests/unit/config/test_sections.py", "frozen values without behaviour, made there"),
+    "gate/settings.py": ("tests/unit/gate/test_admit.py", "a frozen value, used there"),
     "domain/decision.py": ("tests/unit/decision/test_decide.py", "frozen values without behaviour, made there"),
     "domain/device.py": ("tests/unit/attestation/test_inventory.py", "frozen values, made there"),
     "domain/posture.py": ("tests/unit/decision/test_judgement.py", "frozen values, weighed there"),

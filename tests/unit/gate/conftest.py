@@ -3,19 +3,23 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import pytest
 
 from gatekeeper.audit.event import Event
 from gatekeeper.decision.schema import parse_policy
+from gatekeeper.domain.app import App
 from gatekeeper.domain.posture import Posture
-from gatekeeper.gate.admit import Gate, GateSettings
+from gatekeeper.domain.request import ClientCertificate
+from gatekeeper.gate.admit import Admitted, Answer, Claim, Gate
 from gatekeeper.gate.identify import BindingSettings
 from gatekeeper.gate.sessions import Admission
+from gatekeeper.gate.settings import GateSettings
 from gatekeeper.ports.devices import Unavailable
-from testkit.audit_log import StandingClock
+from testkit.audit_log import StandingClock, connection
 from testkit.memory_registry import MemoryDevices, MemoryRegistry
-from testkit.reports import NOW
+from testkit.reports import ALICE, NOW, phone, report
 
 DENY = """
 schema = 1
@@ -32,6 +36,11 @@ short = "TikTok is on this phone."
 fix = "Remove it."
 """
 ALLOW = 'schema = 1\n[defaults]\nunknown_device = "allow"\nevidence_max_age = "365d"\n'
+
+
+def claim(account: str = ALICE, certificate: ClientCertificate | None = None) -> Claim:
+    """Somebody whom the mail server has just let in."""
+    return Claim(connection=connection(), account=account, mechanism="PLAIN", certificate=certificate)
 
 
 class HeldAudit:
@@ -116,7 +125,27 @@ class House:
 
     def policy(self, text: str) -> None:
         """Put another policy in force."""
-        self.gate.replace_policy(parse_policy(text.encode(), source="p"))
+        self.gate.redecision.replace_policy(parse_policy(text.encode(), source="p"))
+
+    async def register(self, *apps: App, account: str = ALICE, at: datetime = NOW) -> None:
+        """Put a phone with these apps on record."""
+        await self.registry.apply([report(phone("ph-1", account), *apps, at=at)], now=NOW)
+
+    async def open(self, account: str = ALICE, certificate: ClientCertificate | None = None) -> Admission:
+        """Log in and be admitted; a cut ends the session, as its owner would."""
+        answers: list[Answer] = []
+        self.gate.admit(claim(account, certificate), answers.append)
+        await self.settled()
+        (answer,) = answers
+        assert isinstance(answer, Admitted), answer
+        admission = answer.admission
+
+        def cut() -> None:
+            self.cuts.append(admission)
+            self.gate.ended(admission, {"ended": "cut"})
+
+        admission.cut = cut
+        return admission
 
     async def settled(self) -> None:
         """Let every task that can go on do so."""

@@ -266,7 +266,7 @@ async def test_a_change_of_policy_ends_the_memory(authority: Authority, change: 
     """The mail server is asked again, also when the verdict stays."""
     async with remembering(authority) as bed:
         await refuse_bob(bed)
-        bed.gate.replace_policy(parse_policy(POLICY + change, source="policy.toml"))
+        bed.gate.redecision.replace_policy(parse_policy(POLICY + change, source="policy.toml"))
         heard = await refuse_bob(bed)
         assert len(bed.server.conversations) == 2
         assert heard.startswith(b"a OK " if b"exemption" in change else REFUSED)
