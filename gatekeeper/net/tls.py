@@ -113,6 +113,8 @@ def _presenting(
     context.minimum_version = ssl.TLSVersion.TLSv1_3 if is_modern else ssl.TLSVersion.TLSv1_2
     context.options &= ~_TAKES_A_CUT_FOR_AN_END
     context.set_ciphers(INTERMEDIATE_CIPHERS)
+    # All of them are good, and the phone knows which it is quickest at; Python would have us choose (Mozilla, "off").
+    context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     context.load_cert_chain(certificate, private_key, password=_no_passphrase)
     context.options |= ssl.OP_NO_RENEGOTIATION  # OpenSSL 3 refuses it unasked, 1.1.1 does not
     # Phones resume with one; a second would only cost a signature's time and memory. None stay none.

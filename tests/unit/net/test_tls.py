@@ -28,6 +28,14 @@ def _settings(pair: KeyPair, **more: object) -> ServerTls:
 
 def _meet(server: ssl.SSLContext, client: ssl.SSLContext, name: str = "localhost") -> tuple[str | None, bytes | None]:
     """Do a handshake in memory; return the client's protocol version and the certificate the server saw."""
+    near, far = _shake_hands(server, client, name)
+    return far.version(), near.getpeercert(binary_form=True)
+
+
+def _shake_hands(
+    server: ssl.SSLContext, client: ssl.SSLContext, name: str = "localhost"
+) -> tuple[ssl.SSLObject, ssl.SSLObject]:
+    """Do a handshake in memory; return the server's side and the client's."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     near = server.wrap_bio(to_server, to_client, server_side=True)
     far = client.wrap_bio(to_client, to_server, server_hostname=name)
@@ -41,7 +49,7 @@ def _meet(server: ssl.SSLContext, client: ssl.SSLContext, name: str = "localhost
                 pass
         if len(done) == 2:
             break
-    return far.version(), near.getpeercert(binary_form=True)
+    return near, far
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +71,17 @@ def test_both_sides_speak_tls_1_3_and_nothing_below_1_2(pair: KeyPair, authority
     assert server.minimum_version is ssl.TLSVersion.TLSv1_2
     assert client_context(authority.ca_file).minimum_version is ssl.TLSVersion.TLSv1_2
     assert server.num_tickets == 1
+
+
+@pytest.mark.parametrize("first", ["CHACHA20", "AES256"])
+def test_the_phone_chooses_among_the_ciphers(pair: KeyPair, authority: Authority, first: str) -> None:
+    """One without AES in hardware is slow at anything but ChaCha20, and says so by its order."""
+    client = client_context(authority.ca_file)
+    client.maximum_version = ssl.TLSVersion.TLSv1_2  # the order of TLS 1.3's ciphers is not ours to set in Python
+    client.set_ciphers(f"ECDHE+{first}:ECDHE+AESGCM")
+    chosen = _shake_hands(server_context(_settings(pair)), client)[0].cipher()
+    assert chosen is not None
+    assert first in chosen[0]
 
 
 def test_a_peer_that_vanishes_is_no_end(pair: KeyPair, authority: Authority) -> None:
