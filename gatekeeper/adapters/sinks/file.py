@@ -21,6 +21,7 @@ from gatekeeper.adapters.sinks.directory import AuditLogError, lock
 from gatekeeper.adapters.sinks.opening import find_ending
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.publisher import Publisher
+from gatekeeper.adapters.sinks.shipping.quorum import Quorum
 from gatekeeper.adapters.sinks.signing_key import key_of
 from gatekeeper.adapters.sinks.writer import Chain, Counters, Item, Limits, Recorded, Writer
 from gatekeeper.audit.event import Event, EventCode
@@ -30,6 +31,8 @@ from gatekeeper.ports.clock import Clock
 Post = Callable[[Callable[[], object]], object]
 
 _MAX_ORIGIN = 200  # characters
+_EXPIRY_S = 0.25
+"""Between two looks at who has waited too long for a remote."""
 _UNHURRIED_S = 0.05
 """A record that nobody waits for rides along with the next one that somebody does, or goes after this."""
 
@@ -50,6 +53,7 @@ class FileAuditLog:
         monotonic: Callable[[], float],
         post: Post | None,
         when_quiet: Post | None,
+        quorum: Quorum | None,
     ) -> None:
         ending = find_ending(directory, origin, files)
         self._origin = origin
@@ -60,6 +64,7 @@ class FileAuditLog:
         self._loop = asyncio.get_running_loop()
         self._post = post or self._loop.call_soon_threadsafe
         self._when_quiet = when_quiet or self._loop.call_soon
+        self._quorum = quorum
         self._ended = asyncio.Event()
         self._is_closing = False
         self._overflowed = 0
@@ -101,6 +106,7 @@ class FileAuditLog:
         self._seen = -1
         """How far the chain was when the last look was taken whether the log is silent."""
         self._heartbeat = self._loop.call_later(limits.heartbeat_s / 2, self._beat)
+        self._expiry = None if quorum is None else self._loop.call_later(_EXPIRY_S, self._expire)
 
     @classmethod
     def open(  # noqa: PLR0913  two places, and what a test drives
@@ -116,6 +122,7 @@ class FileAuditLog:
         monotonic: Callable[[], float] = time.monotonic,
         post: Post | None = None,
         when_quiet: Post | None = None,
+        quorum: Quorum | None = None,
     ) -> "FileAuditLog":
         """Open the log in `directory`, made when absent; blocks while the last segment is verified (up to a second).
 
@@ -124,6 +131,9 @@ class FileAuditLog:
 
         `post` has something called on the loop's thread, from any other; `when_quiet` from the same one, once everybody
         who has something to say was heard, or soon. By default both are asyncio's own way.
+
+        With `quorum` a record is answered True only once remotes have it too, and the log counts as one that cannot be
+        written while they are not up to date.
 
         That the log was opened is durable when this returns.
 
@@ -149,6 +159,7 @@ class FileAuditLog:
                 monotonic=monotonic,
                 post=post,
                 when_quiet=when_quiet,
+                quorum=quorum,
             )
         except BaseException as error:
             if lock_fd >= 0:
@@ -163,7 +174,7 @@ class FileAuditLog:
     def append(self, event: Event, recorded: Recorded | None = None) -> None:
         """See `ports.audit.AuditLog`."""
         chain = self._writer.chain
-        if chain is None or self._is_closing or len(self._queue) + len(self._waiting) >= self._limits.queued_records:
+        if chain is None or self._is_closing or self._pending >= self._limits.queued_records:
             self._refuse(recorded)
             return
         try:
@@ -193,8 +204,24 @@ class FileAuditLog:
         self._hand_over()
 
     @property
+    def _pending(self) -> int:
+        """Records that wait for the disk, and answers that wait for a remote."""
+        held = 0 if self._quorum is None else self._quorum.waiting
+        return len(self._queue) + len(self._waiting) + held
+
+    @property
+    def records(self) -> int:
+        """How many are durable here. Any thread may ask."""
+        return self._writer.records
+
+    @property
     def writable(self) -> bool:
-        """See `ports.audit.AuditLog`; also False while a batch has been under way for longer than the stall limit."""
+        """See `ports.audit.AuditLog`; also False while those remotes that must have a record are not up to date."""
+        return self._is_local_writable and (self._quorum is None or self._quorum.is_met)
+
+    @property
+    def _is_local_writable(self) -> bool:
+        """Also False while a batch has been under way for longer than the stall limit."""
         writer = self._writer
         if writer.chain is None or self._is_closing:
             return False
@@ -204,9 +231,11 @@ class FileAuditLog:
     @property
     def fault(self) -> str | None:
         """Why the log cannot be written, for operators; None when it can."""
-        if self._writer.fault is None and not self.writable:
+        if self._writer.fault is not None:
+            return self._writer.fault
+        if not self._is_local_writable:
             return "the disk does not answer"
-        return self._writer.fault
+        return None if self._quorum is None else self._quorum.fault
 
     @property
     def counters(self) -> Counters:
@@ -238,6 +267,8 @@ class FileAuditLog:
             return False
         self._queue.close()
         self._heartbeat.cancel()
+        if self._expiry is not None:
+            self._expiry.cancel()
         if self._handing_over is not None:
             self._handing_over.cancel()
         return is_closed_cleanly
@@ -266,6 +297,12 @@ class FileAuditLog:
         self._seen = -1 if chain is None else chain.sequence
         self._heartbeat = self._loop.call_later(self._limits.heartbeat_s / 2, self._beat)
 
+    def _expire(self) -> None:
+        """Who has waited too long for a remote hears of it."""
+        if self._quorum is not None:
+            self._quorum.expire()
+            self._expiry = self._loop.call_later(_EXPIRY_S, self._expire)
+
     def _refuse(self, recorded: Recorded | None) -> None:
         self._overflowed += 1
         if recorded is not None:
@@ -281,6 +318,12 @@ class FileAuditLog:
 
     def _tell(self, callbacks: list[Recorded], is_recorded: bool) -> None:
         """From the writer thread: one wake-up of the loop for a whole batch."""
+        if is_recorded and self._quorum is not None:
+            self._quorum.hold(self._writer.records, len(callbacks), lambda known: self._tell_all(callbacks, known))
+        else:
+            self._tell_all(callbacks, is_recorded)
+
+    def _tell_all(self, callbacks: list[Recorded], is_recorded: bool) -> None:
         self._on_loop(lambda: self._answer(iter(callbacks), is_recorded))
 
     def _on_loop(self, call: Callable[[], object]) -> None:

@@ -147,7 +147,7 @@ class Writer:
             self._answer_queued()
             self._note_head()
             if self._publisher is not None and is_whole:
-                self._publisher.finish(self._records, within_s=_PUBLISHED_WITHIN_S)
+                self._publisher.finish(self.records, within_s=_PUBLISHED_WITHIN_S)
                 self._count(self._publisher)
             self._segment.close()
 
@@ -162,15 +162,15 @@ class Writer:
         if self._last is not self._noted and now >= self._next_note:
             self._note_head()
         elif self._publisher is not None and self.chain is not None:
-            due = self._publisher.due(self._records)
+            due = self._publisher.due(self.records)
             if due is not None and (not self.queue or now - due > self._limits.checkpoint_interval_s):
-                self._publisher.step(self._records)
+                self._publisher.step(self.records)
                 self._count(self._publisher)
         return not is_last
 
     @property
-    def _records(self) -> int:
-        """How many are durable."""
+    def records(self) -> int:
+        """How many are durable. Any thread may ask."""
         return 0 if self._last is None else self._last.sequence + 1
 
     def _count(self, publisher: Publisher) -> None:
@@ -189,7 +189,7 @@ class Writer:
         if self._last is not self._noted:
             due.append(self._next_note)
         if self._publisher is not None and self.chain is not None:
-            step = self._publisher.due(self._records)
+            step = self._publisher.due(self.records)
             if step is not None:
                 due.append(step)
         return max(min(due) - self._monotonic(), 0.0) if due else None
