@@ -1,6 +1,7 @@
 """`gatekeeper policy`: what is asked of a policy, and the commands by which one comes into force."""
 
 import dataclasses
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -13,8 +14,8 @@ from gatekeeper.cli.policy_plan import plan
 from gatekeeper.cli.policy_publish import publish, status
 from gatekeeper.cli.policy_tests import test
 from gatekeeper.cli.store import in_registry, store_option
-from gatekeeper.cli.why import PAGE, why
-from gatekeeper.cli.words import EXIT_FAILED, fail, identity_settings, load_settings, say_json
+from gatekeeper.cli.why import PAGE, instant, why
+from gatekeeper.cli.words import EXIT_FAILED, counted, fail, identity_settings, load_settings, say_json
 from gatekeeper.decision.json_schema import json_schema
 from gatekeeper.decision.lint import Breadth, warnings
 from gatekeeper.decision.policy import Policy
@@ -32,11 +33,19 @@ def policy() -> None:
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--schema", "as_schema", is_flag=True, help="Print the JSON Schema of the language instead.")
 @click.option("--devices", "on_devices", is_flag=True, help="Also say what means an app on a third of all devices.")
+@click.option("--at", metavar="TIME", callback=instant, help="Warn as on another day than today.")
 @store_option
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.pass_obj
-def check(
-    config_path: Path, file: Path | None, *, as_schema: bool, on_devices: bool, store: str | None, as_json: bool
+def check(  # noqa: PLR0913  one for each option
+    config_path: Path,
+    file: Path | None,
+    *,
+    as_schema: bool,
+    on_devices: bool,
+    at: datetime | None,
+    store: str | None,
+    as_json: bool,
 ) -> None:
     """Read a policy (default: the configured one); say everything that is wrong, at once.
 
@@ -53,7 +62,7 @@ def check(
             say_json({"ok": False, "faults": [dataclasses.asdict(fault) for fault in error.faults]})
             raise SystemExit(EXIT_FAILED) from None
         fail(*map(str, error.faults), code=EXIT_FAILED)
-    concerns = warnings(found, SystemClock().now())
+    concerns = warnings(found, at or SystemClock().now())
     if on_devices:
         concerns += _breadth(found, config_path, store)
     if as_json:
@@ -61,9 +70,8 @@ def check(
         return
     for concern in concerns:
         click.echo(f"warning: {concern}", err=True)
-    click.echo(
-        f"{path}: fine ({len(found.rules)} rules, {len(found.exemptions)} exemptions, sha256 {found.sha256[:16]})"
-    )
+    size = f"{counted(len(found.rules), 'rule')}, {counted(len(found.exemptions), 'exemption')}"
+    click.echo(f"{path}: fine ({size}, sha256 {found.sha256[:16]})")
 
 
 def _breadth(policy: Policy, config_path: Path, store: str | None) -> tuple[Fault, ...]:

@@ -11,7 +11,7 @@ import click
 
 from gatekeeper.cli.policy_desk import Desk, desk, read_bundle, read_octets, write_bundle
 from gatekeeper.cli.policy_keys import passphrase_option, unlock
-from gatekeeper.cli.words import EXIT_FAILED, fail
+from gatekeeper.cli.words import EXIT_FAILED, counted, fail, identity_settings, load_settings
 from gatekeeper.publishing.approval import Refused, compile_files
 from gatekeeper.publishing.bundle import POLICY_FILE, BundleError
 from gatekeeper.publishing.bundle import build as build_bundle
@@ -68,7 +68,9 @@ def sign(bundle_file: Path, key_file: Path, passphrase_file: Path | None, *, as_
         who = f"`{signing_key.name}` is {'not ' if as_author else ''}its author"
         fail(f"{who}{'' if as_author else ', who cannot approve it'}", code=EXIT_FAILED)
     write_bundle(bundle_file, bundle.with_note(signing_key.sign(bundle.note)).encode())
-    click.echo(f"{bundle_file}: signed by {signing_key.name} ({len(bundle.signatures) + 1} signatures)", err=True)
+    click.echo(
+        f"{bundle_file}: signed by {signing_key.name} ({counted(len(bundle.signatures) + 1, 'signature')})", err=True
+    )
 
 
 @click.command()
@@ -78,15 +80,22 @@ def sign(bundle_file: Path, key_file: Path, passphrase_file: Path | None, *, as_
 def diff(config_path: Path, before: str | None, after: str | None) -> None:
     """What changes from BEFORE to AFTER: each a version, a bundle, or a policy file.
 
-    Without AFTER: to the configured policy file. Without BEFORE: from the newest good version.
-    """
-    place = desk(config_path)
-    old = _policy_files(place, before)
-    new = {POLICY_FILE: read_octets(place.settings.policy_file)} if after is None else _policy_files(place, after)
-    names = place.settings.accounts.names
+    Without AFTER: to the configured policy file. Without BEFORE: from the newest good version. Two files need no
+    configuration.
+
+    \b
+    Examples:
+      gatekeeper policy diff
+      gatekeeper policy diff 41 policy-42.bundle
+      gatekeeper policy diff config/policy.toml draft.toml
+    """  # noqa: D301  click's paragraph mark
+    old = _in_force(desk(config_path)) if before is None else _policy_files(config_path, before)
+    draft = load_settings(config_path).policy_file if after is None else None
+    new = {POLICY_FILE: read_octets(draft)} if draft else _policy_files(config_path, after or "")
+    names = identity_settings(config_path)
     try:
         old_policy = compile_files(old, names, source=before or "in force")
-        new_policy = compile_files(new, names, source=after or str(place.settings.policy_file))
+        new_policy = compile_files(new, names, source=after or str(draft))
     except Refused as refused:
         fail(*refused.reasons, code=EXIT_FAILED)
     for line in changes(old_policy, new_policy):
@@ -97,14 +106,16 @@ def diff(config_path: Path, before: str | None, after: str | None) -> None:
             click.echo(line)
 
 
-def _policy_files(place: Desk, what: str | None) -> Mapping[str, bytes]:
-    if what is None:
-        newest = place.in_force()
-        if newest is None:
-            fail("no approved version is published yet: name what to compare with", code=EXIT_FAILED)
-        return newest.bundle.files
+def _in_force(place: Desk) -> Mapping[str, bytes]:
+    newest = place.in_force()
+    if newest is None:
+        fail("no approved version is published yet: name what to compare with", code=EXIT_FAILED)
+    return newest.bundle.files
+
+
+def _policy_files(config_path: Path, what: str) -> Mapping[str, bytes]:
     if what.isdecimal():
-        return place.published(int(what)).files
+        return desk(config_path).published(int(what)).files
     path = Path(what)
     return read_bundle(path).files if path.suffix == ".bundle" else {POLICY_FILE: read_octets(path)}
 

@@ -14,7 +14,9 @@ from gatekeeper.cli.control import control_socket, gate_answer
 from gatekeeper.cli.policy_desk import Desk, desk, read_octets
 from gatekeeper.cli.policy_keys import passphrase_option, unlock
 from gatekeeper.cli.recording import record_policy
-from gatekeeper.cli.words import EXIT_FAILED, EXIT_TRY_AGAIN, EXIT_USAGE, fail, say_json, say_table
+from gatekeeper.cli.words import EXIT_FAILED, EXIT_TRY_AGAIN, EXIT_USAGE, fail, load_settings, say_json, say_table
+from gatekeeper.config.settings import Settings
+from gatekeeper.domain.document import DocumentError
 from gatekeeper.publishing.approval import (
     Approved,
     Flaw,
@@ -25,6 +27,7 @@ from gatekeeper.publishing.approval import (
     override_note,
 )
 from gatekeeper.publishing.bundle import BundleError, parse_bundle
+from gatekeeper.server.policy_source import load_policy
 from gatekeeper.signing.note import SigningKey
 
 _IN_FORCE_WITHIN_S = 5.0
@@ -84,7 +87,14 @@ def publish(
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.pass_obj
 def status(config_path: Path, *, everything: bool, as_json: bool) -> None:
-    """Which policy is in force, and the published versions with their authors and approvers."""
+    """Which policy is in force, and the published versions with their authors and approvers.
+
+    Where the policy is a file: whether the gate has taken it as it is now.
+    """
+    settings = load_settings(config_path)
+    if settings.bundles is None:
+        _say_file(settings, _gate_says(config_path), as_json=as_json)
+        return
     place = desk(config_path)
     versions = place.versions()
     rows = [_facts(place, version) for version in (versions if everything else versions[-_LISTED:])]
@@ -101,6 +111,29 @@ def status(config_path: Path, *, everything: bool, as_json: bool) -> None:
         click.echo()
         header = ("version", "created", "author", "approved_by", "content", "reason")
         say_table([name.upper() for name in header], [[str(row[name]) for name in header] for row in rows])
+
+
+def _say_file(settings: Settings, gate: dict[str, object] | None, *, as_json: bool) -> None:
+    """The status of a site without bundles."""
+    path = settings.policy_file
+    try:
+        digest = load_policy(path, settings.accounts.names).sha256
+    except DocumentError:
+        digest = None
+    in_force = None if gate is None else gate.get("sha256")
+    if as_json:
+        say_json({"gate": gate, "versions": [], "file": {"path": str(path), "sha256": digest}})
+        return
+    if gate is None:
+        click.echo("gate       does not answer: it takes the file when it starts")
+    else:
+        click.echo(f"gate       has in force {gate.get('source')}, sha256 {str(in_force)[:16]}")
+    if digest is None:
+        click.echo(f"file       {path} has faults, so it cannot come into force: `gatekeeper policy check`")
+    elif gate is None or digest == in_force:
+        click.echo(f"file       {path}, sha256 {digest[:16]}{'' if gate is None else ': the same'}")
+    else:
+        click.echo(f"file       {path}, sha256 {digest[:16]}: NOT in force until `gatekeeper reload`")
 
 
 def _facts(place: Desk, version: int) -> dict[str, object]:

@@ -47,13 +47,14 @@ def account(context: click.Context, _parameter: click.Parameter, value: str | No
     return found
 
 
-def _instant(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
+def instant(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
+    """An RFC 3339 time or a date, as aware UTC."""
     if value is None:
         return None
-    instant = parse_instant(value)
-    if instant is None:
+    found = parse_instant(value)
+    if found is None:
         raise click.BadParameter(f"`{value}` is not a date or a time such as 2020-07-10T17:00:00-07:00")
-    return instant
+    return found
 
 
 def _zone(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tzinfo | None:
@@ -105,7 +106,7 @@ def why_options(command: Command) -> Command:
             show_default=True,
             help="Sentences; plain words; every predicate.",
         ),
-        click.option("--at", metavar="TIME", callback=_instant, help="Ask about another time than now."),
+        click.option("--at", metavar="TIME", callback=instant, help="Ask about another time than now."),
         click.option("--language", "languages", multiple=True, help="That the person reads, preferred first."),
         click.option("--address", default="", help="Where the phone is."),
         click.option("--listener", help="Name of the listener. Default: the protocol's name."),

@@ -50,6 +50,11 @@ def say_json(value: object) -> None:
     click.echo(json.dumps(value, ensure_ascii=False, indent=2))
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """`1 device`, `2,000 devices`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def say_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Aligned columns on stdout."""
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]

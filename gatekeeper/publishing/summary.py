@@ -1,4 +1,4 @@
-"""What changes between two policies, in lines for people: rules, exemptions, groups, defaults."""
+"""What changes between two policies, in lines for people: rules, exemptions, groups, sources, defaults."""
 
 from collections.abc import Iterator, Mapping
 
@@ -11,7 +11,8 @@ def changes(old: Policy, new: Policy) -> Iterator[str]:
         yield "~ defaults"
     yield from _of("rule", {rule.id: rule for rule in old.rules}, {rule.id: rule for rule in new.rules})
     yield from _of("exemption", {one.id: one for one in old.exemptions}, {one.id: one for one in new.exemptions})
-    yield from _of("group", old.groups, new.groups)
+    yield from _of("group", {**old.groups, **old.directory_groups}, {**new.groups, **new.directory_groups})
+    yield from _of("source", old.sources, new.sources)
 
 
 def _of(kind: str, old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """`gatekeeper status | reload | drain` against a small server on the control socket."""
 
+import hashlib
 import json
 import socketserver
 import threading
@@ -68,6 +69,23 @@ def gate(tmp_path: Path, configuration: Configuration) -> Iterator[Gate]:
 
 def _run(configuration: Configuration, *arguments: str) -> Result:
     return CliRunner().invoke(cli, ["--config", str(configuration.path), *arguments])
+
+
+def test_a_policy_file_that_was_not_reloaded_is_told(configuration: Configuration, gate: Gate) -> None:
+    """The gate goes on with what it has."""
+    digest = hashlib.sha256(configuration.policy_path.read_bytes()).hexdigest()
+    told = []
+    for in_force in (digest, "0" * 64):
+        body = {"policy": {"source": "policy.toml", "sha256": in_force}}
+        gate.answers["/status"] = (200, json.dumps(body).encode())
+        told.append(_run(configuration, "policy", "status").stdout.splitlines())
+
+    path = configuration.policy_path
+    assert told[0] == [
+        f"gate       has in force policy.toml, sha256 {digest[:16]}",
+        f"file       {path}, sha256 {digest[:16]}: the same",
+    ]
+    assert told[1][1] == f"file       {path}, sha256 {digest[:16]}: NOT in force until `gatekeeper reload`"
 
 
 def test_status_is_told_in_words_and_for_machines(configuration: Configuration, gate: Gate) -> None:

@@ -45,7 +45,7 @@ def test_a_right_policy_is_fine(policy: Path) -> None:
     digest = hashlib.sha256(policy.read_bytes()).hexdigest()
 
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout == f"{policy}: fine (1 rules, 0 exemptions, sha256 {digest[:16]})\n"
+    assert result.stdout == f"{policy}: fine (1 rule, 0 exemptions, sha256 {digest[:16]})\n"
     assert json.loads(run("policy", "check", policy, "--json").stdout) == {"ok": True, "sha256": digest, "warnings": []}
 
 
@@ -62,6 +62,15 @@ def test_what_is_probably_not_meant_is_a_warning(policy: Path) -> None:
     assert [one["key"] for one in json.loads(run("policy", "check", policy, "--json").stdout)["warnings"]] == [
         "exemption[0].expires"
     ]
+
+
+def test_it_can_be_warned_of_as_on_another_day(policy: Path) -> None:
+    """So that a check of the same file says the same next year."""
+    policy.write_text(RULE.replace("2020-07-10", "2020-07-11"))  # a Saturday
+
+    assert run("policy", "check", policy).stderr == ""
+    assert "begins on a weekend" in run("policy", "check", policy, "--at", "2020-07-01").stderr
+    assert run("policy", "check", policy, "--at", "soon").exit_code == 2
 
 
 def test_every_fault_is_a_line(policy: Path) -> None:

@@ -1,5 +1,6 @@
 """The commands `policy build | sign | publish | status | rollback | diff`, without a gate that runs."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -153,7 +154,46 @@ def test_a_difference_is_told_by_rule_and_by_line(bench: Bench) -> None:
     assert bench.run("diff", "1", "1").stdout == ""
 
 
-@pytest.mark.parametrize("command", [("status",), ("build", "--author", "w", "--reason", "r"), ("publish", "x")])
+def test_two_files_are_compared_without_bundles(tmp_path: Path) -> None:
+    """As a site needs it whose policy is a file; the configured one may be left out."""
+    configuration = Configuration(tmp_path)
+    configuration.write({})
+    draft = tmp_path / "draft.toml"
+    draft.write_text(policy_text(a="com.a"))
+
+    def diff(*arguments: object, config: Path = configuration.path) -> Result:
+        return CliRunner().invoke(cli, ["--config", str(config), "policy", "diff", *map(str, arguments)])
+
+    lines = diff(configuration.policy_path, draft, config=Path("/nowhere.toml")).stdout.splitlines()
+    assert lines[:3] == ["+ rule a", "--- before/policy.toml", "+++ after/policy.toml"]
+    assert diff(draft).stdout.splitlines()[0] == "- rule a"
+    assert diff(draft, draft).stdout == ""
+    assert diff().exit_code == diff("1", draft).exit_code == 78
+
+
+def test_the_status_of_a_file(tmp_path: Path) -> None:
+    """Though no gate answers."""
+    configuration = Configuration(tmp_path)
+    configuration.write({})
+
+    def status(*arguments: str) -> Result:
+        return CliRunner().invoke(cli, ["--config", str(configuration.path), "policy", "status", *arguments])
+
+    digest = hashlib.sha256(configuration.policy_path.read_bytes()).hexdigest()
+    gate, file = status().stdout.splitlines()
+    assert gate == "gate       does not answer: it takes the file when it starts"
+    assert file == f"file       {configuration.policy_path}, sha256 {digest[:16]}"
+    facts = json.loads(status("--json").stdout)
+    assert facts == {
+        "gate": None,
+        "versions": [],
+        "file": {"path": str(configuration.policy_path), "sha256": digest},
+    }
+    configuration.policy_path.write_text("schema = 2")
+    assert "has faults, so it cannot come into force" in status().stdout
+
+
+@pytest.mark.parametrize("command", [("build", "--author", "w", "--reason", "r"), ("publish", "x")])
 def test_a_site_with_a_file_is_told_so(tmp_path: Path, command: tuple[str, ...]) -> None:
     """Exit code 78, and what to add."""
     configuration = Configuration(tmp_path)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gatekeeper.cli.words import fail, say_json, say_table
+from gatekeeper.cli.words import counted, fail, say_json, say_table
 
 
 def test_faults_are_lines_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
@@ -14,6 +14,13 @@ def test_faults_are_lines_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert ended.value.code == 69
     assert capsys.readouterr() == ("", "error: one\nerror: two\n")
+
+
+def test_one_is_not_many() -> None:
+    """With a plural of its own where adding an s is none."""
+    assert counted(1, "rule") == "1 rule"
+    assert counted(2000, "rule") == "2,000 rules"
+    assert counted(0, "person", "people") == "0 people"
 
 
 def test_a_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,3 +26,11 @@ def test_defaults_and_groups_are_told() -> None:
 
     assert lines(before, after) == ["~ defaults", "~ group staff"]
     assert lines(before, before) == []
+
+
+def test_groups_of_the_directory_and_sources_are_told() -> None:
+    """What they are called there, and how far each is believed."""
+    before = policy_text() + '[groups]\nstaff = { directory = "Staff" }\n[sources]\nmdm = "mdm"\n'
+    after = before.replace('"Staff"', '"All staff"').replace('= "mdm"', '= "agent"')
+
+    assert lines(before, after) == ["~ group staff", "~ source mdm"]
