@@ -7,7 +7,7 @@ names a device) keeps those few apart.
 
 from bisect import bisect_left
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gatekeeper.decision.decide import decide
@@ -27,6 +27,8 @@ class Asked:
 
     protocol: MailProtocol
     listener: str
+    reporting_since: datetime | None = None
+    """Devices go on reporting what they reported: their evidence is always as old as it was then. None: none does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,16 @@ def asked_by(account: str, asked: Asked) -> Request:
 def decision_on(policy: Policy, posture: Posture, asked: Asked, now: datetime) -> Decision:
     """The decision on a session of its owner that is tied to the device."""
     request = asked_by(posture.device.account, asked)
-    return decide(policy, Subject(binding=_BINDING, postures=(posture,)), request, now)
+    return decide(policy, Subject(binding=_BINDING, postures=(_then(posture, asked, now),)), request, now)
+
+
+def _then(posture: Posture, asked: Asked, now: datetime) -> Posture:
+    """The posture at another instant."""
+    result = posture.result
+    if asked.reporting_since is None or result is None:
+        return posture
+    collected_at = result.collected_at + (now - asked.reporting_since)
+    return replace(posture, result=replace(result, collected_at=collected_at))
 
 
 def blocked_at(policy: Policy, posture: Posture, asked: Asked, after: datetime, until: datetime) -> datetime:
@@ -175,7 +186,7 @@ def ages(policies: Iterable[Policy]) -> tuple[timedelta, ...]:
 
 def _outcome(policy: Policy, posture: Posture, decision: Decision, asked: Asked, now: datetime) -> Outcome:
     request = asked_by(posture.device.account, asked)
-    judgement = judge(policy, posture, request, now)
+    judgement = judge(policy, _then(posture, asked, now), request, now)
     return Outcome(
         verdict=decision.verdict,
         reasons=decision.reasons,

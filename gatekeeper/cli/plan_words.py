@@ -7,7 +7,7 @@ import click
 
 from gatekeeper.campaign.chart import Line, bars, by_day
 from gatekeeper.campaign.plan import Blocked, Plan, Tally, Watched
-from gatekeeper.cli.words import say_table
+from gatekeeper.cli.words import counted, say_table
 from gatekeeper.domain.decision import Reason, Verdict
 
 _REASONS = {
@@ -17,6 +17,8 @@ _REASONS = {
     Reason.UNKNOWN_DEVICE: "is not registered",
     Reason.DEVICE_OF_ANOTHER_USER: "is registered to another account",
 }
+_ASSUMED = "no device reports again: what a report would change is not foreseen"
+_REPORTING = "devices go on reporting what they report now"
 _WHAT = {
     Verdict.ALLOW: "observed",
     Verdict.WARN: "warned",
@@ -34,8 +36,8 @@ def say_plan(plan: Plan, lines: Sequence[Line], *, names: int) -> None:
     )
     click.echo(f"  in force   {question.in_force.source}  sha256 {question.in_force.sha256[:16]}")
     click.echo(f"  candidate  {question.candidate.source}  sha256 {question.candidate.sha256[:16]}")
-    click.echo(f"  inventory  {_n(plan.devices, 'device')} of {_n(plan.people, 'person', 'people')}")
-    click.echo("  assumed    no device reports again: what a report would change is not foreseen")
+    click.echo(f"  inventory  {counted(plan.devices, 'device')} of {counted(plan.people, 'person', 'people')}")
+    click.echo(f"  assumed    {_ASSUMED if question.asked.reporting_since is None else _REPORTING}")
     click.echo()
     _say_dates(plan)
     _say_blocked(plan, names)
@@ -50,9 +52,9 @@ def say_plan(plan: Plan, lines: Sequence[Line], *, names: int) -> None:
     _say_watched(plan)
     click.echo()
     click.echo(
-        f"Result: {_n(plan.newly_blocked, 'device')} would be blocked that the policy in force does not block"
+        f"Result: {counted(plan.newly_blocked, 'device')} would be blocked that the policy in force does not block"
         f" ({plan.newly_by_rules} by a rule, {plan.newly_blocked - plan.newly_by_rules} for want of evidence);"
-        f" {_n(plan.newly_cut_off, 'person', 'people')} would have no device left. Nothing was changed."
+        f" {counted(plan.newly_cut_off, 'person', 'people')} would have no device left. Nothing was changed."
     )
 
 
@@ -63,6 +65,7 @@ def plan_document(plan: Plan, lines: Sequence[Line]) -> dict[str, object]:
         "at": question.dates[0].at.isoformat(),
         "listener": question.asked.listener,
         "protocol": question.asked.protocol.value,
+        "reporting": question.asked.reporting_since is not None,
         "in_force": {"source": question.in_force.source, "sha256": question.in_force.sha256},
         "candidate": {"source": question.candidate.source, "sha256": question.candidate.sha256},
         "devices": plan.devices,
@@ -150,7 +153,7 @@ def _row(title: str, current: int, proposed: int) -> tuple[str, str, str, str]:
 def _say_blocked(plan: Plan, names: int) -> None:
     new = [each for each in plan.blocked if each.is_new]
     click.echo()
-    click.echo(f"Would be blocked, and are not by the policy in force: {_n(plan.newly_blocked, 'device')}")
+    click.echo(f"Would be blocked, and are not by the policy in force: {counted(plan.newly_blocked, 'device')}")
     if new and names:
         say_table(
             ["  FROM", "USER", "DEVICE", "WHY"],
@@ -159,7 +162,9 @@ def _say_blocked(plan: Plan, names: int) -> None:
     _say_left_out(plan.newly_blocked - min(len(new), names))
     both = plan.blocked_total - plan.newly_blocked
     if both:
-        click.echo(f"Blocked by both at some date: {_n(both, 'device')} (in --json with names)")
+        click.echo(f"Blocked by both at some date: {counted(both, 'device')} (in --json with names)")
+    if plan.question.asked.reporting_since is None and any(Reason.STALE in each.reasons for each in plan.blocked):
+        click.echo("  some of them for want of a newer report: --reporting assumes that devices go on reporting")
 
 
 def _say_cut_off(plan: Plan, names: int) -> None:
@@ -267,10 +272,6 @@ def _verdicts(plan: Plan) -> list[Verdict]:
     for tally in (*plan.in_force, *plan.candidate):
         seen |= {*tally.verdicts, *tally.untied}
     return [verdict for verdict in Verdict if verdict in seen]
-
-
-def _n(count: int, one: str, many: str = "") -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def _at(instant: datetime) -> str:

@@ -68,6 +68,9 @@ def _until(_context: click.Context, _parameter: click.Parameter, value: str | No
 )
 @click.option("--until", callback=_until, metavar="TIME", help="Look so far ahead: a time, a date, or `30d`.")
 @click.option(
+    "--reporting", "is_reporting", is_flag=True, help="Assume that devices go on reporting what they report now."
+)
+@click.option(
     "--watch",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -89,6 +92,7 @@ def plan(  # noqa: PLR0913, PLR0917  one for each option
     until: datetime | timedelta | None,
     watch: Path | None,
     *,
+    is_reporting: bool,
     names: int,
     picture: Path | None,
     store: str | None,
@@ -101,7 +105,7 @@ def plan(  # noqa: PLR0913, PLR0917  one for each option
 
     \b
     Examples:
-      gatekeeper policy plan new-policy.toml --watch board.txt
+      gatekeeper policy plan new-policy.toml --reporting --watch board.txt
       gatekeeper policy plan new-policy.toml --until 60d --svg burn-down.svg
     """  # noqa: D301  click's paragraph mark
     names_settings = identity_settings(config_path)
@@ -117,7 +121,7 @@ def plan(  # noqa: PLR0913, PLR0917  one for each option
     wanted = _Wanted(
         in_force=in_force,
         candidate=proposed.with_groups(members) if proposed.directory_groups else proposed,
-        asked=Asked(kind, listener or protocol),
+        asked=Asked(kind, listener or protocol, reporting_since=now if is_reporting else None),
         now=now,
         until=now + until if isinstance(until, timedelta) else until,
         watched=_watched(watch, names_settings) if watch else frozenset(),
@@ -144,7 +148,8 @@ async def _plan(engine: AsyncEngine, wanted: _Wanted, *, is_history_wanted: bool
     policies = (wanted.in_force, wanted.candidate)
     outline = Outline(policies)
     async with SqlPopulation(engine).snapshot() as snapshot:
-        dates = coming(policies, wanted.now, wanted.until, await snapshot.collected(EXACT_REPORTS))
+        reports = await snapshot.collected(EXACT_REPORTS) if wanted.asked.reporting_since is None else ()
+        dates = coming(policies, wanted.now, wanted.until, reports)
         planner = Planner(
             Question(
                 in_force=wanted.in_force,

@@ -48,6 +48,22 @@ def test_what_a_rule_asks_for_does() -> None:
     assert len(classes) == 7
 
 
+def test_what_goes_on_reporting_does_not_grow_stale() -> None:
+    """What is stale stays so; a rule still begins."""
+    later = rule('{ id = "com.zhiliaoapp.musically" }', phases='enforce = "2020-07-12"')
+    dates = (NOON, NOON + 240 * HOUR)
+    classes = Classes((policy(STALE + later),), Asked(MailProtocol.IMAP, "imaps", reporting_since=NOON), dates)
+    phones = (posture(), posture([TIKTOK]), posture(collected_at=NOON - 31 * HOUR), posture(None))
+    courses = [classes.courses(phone)[0] for phone in phones]
+
+    assert [[course.at(date).verdict for date in (0, 1)] for course in courses] == [
+        [Verdict.ALLOW, Verdict.ALLOW],
+        [Verdict.ALLOW, Verdict.BLOCK],
+        [Verdict.BLOCK, Verdict.BLOCK],
+        [Verdict.BLOCK, Verdict.BLOCK],
+    ]
+
+
 def test_a_course_says_when_it_changes() -> None:
     """From fresh to stale between the two dates, at an instant that can be told."""
     phone = posture(collected_at=NOON - 12 * HOUR)

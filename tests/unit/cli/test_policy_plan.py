@@ -84,6 +84,23 @@ def test_who_would_be_blocked_and_when(run: Run, tmp_path: Path) -> None:
     ]
 
 
+def test_a_deadline_beyond_the_age_of_reports(run: Run, tmp_path: Path) -> None:
+    """Then both policies block everybody unless devices go on reporting, and the plan says so."""
+    late = CANDIDATE.replace((NOW + timedelta(days=2)).isoformat(), (NOW + timedelta(days=7)).isoformat())
+    (tmp_path / "in-force.toml").write_text(IN_FORCE.replace('"warn"', '"block"'))
+    (tmp_path / "candidate.toml").write_text(late.replace('"warn"', '"block"'))
+    silent, reporting = run(tmp_path / "candidate.toml"), run(tmp_path / "candidate.toml", "--reporting")
+
+    assert "not by the policy in force: 0 devices" in silent.stdout
+    assert "assumed    no device reports again" in silent.stdout
+    assert "--reporting assumes that devices go on reporting" in silent.stdout
+    assert "not by the policy in force: 2 devices" in reporting.stdout
+    assert "assumed    devices go on reporting what they report now" in reporting.stdout
+    assert "grows stale" not in reporting.stdout
+    document = json.loads(run(tmp_path / "candidate.toml", "--reporting", "--json").stdout)
+    assert (document["reporting"], document["newly_blocked"]) == (True, 2)
+
+
 def test_for_people_it_is_a_table(run: Run, tmp_path: Path) -> None:
     """Current, proposed, net; names; and that nothing was changed."""
     result = run(tmp_path / "candidate.toml", "--names", "1")
