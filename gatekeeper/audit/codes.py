@@ -214,6 +214,16 @@ CLASSIFICATIONS: Mapping[EventCode, Classification] = MappingProxyType(
             activity_name="Recover",
             app=PRODUCT,
         ),
+        EventCode.LOG_INTERRUPTED: _row(
+            Word.LOG,
+            "Audit log could not be written for a while",
+            APPLICATION_LIFECYCLE,
+            99,
+            4,
+            2,
+            activity_name="Interrupt",
+            app=PRODUCT,
+        ),
         EventCode.WORKER_DIED: _row(Word.LOG, "A worker died", APPLICATION_LIFECYCLE, 4, 4, 2, app=PRODUCT),
     }
 )
@@ -289,6 +299,10 @@ EVENT_MEANINGS: Mapping[EventCode, str] = MappingProxyType(
         EventCode.LOG_HEARTBEAT: "The gate runs, and nothing else was to be recorded for a while.",
         EventCode.LOG_CLOSED: "The process closed the audit log cleanly.",
         EventCode.TAIL_RECOVERED: "Bytes at the end of the log that were never acknowledged were cut off.",
+        EventCode.LOG_INTERRUPTED: (
+            "The audit log could not be written for a while (`interrupted_since`, `seconds`, `reason`), and nobody new "
+            "was let in; `existing` says what open sessions did then (`sessions_n` before, `ended_n` of them ended)."
+        ),
         EventCode.WORKER_DIED: "A worker ended by itself or was killed: its open connections have no terminal records.",
     }
 )

@@ -59,6 +59,8 @@ class EventCode(StrEnum):
     LOG_HEARTBEAT = "GK9002I"
     LOG_CLOSED = "GK9003I"
     TAIL_RECOVERED = "GK9004W"
+    LOG_INTERRUPTED = "GK9006W"
+    """For a while no record became durable, and nobody new was let in."""
     WORKER_DIED = "GK9010E"
     """One of several processes ended by itself or was killed; its connections have no records of their ends."""
 

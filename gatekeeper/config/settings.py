@@ -11,6 +11,7 @@ from gatekeeper.enforcement.flow.front import Limits
 from gatekeeper.enforcement.flow.introduction import Network
 from gatekeeper.enforcement.imap.replies import RefusalCode
 from gatekeeper.gate.identify import BindingSettings
+from gatekeeper.gate.outage import Existing
 from gatekeeper.gate.refusals import RefusalSettings
 from gatekeeper.gate.throttle import ThrottleSettings
 from gatekeeper.net.dial import TlsMode
@@ -63,6 +64,8 @@ class AuditSettings:
     """Whether client addresses are kept whole instead of cut to /24 and /48."""
     fold: timedelta
     """How long repeats are counted before they are recorded; 0: each is recorded by itself."""
+    existing: Existing
+    """What open sessions do while it cannot be written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,13 +52,16 @@ class Ended(StrEnum):
     CUT = "cut"
     IDLE = "idle"
     DRAINED = "drained"
+    AUDIT_LOST = "audit_lost"
+    """The audit log cannot be written, and open sessions are not to go on without it."""
     SCREENED = "screened"
     """What the phone sent cannot be told apart any more, or was meant to deceive."""
     FAULT = "fault"
 
 
-_POLITE_TO_CLIENT = frozenset({Ended.UPSTREAM, Ended.CUT, Ended.IDLE, Ended.DRAINED, Ended.SCREENED})
-_POLITE_TO_UPSTREAM = frozenset({Ended.CLIENT, Ended.CUT, Ended.IDLE, Ended.DRAINED, Ended.SCREENED})
+_BY_US = frozenset({Ended.CUT, Ended.IDLE, Ended.DRAINED, Ended.AUDIT_LOST, Ended.SCREENED})
+_POLITE_TO_CLIENT = _BY_US | {Ended.UPSTREAM}
+_POLITE_TO_UPSTREAM = _BY_US | {Ended.CLIENT}
 
 
 class Side:
@@ -288,12 +291,12 @@ class Relayed:
         else:
             self.end(Ended.UPSTREAM_ABORTED, error)
 
-    def drain(self) -> None:
+    def drain(self, why: Ended = Ended.DRAINED) -> None:
         """End a quiet session politely: with last words where they cannot fall into the middle of a line."""
         if self.ended is None and not self.client.unsent and self.upstream.last_octet == _LINE_FEED:
             with suppress(OSError):  # the phone does not read, or is gone: it is closed next anyway
                 self.client.sock.send(self._owner.last_words)
-        self.end(Ended.DRAINED)
+        self.end(why)
 
     def _abort_upstream(self) -> None:
         """Close with a RST: the mail server must not take what it has for a complete upload."""

@@ -20,6 +20,7 @@ from gatekeeper.enforcement.flow.front import Front
 from gatekeeper.enforcement.flow.point import PointSettings
 from gatekeeper.gate.admit import Gate
 from gatekeeper.gate.folding import FoldingLog
+from gatekeeper.gate.outage import Outage
 from gatekeeper.gate.refusals import Refusals
 from gatekeeper.gate.settings import GateSettings
 from gatekeeper.gate.throttle import Throttle
@@ -78,6 +79,7 @@ class Gatekeeper:
     folding: FoldingLog
     """What sessions and refusals are recorded through."""
     gate: Gate
+    outage: Outage
     crowd: Crowd
     throttle: Throttle
     refusals: Refusals
@@ -150,6 +152,7 @@ async def compose(
         gate = Gate(
             settings=gate_settings(settings), policy=source.policy, devices=directory, audit=folding, clock=clock
         )
+        relay = Relay(poller)
         gatekeeper = Gatekeeper(
             settings=settings,
             config_path=config_path,
@@ -161,10 +164,11 @@ async def compose(
             audit=audit,
             folding=folding,
             gate=gate,
+            outage=Outage(audit=audit, relay=relay, clock=clock, monotonic=monotonic, existing=settings.audit.existing),
             crowd=Crowd(settings.limits.crowd, None if inherited is None else inherited.share),
             throttle=Throttle(settings.throttle),
             refusals=Refusals(settings.refusals),
-            relay=Relay(poller),
+            relay=relay,
             publications=source.publications,
             found_at_start=source.look,
             rollouts=source.rollouts,

@@ -205,6 +205,9 @@ class _Parts(Collector):
         )
         yield GaugeMetricFamily("gatekeeper_audit_signed_records", "Records under a signed head", counters.signed)
         yield GaugeMetricFamily("gatekeeper_audit_writable", "1 when records become durable", self._audit.writable)
+        yield GaugeMetricFamily(
+            "gatekeeper_audit_late_records", "Events that wait until the log can be written again", self._audit.late
+        )
         yield GaugeMetricFamily("gatekeeper_store_healthy", "1 when the store answers", self._directory.healthy)
         policy = GaugeMetricFamily("gatekeeper_policy_info", "The policy in force", labels=("sha256",))
         policy.add_metric([self._policy().sha256], 1)

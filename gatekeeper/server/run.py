@@ -17,6 +17,7 @@ import structlog
 from aiohttp import web
 
 from gatekeeper.config.settings import AdminSettings, Settings
+from gatekeeper.gate.outage import TICK_S, share
 from gatekeeper.net.poller import Poller, PollerLoop
 from gatekeeper.net.relay import Ended
 from gatekeeper.server import compose, group_watch, in_force
@@ -29,9 +30,7 @@ from gatekeeper.server.reload import reload
 _log = structlog.get_logger("gatekeeper.run")
 
 CONTROL_SOCKET = "control.sock"
-TICK_S = 0.25
 _IDLE_PERIOD_S = 15.0
-_LEAST_ENDED_A_TICK = 16
 
 
 class Stop:
@@ -136,6 +135,7 @@ async def _tick(gatekeeper: Gatekeeper) -> None:
         await asyncio.sleep(TICK_S)
         gatekeeper.gate.redecision.tick()
         gatekeeper.folding.tick()
+        gatekeeper.outage.tick(gatekeeper.settings.drain_timeout.total_seconds())
         for front in tuple(gatekeeper.fronts.values()):
             front.tick()
         for listener in gatekeeper.listeners.values():
@@ -164,14 +164,13 @@ async def _drain(gatekeeper: Gatekeeper, stop: Stop) -> None:
     for front in gatekeeper.fronts.values():
         front.say_goodbye()
     window_s = gatekeeper.settings.drain_timeout.total_seconds()
-    turns = max(1, int(window_s * 0.8 / TICK_S))
-    share = max(_LEAST_ENDED_A_TICK, math.ceil(len(gatekeeper.relay) / turns))
+    at_once = share(len(gatekeeper.relay), window_s)
     try:
         async with asyncio.timeout(window_s):
             while len(gatekeeper.relay) and not stop.at_once.is_set():
                 # Phones reconnect when they are cut: spread, so that they do not all come back at once.
                 quiet = [session for session in gatekeeper.relay.sessions() if session.quiet_ticks > 1]
-                for session in quiet[:share]:
+                for session in quiet[:at_once]:
                     session.drain()
                 await asyncio.sleep(TICK_S)
     except TimeoutError:

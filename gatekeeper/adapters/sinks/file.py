@@ -2,7 +2,9 @@
 
 Inside holds: one directory has one writing process (a lock) and one writer thread; lines are made and chained in
 `append`, on the event loop's thread, so their order is the order of the calls; `append` never raises and never
-blocks; a caller is answered exactly once, on the loop, True only for a record that is durable.
+blocks; a caller is answered exactly once, on the loop, True only for a record that is durable. Whoever waits is
+answered False when the disk has not answered for the stall limit; such a record may still be written later. What nobody
+waits for and could not be written is written later, with the time at which it happened.
 
 Encoding on the loop costs about 30 µs a record. It could be done in the thread, but then that thread would hold the
 interpreter for a whole batch and make every session wait; so it only joins, writes and syncs.
@@ -13,17 +15,19 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from gatekeeper.adapters.sinks.answers import Answers, Recorded
 from gatekeeper.adapters.sinks.directory import AuditLogError, lock
+from gatekeeper.adapters.sinks.kept import Kept
 from gatekeeper.adapters.sinks.opening import find_ending
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.publisher import Publisher
 from gatekeeper.adapters.sinks.shipping.quorum import Quorum
 from gatekeeper.adapters.sinks.signing_key import key_of
-from gatekeeper.adapters.sinks.writer import Chain, Counters, Item, Limits, Recorded, Writer
+from gatekeeper.adapters.sinks.writer import Chain, Counters, Item, Limits, Writer
 from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.audit.record import DEFAULT_ADDRESS_PREFIX, encode
 from gatekeeper.ports.clock import Clock
@@ -35,6 +39,11 @@ _EXPIRY_S = 0.25
 """Between two looks at who has waited too long for a remote."""
 _UNHURRIED_S = 0.05
 """A record that nobody waits for rides along with the next one that somebody does, or goes after this."""
+_LATE_AT_ONCE = 256
+"""Kept events that are encoded in one go: some ten milliseconds."""
+_LATE_PAUSE_S = 0.05
+_LOOKS_A_STALL = 4
+"""How often within the stall limit it is looked whether the disk answers."""
 
 
 class FileAuditLog:
@@ -103,6 +112,9 @@ class FileAuditLog:
         """Encoded, not with the thread yet."""
         self._hands_over_soon = False
         self._handing_over: asyncio.TimerHandle | None = None
+        self._kept = Kept()
+        self._answers = Answers(self._loop, self._kept)
+        self._watching: asyncio.TimerHandle | None = None
         self._seen = -1
         """How far the chain was when the last look was taken whether the log is silent."""
         self._heartbeat = self._loop.call_later(limits.heartbeat_s / 2, self._beat)
@@ -175,15 +187,18 @@ class FileAuditLog:
         """See `ports.audit.AuditLog`."""
         chain = self._writer.chain
         if chain is None or self._is_closing or self._pending >= self._limits.queued_records:
-            self._refuse(recorded)
+            self._refuse(event, recorded)
             return
         try:
             line, digest = self._line(event, chain)
         except (TypeError, ValueError, LookupError, ArithmeticError):
             # An event that breaks its own types is a bug of whoever made it; it must not stop the log of the others.
-            self._refuse(recorded)
+            self._answer_refused(recorded)
             return
-        self._waiting.append((chain, line, digest, recorded))
+        self._waiting.append((chain, line, digest))
+        self._answers.owe(event, recorded)
+        if self._watching is None:
+            self._watch_later()
         if recorded is not None:
             if not self._hands_over_soon:
                 self._hands_over_soon = True
@@ -221,12 +236,11 @@ class FileAuditLog:
 
     @property
     def _is_local_writable(self) -> bool:
-        """Also False while a batch has been under way for longer than the stall limit."""
+        """Also False while the disk has not answered for longer than the stall limit."""
         writer = self._writer
         if writer.chain is None or self._is_closing:
             return False
-        since = writer.in_flight_since
-        return since is None or self._monotonic() - since < self._limits.stall_limit_s
+        return not self._is_stalled()
 
     @property
     def fault(self) -> str | None:
@@ -243,6 +257,11 @@ class FileAuditLog:
         return self._writer.counters
 
     @property
+    def late(self) -> int:
+        """Events that are kept until the log can be written again."""
+        return len(self._kept)
+
+    @property
     def overflowed(self) -> int:
         """Records answered False at once: too many were waiting, or the log could not be written."""
         return self._overflowed
@@ -256,6 +275,7 @@ class FileAuditLog:
             is_closed_cleanly = is_recorded
 
         if not self._is_closing:
+            self._write_kept(len(self._kept))
             self.append(Event(code=EventCode.LOG_CLOSED, time=self._clock.now()), recorded)
             self._is_closing = True
             self._hand_over()
@@ -266,11 +286,9 @@ class FileAuditLog:
         except TimeoutError:
             return False
         self._queue.close()
-        self._heartbeat.cancel()
-        if self._expiry is not None:
-            self._expiry.cancel()
-        if self._handing_over is not None:
-            self._handing_over.cancel()
+        for timer in (self._heartbeat, self._expiry, self._handing_over, self._watching):
+            if timer is not None:
+                timer.cancel()
         return is_closed_cleanly
 
     def _line(self, event: Event, chain: Chain) -> tuple[bytes, str]:
@@ -303,10 +321,45 @@ class FileAuditLog:
             self._quorum.expire()
             self._expiry = self._loop.call_later(_EXPIRY_S, self._expire)
 
-    def _refuse(self, recorded: Recorded | None) -> None:
+    def _refuse(self, event: Event, recorded: Recorded | None) -> None:
+        """Answer False at once; an event that nobody waits for is recorded later."""
+        if recorded is None:
+            self._keep(event)
+        self._answer_refused(recorded)
+
+    def _answer_refused(self, recorded: Recorded | None) -> None:
         self._overflowed += 1
         if recorded is not None:
             self._loop.call_soon(recorded, False)  # noqa: FBT003  the port's answer
+
+    def _keep(self, event: Event) -> None:
+        self._kept.add(event)
+        if self._watching is None:
+            self._watch_later()
+
+    def _watch_later(self) -> None:
+        if not self._is_closing:
+            pause_s = self._limits.stall_limit_s / _LOOKS_A_STALL
+            pause_s = min(pause_s, _LATE_PAUSE_S) if self._kept and self._is_local_writable else pause_s
+            self._watching = self._loop.call_later(pause_s, self._watch)
+
+    def _watch(self) -> None:
+        """While there is something unanswered or kept: does the disk answer, and can what was kept be written?"""
+        self._watching = None
+        if self._answers and self._is_stalled():
+            self._answers.give_up()
+        if self._kept and self._is_local_writable:
+            self._write_kept(_LATE_AT_ONCE)
+        if (self._answers or self._kept) and self._watching is None:
+            self._watch_later()
+
+    def _write_kept(self, count: int) -> None:
+        for event in self._kept.take(count):
+            self.append(event)
+
+    def _is_stalled(self) -> bool:
+        since = self._writer.in_flight_since
+        return since is not None and self._monotonic() - since >= self._limits.stall_limit_s
 
     def _run(self, lock_fd: int) -> None:
         """The writer thread."""
@@ -316,37 +369,30 @@ class FileAuditLog:
             os.close(lock_fd)
             self._on_loop(self._ended.set)
 
-    def _tell(self, callbacks: list[Recorded], is_recorded: bool) -> None:
+    def _tell(self, count: int, is_recorded: bool) -> None:
         """From the writer thread: one wake-up of the loop for a whole batch."""
-        if is_recorded and self._quorum is not None:
-            self._quorum.hold(self._writer.records, len(callbacks), lambda known: self._tell_all(callbacks, known))
-        else:
-            self._tell_all(callbacks, is_recorded)
+        records = self._writer.records
+        self._on_loop(lambda: self._settle(count, records if is_recorded else None))
 
-    def _tell_all(self, callbacks: list[Recorded], is_recorded: bool) -> None:
-        self._on_loop(lambda: self._answer(iter(callbacks), is_recorded))
+    def _settle(self, count: int, records: int | None) -> None:
+        """The next `count` lines are durable, and with them so many records; None: they never will be."""
+        waiting = self._answers.settle(count, is_recorded=records is not None)
+        if records is None or self._quorum is None:
+            self._answers.tell(waiting, is_recorded=records is not None)
+        elif waiting:
+            self._quorum.hold(records, len(waiting), lambda known: self._tell_later(waiting, is_recorded=known))
+        if self._kept and self._watching is None:
+            self._watch_later()
+
+    def _tell_later(self, waiting: list[Recorded], *, is_recorded: bool) -> None:
+        """From any thread."""
+        self._on_loop(lambda: self._answers.tell(waiting, is_recorded=is_recorded))
 
     def _on_loop(self, call: Callable[[], object]) -> None:
         # A loop that is closed has nobody left to be told.
         with suppress(RuntimeError):
-            self._post(lambda: self._guarded(call))
+            self._post(lambda: self._answers.guarded(call))
 
     def _report(self, fault: str) -> None:
         """From the writer thread: what operators are to know, though the log goes on."""
         self._on_loop(lambda: self._loop.call_exception_handler({"message": fault}))
-
-    def _guarded(self, call: Callable[[], object]) -> None:
-        """An error in a callback is its owner's: it is reported, and the loop goes on."""
-        try:
-            call()
-        except Exception as error:  # noqa: BLE001  the guard of what comes from the writer's thread
-            self._loop.call_exception_handler({"message": "a recorded event's callback failed", "exception": error})
-
-    def _answer(self, callbacks: Iterator[Recorded], is_recorded: bool) -> None:
-        """Call back; one that raises goes to the loop's handler and does not keep the others from their answer."""
-        for recorded in callbacks:
-            try:
-                recorded(is_recorded)
-            except BaseException:
-                self._loop.call_soon(self._answer, callbacks, is_recorded)
-                raise

@@ -12,6 +12,7 @@ The Merkle log over the same lines is published between batches, when nobody wai
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from gatekeeper.adapters.sinks.directory import AuditLogDamaged, note_head, segment_path
@@ -26,8 +27,6 @@ from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.audit.record import FIRST_PREV
 from gatekeeper.audit.report import Head
 from gatekeeper.ports.clock import Clock
-
-Recorded = Callable[[bool], None]
 
 _PUBLISHED_WITHIN_S = 2.0  # at the end; what is left is published when the log is opened again
 _MAX_BATCH = 4096  # records; about 4 MiB, which a disk syncs well within the stall limit
@@ -60,8 +59,8 @@ class Chain:
         self.prev = FIRST_PREV if last is None else last.sha256
 
 
-Item = tuple[Chain, bytes, str, Recorded | None]
-"""The chain a line was made with, the line, its SHA-256, and whom to tell."""
+Item = tuple[Chain, bytes, str]
+"""The chain a line was made with, the line, and its SHA-256."""
 
 
 @dataclass(slots=True)
@@ -93,13 +92,14 @@ class Writer:
         *,
         last: Head | None,
         encode: Callable[[Event, Chain], tuple[bytes, str]],
-        tell: Callable[[list[Recorded], bool], None],
+        tell: Callable[[int, bool], None],
         clock: Clock,
         monotonic: Callable[[], float],
         limits: Limits,
         files: FileOperations,
         publisher: Publisher | None = None,
     ) -> None:
+        """`tell`: of so many lines, the next ones in the order of the queue, whether they are recorded."""
         self.queue: Mailbox[Item | None] = Mailbox()
         """None: close."""
         self.counters = Counters()
@@ -108,7 +108,7 @@ class Writer:
         self.fault: str | None = None
         """Why not."""
         self.in_flight_since: float | None = None
-        """Monotonic time at which the batch under way was begun."""
+        """Monotonic time since which the thread has been at work; None: it waits for some."""
         self._directory = directory
         self._origin = origin
         self._encode = encode
@@ -125,6 +125,8 @@ class Writer:
         self._next_try: float | None = None
         self._cut: Cut | None = None
         """What the first try to come back cut off, until it is recorded."""
+        self._failed_at: datetime | None = None
+        """Since when the log cannot be written."""
         self._segment = self._new_segment()
 
     def write_now(self, events: list[Event]) -> None:
@@ -154,9 +156,18 @@ class Writer:
     def _write_next(self) -> bool:
         """One turn; False: close."""
         batch, is_last = self._next_batch()
-        if batch:
-            self._write(batch)
-        now = self._monotonic()
+        now = self.in_flight_since = self._monotonic()
+        try:
+            if batch:
+                self._write(batch, now)
+                now = self._monotonic()
+            self._do_the_rest(now, is_last=is_last)
+        finally:
+            self.in_flight_since = None
+        return not is_last
+
+    def _do_the_rest(self, now: float, *, is_last: bool) -> None:
+        """What is due besides writing records."""
         if self._next_try is not None and now >= self._next_try and not is_last:
             self._recover()
         if self._last is not self._noted and now >= self._next_note:
@@ -166,7 +177,6 @@ class Writer:
             if due is not None and (not self.queue or now - due > self._limits.checkpoint_interval_s):
                 self._publisher.step(self.records)
                 self._count(self._publisher)
-        return not is_last
 
     @property
     def records(self) -> int:
@@ -194,29 +204,24 @@ class Writer:
                 due.append(step)
         return max(min(due) - self._monotonic(), 0.0) if due else None
 
-    def _write(self, batch: list[Item]) -> None:
+    def _write(self, batch: list[Item], started: float) -> None:
         """Group commit."""
         chain = self.chain
         if chain is None or batch[0][0] is not chain or batch[-1][0] is not chain:
             batch = self._refuse_stale(batch)
             if not batch:
                 return
-        callbacks = [item[3] for item in batch if item[3] is not None]
         is_recorded = False
-        started = self._monotonic()
-        self.in_flight_since = started
         try:
             self._append([(item[1], item[2]) for item in batch])
             is_recorded = True
         except OSError as error:
             self._fail(error)
         finally:  # whatever it was: everybody gets an answer
-            self.in_flight_since = None
             self.counters.last_batch_s = self._monotonic() - started
             if not is_recorded:
                 self.counters.unrecorded += len(batch)
-            if callbacks:
-                self._tell(callbacks, is_recorded)
+            self._tell(len(batch), is_recorded)
 
     def _append(self, lines: list[tuple[bytes, str]]) -> None:
         """Make chained lines durable in the segment, or in the next one when it is full or old."""
@@ -237,23 +242,27 @@ class Writer:
 
     def _new_segment(self) -> Segment:
         first = 0 if self._last is None else self._last.sequence + 1
-        path = segment_path(self._directory, first, self._clock.now())
+        # After a fault also what happened meanwhile is written into it: whoever looks by time has to find it there.
+        path = segment_path(self._directory, first, self._failed_at or self._clock.now())
         return Segment.create(path, begun=self._monotonic(), start=self._last, files=self._files)
 
     def _fail(self, error: OSError) -> None:
         self._segment.close()
         self.fault = f"cannot write `{self._segment.path}`: {error.strerror or error}"
         self.counters.failures += 1
+        self._failed_at = self._clock.now()
         self.chain = None
         self._next_try = self._monotonic() + self._limits.retry_interval_s
 
     def _refuse_stale(self, batch: list[Item]) -> list[Item]:
-        """Answer False for lines of a chain that has ended; returns the others."""
+        """Answer False for lines of a chain that has ended, which come before all others; returns the others."""
         chain = self.chain
-        stale = [item for item in batch if item[0] is not chain]
-        self.counters.unrecorded += len(stale)
-        self._tell([item[3] for item in stale if item[3] is not None], False)  # noqa: FBT003  the port's answer
-        return [item for item in batch if item[0] is chain]
+        fresh = [item for item in batch if item[0] is chain]
+        stale = len(batch) - len(fresh)
+        if stale:
+            self.counters.unrecorded += stale
+            self._tell(stale, False)  # noqa: FBT003  the port's answer
+        return fresh
 
     def _answer_queued(self) -> None:
         while items := self.queue.take(_MAX_BATCH, 0.0):
@@ -278,6 +287,7 @@ class Writer:
         else:
             self._next_try = None
             self._cut = None
+            self._failed_at = None
             self.fault = None
             self.chain = Chain(self._last)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gatekeeper.config.settings import AuditSettings
 from gatekeeper.domain.document import Table
+from gatekeeper.gate.outage import Existing
 
 _KEY_NAME = re.compile(r"[!-*,-~]+", re.ASCII)  # c2sp.org/signed-note
 
@@ -27,6 +28,7 @@ def read_audit(table: Table) -> AuditSettings:
         signing_key=Path(table.text("signing_key", str(directory / "signing.key"))),
         full_addresses=table.choice("client_address", Addresses, Addresses.NETWORK) is Addresses.FULL,
         fold=table.duration("fold", "1m"),
+        existing=table.choice("existing", Existing, Existing.KEEP),
     )
     table.done()
     return settings

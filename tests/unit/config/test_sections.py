@@ -72,6 +72,7 @@ FAULTS: list[tuple[str, dict[str, object], str]] = [
     ("throttle memory", {"throttle": {"forget_after": "5s"}}, "throttle.forget_after: must not be shorter than max_delay"),
     ("unknown throttle", {"throttle": {"delay": "5s"}}, "throttle.delay: unknown key (did you mean `max_delay`?)"),
     ("fold", {"audit": {"fold": "minute"}}, 'audit.fold: `minute` is not a duration such as "30s", "24h" or "7d"'),
+    ("existing", {"audit": {"existing": "drian"}}, "audit.existing: `drian` is not one of keep, drain, drop (did you mean `drain`?)"),
     ("workers", {"server": {"workers": 65}}, "server.workers: must lie between 1 and 64"),
     ("no listener", {"listener": None}, "listener: at least one [[listener]] is required"),
     ("listener name", listeners({"name": "Im aps"}), "listener[0].name: must be 1 to 32 of a-z, 0-9, `_` and `-`"),

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -35,10 +36,9 @@ async def opened(
     log = FileAuditLog.open(
         directory,
         origin=ORIGIN,
-        clock=StandingClock(),
         limits=limits,
         files=disk,
-        **more,  # type: ignore[arg-type]  # named by the tests
+        **{"clock": StandingClock(), **more},  # type: ignore[arg-type]  # named by the tests
     )
     try:
         yield log
@@ -385,7 +385,7 @@ async def test_damage_found_on_the_way_back_keeps_the_log_shut(tmp_path: Path) -
 
 
 async def test_a_disk_that_hangs_is_not_writable_until_it_answers(tmp_path: Path) -> None:
-    """A batch under way for longer than the limit counts as a fault; what waits is recorded when the disk is back."""
+    """Work that takes longer than the limit counts as a fault; with the disk's answer it is over."""
     disk = FaultyDisk()
     now = 100.0
     async with opened(tmp_path, disk, monotonic=lambda: now) as log:
@@ -402,6 +402,76 @@ async def test_a_disk_that_hangs_is_not_writable_until_it_answers(tmp_path: Path
         disk.gate.set()
         assert await answers.complete() == [(0, True), (1, True)]
         assert log.writable
+
+
+async def test_nobody_waits_for_a_disk_that_hangs(tmp_path: Path) -> None:
+    """False after the stall limit, once; the records may be written later, and others go on."""
+    disk = FaultyDisk()
+    async with opened(tmp_path, disk, dataclasses.replace(QUICK, stall_limit_s=0.05)) as log:
+        disk.gate.clear()
+        answers = Answers(2)
+        log.append(event("a"), answers.of(0))
+        assert await asyncio.to_thread(disk.is_hanging.wait, 20)
+        log.append(event("b"), answers.of(1))
+        assert await answers.complete() == [(0, False), (1, False)]
+        assert not log.writable
+        log.append(event("nobody waits"))
+        disk.gate.set()
+        await append_until(log, wanted=True)
+        assert answers.got == [(0, False), (1, False)]
+    assert conns(tmp_path)[:3] == ["a", "b", "nobody waits"]
+    verified(tmp_path)
+
+
+async def test_a_hang_outside_of_a_batch_is_noticed(tmp_path: Path) -> None:
+    """Noting the head or publishing the tree: whoever comes next is not left waiting."""
+    disk = FaultyDisk()
+    limits = dataclasses.replace(QUICK, stall_limit_s=0.05, head_interval_s=0.01)
+    async with opened(tmp_path, disk, limits) as log:
+        assert await append(log, "a")
+        disk.gate.clear()
+        assert await asyncio.to_thread(disk.is_hanging.wait, 20)
+        eventually(lambda: not log.writable, within=20)
+        assert not await append(log, "b")
+
+
+async def test_what_nobody_waited_for_is_recorded_late(tmp_path: Path) -> None:
+    """Of a failed batch, and of the time until the log is back: with its own time, found by a search for that time."""
+    disk = FaultyDisk()
+    clock = StandingClock()
+    async with opened(tmp_path, disk, clock=clock) as log:
+        assert await append(log, "before")
+        disk.fails_to_sync = True
+        log.append(event("in the batch"))
+        assert not await append(log, "refused")
+        clock.instant += timedelta(minutes=30)
+        log.append(event("meanwhile", time=clock.instant))
+        assert log.late == 2
+        clock.instant += timedelta(minutes=30)
+        disk.fails_to_sync = False
+        await append_until(log, wanted=True)
+        await asyncio.to_thread(eventually, lambda: not log.late, within=20)
+
+    assert {"before", "in the batch", "meanwhile"} <= set(conns(tmp_path))
+    assert "refused" not in conns(tmp_path)
+    half_an_hour = NOW + timedelta(minutes=30)
+    found = [read(line).text("conn") for line in lines(tmp_path, since=half_an_hour, until=half_an_hour)]
+    assert "meanwhile" in found
+    verified(tmp_path)
+
+
+async def test_what_is_kept_is_written_at_the_end_at_the_latest(tmp_path: Path) -> None:
+    """The log is back and is closed before anybody looked: nothing kept is lost."""
+    disk = FaultyDisk()
+    async with opened(tmp_path, disk) as log:
+        disk.fails_to_sync = True
+        log.append(event("kept"))
+        assert not await append(log, "refused")
+        disk.fails_to_sync = False
+        eventually(lambda: log.writable, within=20)
+        assert await log.close()
+    assert conns(tmp_path) == ["kept"]
+    assert codes(tmp_path)[-1] == "GK9003I"
 
 
 async def test_closing_does_not_wait_for_ever(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from datetime import timedelta
 
 import pytest
 
+from gatekeeper.gate.outage import TICK_S
 from gatekeeper.net.relay import Ended, Relayed
 from gatekeeper.server import run
-from gatekeeper.server.run import TICK_S, Stop, _drain, _tick
+from gatekeeper.server.run import Stop, _drain, _tick
 from testkit.loops import DEADLINE_S, Kept, tcp_pair, transport_on
 
 from .conftest import House
