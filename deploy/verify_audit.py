@@ -3,29 +3,24 @@
 
     verify_audit.py DIRECTORY --vkey KEY [--since CHECKPOINT]
 
-DIRECTORY holds `checkpoint` and `segments`. KEY is the verifier key that you pinned (`gatekeeper audit keys`).
-CHECKPOINT is a `checkpoint` that you kept: the log must begin with what it signed.
+DIRECTORY holds `checkpoint`, `segments` and, of a pruned log, `tile`. KEY is the verifier key that you pinned
+(`gatekeeper audit keys`), CHECKPOINT a `checkpoint` that you kept: the log must begin with what it signed.
 Exit: 0 sound, 1 tampering, 2 wrong usage, 3 incomplete, or not signed by the pinned key.
 
-Checked: each record's number and its SHA-256 of the line before; the Merkle tree over the exact lines (RFC 6962)
-against the root in the checkpoint (c2sp.org/tlog-checkpoint); its Ed25519 signature (c2sp.org/signed-note), by openssl.
+Checked: each record's number and SHA-256 of the line before; the Merkle tree over the exact lines (RFC 6962) against
+the root in the checkpoint (c2sp.org/tlog-checkpoint); its Ed25519 signature; that a record tells of what was pruned.
 """
 
 import argparse
 import base64
-import hashlib
 import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import NoReturn
-
-SPKI = bytes.fromhex("302a300506032b6570032100")  # RFC 8410: what stands before the 32 octets of an Ed25519 key
-
-
-def sha256(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
 
 
 def stop(code: int, text: str) -> NoReturn:
@@ -36,47 +31,45 @@ def stop(code: int, text: str) -> NoReturn:
 def parse_key(vkey: str) -> tuple[str, bytes]:
     name, key_id, encoded = vkey.strip().split("+", 2)
     public = base64.b64decode(encoded, validate=True)[1:]
-    if sha256(name.encode() + b"\n\x01" + public)[:4].hex() != key_id or len(public) != 32:
+    if sha256(name.encode() + b"\n\x01" + public).digest()[:4].hex() != key_id or len(public) != 32:
         raise ValueError("its id does not fit")
     return name, public
-
-
-def is_signed(public: bytes, text: bytes, signature: bytes) -> bool:
-    with tempfile.TemporaryDirectory() as name:
-        for file, content in (("key", SPKI + public), ("text", text), ("signature", signature)):
-            Path(name, file).write_bytes(content)
-        command = "openssl pkeyutl -verify -pubin -keyform DER -inkey key -rawin -in text -sigfile signature"
-        return subprocess.run(command.split(), cwd=name, capture_output=True, check=False).returncode == 0
 
 
 def checkpoint(path: Path, name: str, public: bytes) -> tuple[str, int, bytes]:
     """Origin, size and root that the key signed."""
     text, _, signatures = path.read_bytes().partition(b"\n\n")
-    text += b"\n"
     origin, size, root = text.decode().split("\n")[:3]
-    own_id = sha256(origin.encode() + b"\n\x01" + public)[:4]
+    own_id = sha256(origin.encode() + b"\n\x01" + public).digest()[:4]
     for line in signatures.decode().splitlines():
         _, signer, blob = line.split(" ")
         octets = base64.b64decode(blob)
         # The key of a gate with several workers signs each one's log, in that log's name.
-        if signer == origin and octets[:4] == own_id and (signer == name or signer.startswith(name + "/worker-")):
-            if not is_signed(public, text, octets[4:]):
+        if signer != origin or octets[:4] != own_id or not (signer == name or signer.startswith(name + "/worker-")):
+            continue
+        spki = bytes.fromhex("302a300506032b6570032100")  # RFC 8410: what stands before the octets of the key
+        with tempfile.TemporaryDirectory() as where:
+            for file, content in (("key", spki + public), ("text", text + b"\n"), ("signature", octets[4:])):
+                Path(where, file).write_bytes(content)
+            command = "openssl pkeyutl -verify -pubin -keyform DER -inkey key -rawin -in text -sigfile signature"
+            if subprocess.run(command.split(), cwd=where, capture_output=True, check=False).returncode:
                 stop(1, f"TAMPERED: {path}: the signature does not fit")
-            return origin, int(size), base64.b64decode(root)
+        return origin, int(size), base64.b64decode(root)
     stop(3, f"INCOMPLETE: {path}: not signed by the pinned key")
 
 
-def root_of(peaks: list[tuple[int, bytes]]) -> bytes:
-    root = peaks[-1][1] if peaks else sha256(b"")
-    for _, peak in reversed(peaks[:-1]):
-        root = sha256(b"\x01" + peak + root)
-    return root
+def pruned(directory: str, count: int) -> Iterator[bytes]:
+    """The leaves of records that are not there any more: their hashes stay, in tiles of 256 (c2sp.org/tlog-tiles)."""
+    for index in range(-(-count // 256)):
+        *high, low = (part.zfill(3) for part in f"{index:,}".split(","))
+        tile = Path(directory, "tile/0", *(f"x{part}" for part in high), low)
+        hashes = tile.read_bytes()[: (count - index * 256) * 32]
+        yield from (hashes[place : place + 32] for place in range(0, len(hashes), 32))
 
 
-def read_log(directory: str, wanted: set[int]) -> tuple[int, dict[int, bytes], str]:
-    """Follow the chain; how many records there are, the roots at the wanted sizes, and the origin they name."""
-    peaks: list[tuple[int, bytes]] = []
-    size, prev, origin, torn, roots = 0, "0" * 64, "", "", {0: root_of([])}
+def leaves(directory: str) -> Iterator[tuple[str, bytes]]:
+    """Follow the chain: the origin that the records name, and the hash of each."""
+    size, prev, origin, torn, first, kept = 0, "0" * 64, "", "", 0, 0
     for segment in sorted(Path(directory, "segments").glob("*.jsonl")):
         for number, raw in enumerate(segment.open("rb"), 1):
             place, line = f"{segment.name} line {number}", raw[:-1]
@@ -88,32 +81,39 @@ def read_log(directory: str, wanted: set[int]) -> tuple[int, dict[int, bytes], s
             try:
                 record = json.loads(line)
                 sequence, facts = record["metadata"]["sequence"], record["unmapped"]["gatekeeper"]
+                if not origin and sequence > 0:  # at the end: whether a record says that those before it were pruned
+                    size, prev, first = sequence, facts["prev"], sequence
+                    yield from ((facts["log"], leaf) for leaf in pruned(directory, first))
                 if (sequence, facts["prev"], facts["log"]) != (size, prev, origin or facts["log"]):
                     stop(1, f"TAMPERED: {place}: record {sequence} does not follow the one before")
+                kept = max(kept, facts["first_kept"] if record["metadata"]["event_code"] == "GK9011I" else 0)
             except (ValueError, KeyError, TypeError, RecursionError):
                 stop(1, f"TAMPERED: {place}: no record")
-            origin, prev, size = facts["log"], hashlib.sha256(line).hexdigest(), size + 1
-            peaks.append((0, sha256(b"\x00" + line)))
-            while len(peaks) > 1 and peaks[-1][0] == peaks[-2][0]:
-                (height, left), (_, right) = peaks[-2:]
-                peaks[-2:] = [(height + 1, sha256(b"\x01" + left + right))]
-            if size in wanted:
-                roots[size] = root_of(peaks)
-    return size, roots, origin
+            origin, prev, size = facts["log"], sha256(line).hexdigest(), size + 1
+            yield origin, sha256(b"\x00" + line).digest()
+    if first > kept:
+        stop(1, f"TAMPERED: the log begins with record {first}, and no record says that those before were pruned")
 
 
 parser = argparse.ArgumentParser(description="Verify an audit log with nothing of Gatekeeper.")
 parser.add_argument("directory")
 parser.add_argument("--vkey", required=True, type=parse_key)
 parser.add_argument("--since", action="append", default=[], metavar="CHECKPOINT")
-options = parser.parse_args()
-signed = []
-for path in [Path(options.directory, "checkpoint"), *map(Path, options.since)]:
-    try:
-        signed.append((path, *checkpoint(path, *options.vkey)))
-    except (OSError, ValueError) as error:
-        stop(3 if isinstance(error, OSError) else 1, f"{path}: no checkpoint that can be read: {error}")
-size, roots, origin = read_log(options.directory, {each[2] for each in signed})
+args = parser.parse_args()
+peaks, size, origin, roots = [], 0, "", {0: sha256().digest()}
+try:
+    signed = [(each, *checkpoint(Path(each), *args.vkey)) for each in [f"{args.directory}/checkpoint", *args.since]]
+    for size, (origin, leaf) in enumerate(leaves(args.directory), 1):  # noqa: B007  asked for below
+        height, root = 0, leaf
+        while peaks and peaks[-1][0] == height:
+            height, root = height + 1, sha256(b"\x01" + peaks.pop()[1] + root).digest()
+        peaks.append((height, root))
+        if size in {each[2] for each in signed}:
+            for _, peak in reversed(peaks[:-1]):
+                root = sha256(b"\x01" + peak + root).digest()
+            roots[size] = root
+except (OSError, ValueError) as error:
+    stop(3 if isinstance(error, OSError) else 1, f"{args.directory}: a file that cannot be read: {error}")
 for path, named, many, root in signed:
     if named != (origin or named) or many > size or roots[many] != root:
         stop(1, f"TAMPERED: the log has {size} records of {origin}, not the {many} of {named} that {path} signed")

@@ -6,6 +6,8 @@ A line is chained by the SHA-256 of its exact bytes, so nothing has to be put in
 What one pass over the chain cannot see: a tail that was cut off, and a log that was rewritten from some record to its
 end with every `prev` computed anew. Both are found against a *head* that was noted before (`head`); whoever can also
 rewrite that note stays uncaught. That is what signed heads are for: `signed` goes along over the same lines.
+
+A log may begin with a later record than the first one when a record in it says that the ones before were pruned.
 """
 
 import hashlib
@@ -15,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from gatekeeper.audit import stored
 from gatekeeper.audit.record import FIRST_PREV, MAX_RECORD
-from gatekeeper.audit.report import Finding, Head, Kind, Place, Report, TornTail
+from gatekeeper.audit.report import Finding, Head, Kind, Place, Pruned, Report, TornTail
 from gatekeeper.audit.stored import StoredRecord
 
 MAX_PIECE = MAX_RECORD + 2
@@ -36,6 +38,17 @@ class _Tip:
     """Its bytes are already known to be changed: that the next record does not fit is no news."""
     true_sequence: int | None = None
     """What its number should be, when it is chained to the one before but numbered otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Beginning:
+    """The first record there is, which is not the first one there was."""
+
+    first: int
+    prev: str | None
+    """Of it; None: it cannot be read."""
+    finding: int
+    """Index of the finding that reported what is missing before it."""
 
 
 @dataclass(slots=True)
@@ -79,6 +92,9 @@ class _Verification:
         """Another record with the tip's number: one of the two was inserted, the next record shows which."""
         self._unreadable = 0
         """Lines since the tip that are no records."""
+        self._begins: _Beginning | None = None
+        """When the lines do not begin with the first record of the log."""
+        self._pruned: Pruned | None = None
         self._gaps: list[_Gap] = []
         self._findings: list[Finding] = []
         self._findings_total = 0
@@ -135,6 +151,8 @@ class _Verification:
                 what = f"the record stands before {_numbers(gap.first, gap.last)}, which follow later"
                 self._findings[gap.finding] = Finding(Kind.REORDERED, finding.place, what)
         self._compare_with_head()
+        self._look_at_the_beginning()
+        self._figures.pruned = self._pruned if self._begins else None
         return self._figures.report(
             segments=self._segments,
             tip=self._tip,
@@ -152,6 +170,8 @@ class _Verification:
         if self._line == 1 and self._segment[:20].isdecimal() and int(self._segment[:20]) != record.sequence:
             self._find(Kind.MISNAMED, place, f"the file's name says that it begins with {int(self._segment[:20])}")
         self._figures.count(record, place)
+        if record.code == stored.LOG_PRUNED:
+            self._note_pruned(record)
         if self._head is not None and record.sequence == self._head.sequence and not self._is_head_seen:
             self._is_head_seen = True
             if sha256 != self._head.sha256:
@@ -181,6 +201,9 @@ class _Verification:
             self._find_changed(tip, place)
         elif record.sequence > expected:
             if record.sequence - expected > self._unreadable:
+                if tip.sequence < 0:
+                    first = record.sequence - self._unreadable
+                    self._begins = _Beginning(first, None if self._unreadable else record.prev, len(self._findings))
                 self._find_gap(expected, record.sequence - 1, place)
         else:
             self._find_out_of_place(following)
@@ -225,6 +248,28 @@ class _Verification:
         what = f"the log {end} although record {head.sequence} was noted as its head: its end was cut off"
         self._find(Kind.TRUNCATED, self._tip.place, what)
 
+    def _note_pruned(self, record: StoredRecord) -> None:
+        first_kept = record.number_at("unmapped", "gatekeeper", "first_kept")
+        if first_kept is not None and (self._pruned is None or first_kept >= self._pruned.first_kept):
+            self._pruned = Pruned(first_kept, record.sequence, record.text("last_sha256") or "")
+
+    def _look_at_the_beginning(self) -> None:
+        """Whether what is missing at the beginning was pruned, and a record says so."""
+        begins, pruned = self._begins, self._pruned
+        if begins is None or pruned is None or self._findings[begins.finding].kind is not Kind.MISSING:
+            return
+        first, place = begins.first, self._findings[begins.finding].place
+        if pruned.first_kept < first:
+            what = f"{_numbers(pruned.first_kept, first - 1)} missing before the record"
+            what += f": record {pruned.by} says only of those before {pruned.first_kept} that they were pruned"
+            self._findings[begins.finding] = Finding(Kind.MISSING, place, what)
+        elif pruned.first_kept == first and begins.prev not in {None, pruned.last_sha256}:
+            what = f"the record does not follow the last pruned one, as record {pruned.by} knows it"
+            self._findings[begins.finding] = Finding(Kind.CHANGED, place, what)
+        else:
+            del self._findings[begins.finding]
+            self._findings_total -= 1
+
     def _report_torn(self) -> None:
         """What was taken for the torn end of the log is not its end."""
         if self._torn is None:
@@ -245,6 +290,7 @@ class _Figures:
     def __init__(self) -> None:
         self.log: str | None = None
         self.entries = 0
+        self.pruned: Pruned | None = None
         self._first: StoredRecord | None = None
         self._last: StoredRecord | None = None
         self._back_steps = 0
@@ -296,6 +342,7 @@ class _Figures:
             log=self.log,
             entries=self.entries,
             segments=segments,
+            pruned=self.pruned,
             first_sequence=None if first is None else first.sequence,
             last=None if last is None else Head(tip.sequence, tip.sha256),
             last_place=tip.place,

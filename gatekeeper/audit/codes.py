@@ -99,7 +99,8 @@ _POLICY = {"name": "policy", "type_id": 5}
 _CONFIGURATION = {"name": "configuration", "type_id": 99, "type": "Configuration"}
 _INVENTORY = {"name": "inventory", "type_id": 99, "type": "Inventory"}
 _AUDIT_LOG = {"name": "audit log", "type_id": 99, "type": "Audit Log"}
-_ACTIVATE, _UPDATE, _READ = 10, 3, 2
+_LEGAL_HOLD = {"name": "legal hold", "type_id": 99, "type": "Legal Hold"}
+_ACTIVATE, _UPDATE, _READ, _CREATE, _DELETE = 10, 3, 2, 1, 4
 
 CLASSIFICATIONS: Mapping[EventCode, Classification] = MappingProxyType(
     {
@@ -192,6 +193,15 @@ CLASSIFICATIONS: Mapping[EventCode, Classification] = MappingProxyType(
             Word.EVIDENCE, "Device removed from the registry", SOFTWARE_INVENTORY, 2, 1, 1
         ),
         EventCode.AUDIT_EXPORTED: _entity(Word.LOG, "Audit log exported", _AUDIT_LOG, accepted=True, activity_id=_READ),
+        EventCode.HOLD_PLACED: _entity(
+            Word.LOG, "Legal hold placed on the audit log", _LEGAL_HOLD, accepted=True, activity_id=_CREATE
+        ),
+        EventCode.HOLD_RELEASED: _entity(
+            Word.LOG, "Legal hold on the audit log released", _LEGAL_HOLD, accepted=True, activity_id=_DELETE
+        ),
+        EventCode.LOG_PRUNED: _entity(
+            Word.LOG, "Records older than the retention removed", _AUDIT_LOG, accepted=True, activity_id=_DELETE
+        ),
         EventCode.LOG_OPENED: _row(Word.LOG, "Audit log opened", APPLICATION_LIFECYCLE, 3, 1, 1, app=PRODUCT),
         EventCode.LOG_HEARTBEAT: _row(
             Word.LOG,
@@ -294,6 +304,15 @@ EVENT_MEANINGS: Mapping[EventCode, str] = MappingProxyType(
         EventCode.AUDIT_EXPORTED: (
             "Records were taken out of the log by `audit export` or `audit report` (`what`, `format`, `asked`, "
             "`records_n`, `sha256`, `by`)."
+        ),
+        EventCode.HOLD_PLACED: (
+            "A legal hold keeps records from being pruned (`hold`, `reason`, `case`, `hold_since`, `hold_until`, `by`)."
+        ),
+        EventCode.HOLD_RELEASED: "A legal hold was released (`hold`, `reason`, `by`).",
+        EventCode.LOG_PRUNED: (
+            "Whole segments older than the retention are removed: the log begins with `first_kept` (`first`, `last`, "
+            "`last_sha256`, `tree_root` over all records before `first_kept`, `segments_n`, `retention`, `older_than`, "
+            "`by`)."
         ),
         EventCode.LOG_OPENED: "A process opened the audit log.",
         EventCode.LOG_HEARTBEAT: "The gate runs, and nothing else was to be recorded for a while.",

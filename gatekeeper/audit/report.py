@@ -83,6 +83,17 @@ class TornTail:
     sha256: str
 
 
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What a record says of records that were removed because they were older than the retention."""
+
+    first_kept: int
+    by: int
+    """Number of the record that says so."""
+    last_sha256: str
+    """SHA-256 (hex) of the last line that was removed."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """The outcome of one verification."""
@@ -91,6 +102,8 @@ class Report:
     """Origin of the first record; None: the log is empty."""
     entries: int
     segments: int
+    pruned: Pruned | None
+    """Set when the log does not begin with record 0, and a record tells of pruning."""
     first_sequence: int | None
     last: Head | None
     last_place: Place | None

@@ -1,6 +1,7 @@
 """Verification of the signed head: are the records those that were signed, and do the tiles say so?
 
-It goes along with `chain.verify`, over the same lines, read once; memory is bounded whatever they contain.
+It goes along with `chain.verify`, over the same lines, read once; memory is bounded whatever they contain. Of records
+that were pruned the tree is made of their hashes, which stay in the tiles.
 
 Inside holds: nothing that is read makes it raise. What a key signed and the log does not have is tampering; what cannot
 be told for want of a key, a checkpoint or a tile is said to be missing.
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 from gatekeeper.audit.checkpoint import Checkpoint, read_checkpoint
 from gatekeeper.audit.report import Finding, Kind
-from gatekeeper.audit.tree import Tile, Tree
+from gatekeeper.audit.tree import HASH_OCTETS, TILE_WIDTH, Tile, Tree
 from gatekeeper.signing.note import Note, NoteError, VerifierKey, signed_by
 
 ReadTile = Callable[[int, int, int], bytes | None]
@@ -62,20 +63,30 @@ class SignedVerification:
         self._roots: dict[int, bytes] = {}
         self._tree = Tree()
         self._line: hashlib._Hash | None = None
+        self._is_blind = False
+        """The hashes of pruned records are not there: no root can be computed."""
+        self._pruned = 0
         self._tiles = 0
         self._wrong_tiles = 0
         self._missing_tiles = 0
         self._look()
 
-    def along(self, segments: Iterable[tuple[str, Iterable[bytes]]]) -> Iterator[tuple[str, Iterable[bytes]]]:
-        """The same segments, whose lines are taken note of as somebody else reads them."""
+    def along(
+        self, segments: Iterable[tuple[str, Iterable[bytes]]], *, first: int = 0
+    ) -> Iterator[tuple[str, Iterable[bytes]]]:
+        """The same segments, whose lines are taken note of as somebody else reads them.
+
+        `first`: number of the first record that is there.
+        """
+        if first:
+            self._take_pruned(first)
         for name, pieces in segments:
             self._line = None  # what has no newline at the end of the segment before is no record
             yield name, self._taken(pieces)
 
     def finish(self, log: str | None) -> SignedReport:
         """All lines were read; `log` is the origin that the records name."""
-        checkpoint, size = self._checkpoint, self._tree.size
+        checkpoint, size = self._checkpoint, self._tree.size + (self._pruned if self._is_blind else 0)
         if checkpoint is not None:
             if log is not None and checkpoint.origin != log:
                 self._find(Kind.FOREIGN, f"the signed head is of the log `{checkpoint.origin[:200]}`")
@@ -84,6 +95,8 @@ class SignedVerification:
             self._compare(older, "were signed, as the head says that was kept")
         if self._missing_tiles:
             self._missing.append(f"{self._missing_tiles} tiles are not there: the gate makes them at its next start")
+        if self._is_blind:
+            self._missing.append("the hashes of pruned records are not there: the tree cannot be computed")
         return SignedReport(
             checkpoint=checkpoint,
             key=self._key,
@@ -110,6 +123,20 @@ class SignedVerification:
         if self._key is None:
             self._missing.append(_unknown(signed, self._known))
 
+    def _take_pruned(self, first: int) -> None:
+        """The leaves of records that are not there any more, by their hashes in the tiles."""
+        self._pruned = first
+        size = 0 if self._checkpoint is None else self._checkpoint.size
+        for begin in range(0, first, TILE_WIDTH):
+            hashes = self._read_tile(0, begin // TILE_WIDTH, min(TILE_WIDTH, size - begin)) if size > begin else None
+            wanted = min(TILE_WIDTH, first - begin) * HASH_OCTETS
+            if hashes is None or len(hashes) < wanted:
+                self._is_blind, self._tree = True, Tree()
+                return
+            for place in range(0, wanted, HASH_OCTETS):
+                self._tree.append(hashes[place : place + HASH_OCTETS])
+                self._look()
+
     def _taken(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         for piece in pieces:
             line = self._line or hashlib.sha256(b"\x00")
@@ -126,6 +153,9 @@ class SignedVerification:
     def _look(self) -> None:
         """Note the root when it is asked for, and compare the tiles that are complete."""
         tree, checkpoint = self._tree, self._checkpoint
+        if self._is_blind:
+            tree.completed.clear()
+            return
         if tree.size in self._expected:
             self._roots[tree.size] = tree.root()
         if checkpoint is not None and tree.size <= checkpoint.size:
@@ -148,11 +178,11 @@ class SignedVerification:
                 self._find(Kind.TILE, f"`{tile.path}` is not of these records: one or the other was changed")
 
     def _compare(self, checkpoint: Checkpoint, were_signed: str) -> None:
-        size = self._tree.size
+        size = self._tree.size + (self._pruned if self._is_blind else 0)
         if size < checkpoint.size:
             what = f"the log has {size} records although {checkpoint.size} {were_signed}: its end was cut off"
             self._find(Kind.TRUNCATED, what)
-        elif self._roots[checkpoint.size] != checkpoint.root:
+        elif not self._is_blind and self._roots[checkpoint.size] != checkpoint.root:
             what = f"the first {checkpoint.size} records are not those that {were_signed}"
             self._find(Kind.REWRITTEN, what)
 

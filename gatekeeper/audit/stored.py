@@ -169,10 +169,11 @@ def codes_of(word: str) -> frozenset[str]:
     return frozenset(code for code, meaning in _WORDS.items() if meaning == word)
 
 
-LOG_OPENED, LOG_CLOSED, TAIL_RECOVERED = (
+LOG_OPENED, LOG_CLOSED, TAIL_RECOVERED, LOG_PRUNED = (
     EventCode.LOG_OPENED.value,
     EventCode.LOG_CLOSED.value,
     EventCode.TAIL_RECOVERED.value,
+    EventCode.LOG_PRUNED.value,
 )
 
 

@@ -36,6 +36,8 @@ _PLACES = {
     "export": "gatekeeper.cli.audit_export:export",
     "check-export": "gatekeeper.cli.audit_export:check_export",
     "report": "gatekeeper.cli.audit_page:report",
+    "hold": "gatekeeper.cli.audit_hold:hold",
+    "prune": "gatekeeper.cli.audit_prune:prune",
 }
 
 _COLOURS = {

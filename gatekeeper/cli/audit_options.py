@@ -1,4 +1,4 @@
-"""What the `audit` commands share: which directory, and which instants."""
+"""What the `audit` commands share: which directory, which instants, and why."""
 
 import os
 from datetime import UTC, datetime
@@ -31,6 +31,15 @@ def instant(_context: click.Context, _parameter: click.Parameter, value: str | N
     if instant is None:
         raise click.BadParameter(f"`{value}` is neither a time such as 2020-07-10T17:00:00Z nor a duration such as 2h")
     return instant
+
+
+def _given(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if not value.strip():
+        raise click.BadParameter("says nothing: tell whoever reads the log why")
+    return value.strip()
+
+
+reason = click.option("--reason", "why", required=True, callback=_given, help="Why: it stands in the log.")
 
 
 def existing(directory: Path) -> Path:

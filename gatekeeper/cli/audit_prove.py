@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from gatekeeper.adapters.sinks.directory import AuditLogError
+from gatekeeper.adapters.sinks.directory import AuditLogError, first_sequence
 from gatekeeper.adapters.sinks.reader import LineCursor
 from gatekeeper.adapters.sinks.several import log_directories
 from gatekeeper.adapters.sinks.tiles import hashes_at, read_checkpoint_file
@@ -47,12 +47,15 @@ def prove() -> None:
 def prove_inclusion(context: click.Context, sequence: int, output: Path | None, record_file: Path | None) -> None:
     """Prove that the record with this number is in the signed log (c2sp.org/tlog-proof).
 
-    Exit codes: 0 proven, 1 tampering, 2 wrong usage, 3 not signed yet.
+    Exit codes: 0 proven, 1 tampering, 2 wrong usage, 3 not signed yet, or pruned.
     """
     log = _one_log(context)
     note, checkpoint = _head(log)
     if sequence >= checkpoint.size:
         fail(f"record {sequence} is not among the {checkpoint.size} that are signed", code=EXIT_INCOMPLETE)
+    if sequence < first_sequence(log):
+        what = f"record {sequence} is not there any more: the log begins with record {first_sequence(log)}"
+        fail(f"{what}; `gatekeeper audit verify` says whether it was pruned", code=EXIT_INCOMPLETE)
     try:
         line = LineCursor(log, sequence).take(1)[0][:-1]
         path = inclusion(sequence, checkpoint.size, hashes_at(log, checkpoint.size))

@@ -9,7 +9,7 @@ from time import sleep as pause
 
 import click
 
-from gatekeeper.adapters.sinks.directory import AuditLogDamaged, read_head, segment_paths
+from gatekeeper.adapters.sinks.directory import AuditLogDamaged, first_sequence, read_head, segment_paths
 from gatekeeper.adapters.sinks.reader import all_pieces
 from gatekeeper.adapters.sinks.tiles import TileMissing, read_checkpoint_file, read_tile
 from gatekeeper.audit.chain import verify as verify_chain
@@ -72,7 +72,7 @@ def verify_log(where: Path, known: Known, since: Sequence[Checkpoint] = ()) -> V
     else:
         if head is None:
             missing.append("there is no `head.json`: that the end was not cut off cannot be told")
-    report = verify_chain(signed.along(all_pieces(where)), head=head)
+    report = verify_chain(signed.along(all_pieces(where), first=first_sequence(where)), head=head)
     signed_report = signed.finish(report.log)
     missing += signed_report.missing
     if report.last is None:
@@ -125,6 +125,11 @@ def report_rows(verified: Verified) -> list[tuple[str, str]]:
         chain = "OK" if not kinds else ", ".join(sorted(kinds))
         numbers = f"{report.first_sequence} … {report.last.sequence} ({report.entries} in {report.segments} segments)"
         rows.append(("entries", f"{numbers}  sequence and prev-chain {chain}"))
+        if report.pruned is not None:
+            what = (
+                f"the log begins with record {report.first_sequence}; what was before it was removed when it was older"
+            )
+            rows.append(("pruned", f"{what} than the retention, as record {report.pruned.by} says"))
         rows.append(("times", _times(report)))
         rows.append(("head", f"{report.last.sha256}  " + ("compared with head.json" if is_head_known else "not noted")))
         clean_end = "closed" if report.is_closed else "open"

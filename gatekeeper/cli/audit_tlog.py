@@ -7,14 +7,17 @@ Inside holds: the tree is made anew from the lines, and the checkpoint is writte
 
 from pathlib import Path
 
-from gatekeeper.adapters.sinks.directory import AuditLogError
+from gatekeeper.adapters.sinks.directory import AuditLogError, first_sequence
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.reader import LineCursor
-from gatekeeper.adapters.sinks.tiles import put, read_checkpoint_file
+from gatekeeper.adapters.sinks.tiles import put, read_checkpoint_file, read_tile
 from gatekeeper.audit.checkpoint import Checkpoint, read_checkpoint
-from gatekeeper.audit.tree import TILE_WIDTH, Tree, leaf_hash, tile_path
+from gatekeeper.audit.stored import LOG_PRUNED, read
+from gatekeeper.audit.tree import HASH_OCTETS, TILE_WIDTH, Tree, leaf_hash, tile_path
 from gatekeeper.cli.words import EXIT_FAILED, EXIT_INCOMPLETE, fail
 from gatekeeper.signing.note import NoteError
+
+_PRUNED = f'"event_code":"{LOG_PRUNED}"'.encode()
 
 
 def export_tlog(logs: list[Path], out: Path) -> list[Checkpoint]:
@@ -35,13 +38,16 @@ def _export(log: Path, out: Path) -> Checkpoint:
         checkpoint, _ = read_checkpoint(note)
     except NoteError as error:
         fail(f"`{log / 'checkpoint'}` {error}", code=EXIT_FAILED)
-    tree, lines = Tree(), LineCursor(log, 0)
+    tree, first, pruned = _pruned(log, out), first_sequence(log), 0
+    lines = LineCursor(log, tree.size)
     while tree.size < checkpoint.size:
         index = tree.size // TILE_WIDTH
         bundle = bytearray()
         taken = lines.take(min(TILE_WIDTH, checkpoint.size - tree.size))
         for line in taken:
             tree.append(leaf_hash(line[:-1]))
+            if _PRUNED in line:
+                pruned = max(pruned, read(line).number_at("unmapped", "gatekeeper", "first_kept") or 0)
             bundle += (len(line) - 1).to_bytes(2) + line[:-1]
         _write(out / tile_path(0, index, len(taken)).replace("tile/0/", "tile/entries/", 1), bytes(bundle))
         for tile in tree.completed:
@@ -49,10 +55,26 @@ def _export(log: Path, out: Path) -> Checkpoint:
         tree.completed.clear()
     for tile in tree.unfinished():
         _write(out / tile.path, tile.hashes)
+    if first > pruned:
+        what = f"`{log}` begins with record {first}, and no record says that those before were pruned"
+        fail(f"{what}: see `gatekeeper audit verify`", code=EXIT_FAILED)
     if tree.root() != checkpoint.root:
         fail(f"`{log}` is not the log that was signed: see `gatekeeper audit verify`", code=EXIT_FAILED)
     _write(out / "checkpoint", note)
     return checkpoint
+
+
+def _pruned(log: Path, out: Path) -> Tree:
+    """The tree up to the first whole bundle: of pruned records only their hashes are left (tlog-tiles, "Pruning")."""
+    tree = Tree()
+    for index in range(-(-first_sequence(log) // TILE_WIDTH)):
+        hashes = read_tile(log, 0, index)
+        for place in range(0, len(hashes), HASH_OCTETS):
+            tree.append(hashes[place : place + HASH_OCTETS])
+        for tile in tree.completed:
+            _write(out / tile.path, tile.hashes)
+        tree.completed.clear()
+    return tree
 
 
 def _write(path: Path, data: bytes) -> None:

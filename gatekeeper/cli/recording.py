@@ -52,6 +52,40 @@ def record_export(config_path: Path, directory: Path, detail: dict[str, str | in
     _record(config_path, EventCode.AUDIT_EXPORTED, {**detail, "by": whoever()}, gate_knows=False)
 
 
+def record_on_log(config_path: Path, directory: Path, code: EventCode, detail: dict[str, str | int]) -> bool:
+    """Record what was done to the log in `directory` itself; False: it is not on record, and stderr says why."""
+    try:
+        settings = load(config_path, os.environ)
+    except DocumentError:
+        settings = None
+    if settings is None or directory.resolve() != settings.audit.directory.resolve():
+        click.echo("note: this is no log of the configured gate, so nothing is recorded", err=True)
+        return False
+    clock = SystemClock()
+    try:
+        asyncio.run(_append(settings, Event(code=code, time=clock.now(), detail=detail), clock))
+    except AuditLogLocked:
+        told = {"code": code.value, "detail": detail}
+        return ask_gate(control_socket(config_path), "POST", "/record", told)[0] == 200
+    except AuditLogError as error:
+        click.echo(f"warning: this is not recorded: {error}", err=True)
+        return False
+    return True
+
+
+def record_pruned(config_path: Path, log: Path, origin: str, detail: dict[str, str | int]) -> bool:
+    """Record in one log, perhaps one of several, that segments of it are removed; True: it is durable."""
+    settings = load(config_path, os.environ)
+    clock = SystemClock()
+    event = Event(code=EventCode.LOG_PRUNED, time=clock.now(), detail=detail)
+    try:
+        asyncio.run(_append_held(log, origin, settings, event, clock))
+    except AuditLogLocked:
+        told = {"log": origin, "detail": detail}
+        return ask_gate(control_socket(config_path), "POST", "/record-in", told)[0] == 200
+    return True
+
+
 def whoever() -> str:
     """The account on this machine that runs the command; who came by sudo is named too. Nothing of it is proven."""
     try:
@@ -90,6 +124,19 @@ async def _append(settings: Settings, event: Event, clock: SystemClock) -> None:
     lock_fd = hold(directory)  # a gate that runs holds it, also while one of its workers is down
     try:
         await _append_to(worker_directory(directory, 1), worker_origin(origin, 1), settings, event, clock)
+    finally:
+        os.close(lock_fd)
+
+
+async def _append_held(log: Path, origin: str, settings: Settings, event: Event, clock: SystemClock) -> None:
+    """Write to any log under the audit directory; a gate with several workers writes all of them."""
+    directory = settings.audit.directory
+    if log == directory:
+        await _append_to(log, origin, settings, event, clock)
+        return
+    lock_fd = hold(directory)
+    try:
+        await _append_to(log, origin, settings, event, clock)
     finally:
         os.close(lock_fd)
 

@@ -62,6 +62,8 @@ class AuditSettings:
     """The file of the key that signs the log's heads; made when absent."""
     full_addresses: bool
     """Whether client addresses are kept whole instead of cut to /24 and /48."""
+    retention: timedelta
+    """How long records are kept at least; `audit prune` removes older ones."""
     fold: timedelta
     """How long repeats are counted before they are recorded; 0: each is recorded by itself."""
     existing: Existing

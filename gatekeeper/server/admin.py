@@ -48,6 +48,7 @@ _STATUS = {
 _FROM_COMMANDS = (
     *(EventCode.INVENTORY_IMPORTED, EventCode.INVENTORY_REJECTED),
     *(EventCode.POLICY_REJECTED, EventCode.AUDIT_EXPORTED),
+    *(EventCode.HOLD_PLACED, EventCode.HOLD_RELEASED),
 )
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -84,6 +85,7 @@ def control_app(gatekeeper: "Gatekeeper", drain: Callable[[], None], whole: Whol
             web.post("/reload", desk.reload),
             web.post("/drain", start_drain),
             web.post("/record", desk.record),
+            web.post("/record-in", desk.record_in),
             web.get("/status", desk.status),
         ]
     )
@@ -198,6 +200,11 @@ class _Desk:
         if code == EventCode.POLICY_REJECTED:
             gatekeeper.metrics.bundle_errors.labels(_flaw(detail.get("flaw"))).inc()
         return web.json_response({"recorded": True})
+
+    async def record_in(self, request: web.Request) -> web.Response:
+        """The command line is about to prune one log, which has to say so first."""
+        is_recorded = await self._whole.record_in(await _json(request))
+        return web.json_response({"recorded": is_recorded}, status=200 if is_recorded else 503)
 
     async def status(self, _request: web.Request) -> web.Response:
         return web.json_response(await self._whole.status())

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from gatekeeper import __version__
-from gatekeeper.server import break_glass, health, in_force
+from gatekeeper.server import break_glass, health, in_force, recorder
 from gatekeeper.server.reload import Reloaded, reload
 
 if TYPE_CHECKING:
@@ -37,6 +37,10 @@ class Whole(Protocol):
         """Return when every worker knows what was put on record, and has decided its sessions again."""
         ...
 
+    async def record_in(self, told: object) -> bool:
+        """Record, in the log that is named, that segments of it are pruned; True: it is durable (`recorder`)."""
+        ...
+
 
 class Alone:
     """The only worker."""
@@ -62,6 +66,10 @@ class Alone:
 
     async def refresh(self) -> None:
         """Nobody else has to hear of it."""
+
+    async def record_in(self, told: object) -> bool:
+        """See `Whole`."""
+        return await recorder.record_in(self._gatekeeper, told)
 
 
 def status(gatekeeper: "Gatekeeper") -> dict[str, object]:

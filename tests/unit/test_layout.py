@@ -17,6 +17,7 @@ ELSEWHERE = {
         "a closed list of codes, each provoked there",
     ),
     "audit/event.py": ("tests/unit/audit/test_record.py", "frozen values without behaviour, encoded there"),
+    "cli/audit_hold.py": ("tests/unit/cli/test_audit_prune.py", "what pruning has to heed"),
     "cli/audit_options.py": ("tests/unit/cli/test_audit.py", "what those commands share"),
     "cli/audit_replay.py": ("tests/e2e/test_plan_and_replay.py", "asked of a real log and the store beside it"),
     "cli/audit_verify.py": ("tests/unit/cli/test_audit_keys.py", "by keys there, by tampering in test_verify_audit.py"),

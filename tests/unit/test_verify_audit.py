@@ -26,6 +26,7 @@ from gatekeeper.cli.audit import audit
 from gatekeeper.signing.note import VerifierKey
 from testkit.audit_log import ORIGIN, head_of, log_of, write_segments
 from testkit.merkle import KEY, OTHER_KEY, sign_log
+from testkit.pruned import pruned_lines, write_pruned
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy" / "verify_audit.py"
@@ -204,11 +205,75 @@ def test_openssl_by_hand(log: Path, tmp_path: Path) -> None:
     assert run().returncode != 0
 
 
+@pytest.fixture
+def pruned(tmp_path: Path) -> Path:
+    """A log whose first 300 records were pruned, and the head of its first 200, which an auditor kept."""
+    directory = tmp_path / "log"
+    write(directory, pruned_lines()[:200])
+    sign_log(directory)
+    shutil.copy(directory / "checkpoint", tmp_path / "kept")
+    write_pruned(directory)
+    (directory / "signing.key").unlink()
+    return directory
+
+
+def test_a_pruned_log_is_sound_to_all(pruned: Path) -> None:
+    """Also to an auditor who kept a head from before; what the log begins with is said."""
+    assert ours(pruned) == 0
+    told = script(pruned, "--since", str(pruned.parent / "kept"))
+    assert told[0] == 0, told
+    assert told[1].startswith(f"SOUND: 901 records of {ORIGIN} are signed")
+    foreign_to_pruned(pruned)
+
+
+def foreign_to_pruned(log: Path) -> None:
+    reader = TilesReader(LocalBackend(log))
+    checkpoint = reader.get_checkpoint()
+    assert reader.calculate_root_hash() == checkpoint.root_hash
+    line = min((log / "segments").iterdir()).read_bytes().splitlines()[0]
+    reader.get_inclusion_proof(300, checkpoint.size).check(leaf_hash(line), checkpoint.root_hash)
+
+
+def without_the_record(at: Path) -> None:
+    shutil.rmtree(at)
+    write(at, LOG[:300], LOG[300:600], LOG[600:])
+    sign_log(at)
+    min((at / "segments").iterdir()).unlink()
+
+
+def flip_a_hash(at: Path) -> None:
+    tile = at / "tile/0/000"
+    tile.write_bytes(tile.read_bytes()[:-1] + b"?")
+
+
+PRUNED_TAMPERING: dict[str, tuple[Callable[[Path], object], int, int]] = {
+    "no record of it": (without_the_record, 1, 1),
+    "one segment more": (lambda at: min((at / "segments").iterdir()).unlink(), 1, 1),
+    "a record more": (lambda at: in_segment(at, 0, lambda lines: lines[1:]), 1, 1),
+    "another hash of a pruned record": (flip_a_hash, 1, 1),
+    "no hashes of pruned records": (lambda at: (at / "tile/0/000").unlink(), 3, 3),
+    "a record that is still there": (
+        lambda at: in_segment(at, 0, lambda lines: [lines[0].replace(b"TikTok", b"TikTak"), *lines[1:]]),
+        1,
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PRUNED_TAMPERING)
+def test_tampering_with_a_pruned_log_is_found(pruned: Path, name: str) -> None:
+    """What goes without a record of it, or is changed."""
+    tamper, ours_ends, script_ends = PRUNED_TAMPERING[name]
+    tamper(pruned)
+    code, told = script(pruned, "--since", str(pruned.parent / "kept"))
+    assert (ours(pruned), code, told.count("\n")) == (ours_ends, script_ends, 1), told
+
+
 def test_the_script_is_short_and_needs_nothing() -> None:
     """An auditor reads it before trusting it."""
     lines = SCRIPT.read_text().splitlines()
     assert len(lines) <= 120
-    imported = [line.split()[1] for line in lines if line.startswith(("import ", "from "))]
+    imported = [line.split()[1].partition(".")[0] for line in lines if line.startswith(("import ", "from "))]
     assert set(imported) <= sys.stdlib_module_names
     assert subprocess.run([sys.executable, "-I", SCRIPT], capture_output=True, check=False).returncode == 2
 

@@ -2,6 +2,7 @@
 
     lock                                         held by the one process that writes (flock)
     head.json                                    number and SHA-256 of a durable record, at most a second old
+    holds.json  holds.lock                       legal holds, as `pruning` says
     segments/<first sequence, 20 digits>-<UTC>.jsonl   the log; names sort in the order of the records
 
     tile/  checkpoint                            the Merkle log over the same lines, as `tiles` says
@@ -49,6 +50,12 @@ def segment_paths(directory: Path) -> list[Path]:
         return sorted(path for path in (directory / "segments").iterdir() if _SEGMENT.fullmatch(path.name))
     except FileNotFoundError:
         return []
+
+
+def first_sequence(directory: Path) -> int:
+    """Number of the record that the log begins with: 0 unless it was pruned, or something is missing."""
+    segments = segment_paths(directory)
+    return int(segments[0].name[:20]) if segments else 0
 
 
 def segment_path(directory: Path, first_sequence: int, now: datetime) -> Path:

@@ -243,6 +243,11 @@ class FileAuditLog:
         return not self._is_stalled()
 
     @property
+    def origin(self) -> str:
+        """Its name."""
+        return self._origin
+
+    @property
     def fault(self) -> str | None:
         """Why the log cannot be written, for operators; None when it can."""
         if self._writer.fault is not None:

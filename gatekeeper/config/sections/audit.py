@@ -1,6 +1,7 @@
 """`[audit]`: the audit log."""
 
 import re
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 
@@ -22,11 +23,15 @@ def read_audit(table: Table) -> AuditSettings:
     origin = table.text("origin", "gatekeeper.example/audit/1", max_length=128)
     if not origin or not _KEY_NAME.fullmatch(origin):
         table.fault("origin", "names the key that signs the log: printable ASCII, no spaces, no `+`")
+    retention = table.duration("retention", "400d")
+    if retention < timedelta(days=1):
+        table.fault("retention", "is less than a day: records would go that nobody has looked at")
     settings = AuditSettings(
         directory=directory,
         origin=origin,
         signing_key=Path(table.text("signing_key", str(directory / "signing.key"))),
         full_addresses=table.choice("client_address", Addresses, Addresses.NETWORK) is Addresses.FULL,
+        retention=retention,
         fold=table.duration("fold", "1m"),
         existing=table.choice("existing", Existing, Existing.KEEP),
     )

@@ -304,11 +304,11 @@ class Parent:
                 self._ask_to_stop()
             case "reload":
                 self._reloading.ask(lambda outcome: _answer(slot, message, outcome))
-            case "checks" | "metrics" | "status" | "refresh":
+            case "checks" | "metrics" | "status" | "refresh" | "record_in":
                 self._questions.ask(
                     [one for one in self._slots if one.is_ready],
                     message.kind,
-                    None,
+                    message.body,
                     deadline=monotonic() + ANSWER_WITHIN_S,
                     then=lambda answers: self._gathered(slot, message, answers),
                 )

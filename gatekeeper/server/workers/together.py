@@ -1,7 +1,7 @@
 """All workers as one, for the host that serves the admin port: health, figures and reload of the whole gate."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gatekeeper.server.metrics import exposition, merged
 from gatekeeper.server.reload import Reloaded
@@ -13,8 +13,13 @@ if TYPE_CHECKING:
 _ANSWER_WITHIN_S = 5.0
 _RELOAD_WITHIN_S = 40.0
 
-Ask = Callable[[str, float], Awaitable[Any]]
-"""Asks the parent, which asks all workers; what, and within how many seconds. Raises `Unavailable`."""
+
+class Ask(Protocol):
+    """Asks the parent, which asks all workers."""
+
+    async def __call__(self, what: str, within_s: float, body: object = None) -> Any:
+        """Ask, and wait for so many seconds. Raises `Unavailable`."""
+        ...
 
 
 class Together:
@@ -73,6 +78,11 @@ class Together:
     async def refresh(self) -> None:
         """See `Whole`; a worker that does not answer reads the change by itself, when it can read at all."""
         await self._ask("refresh", _ANSWER_WITHIN_S)
+
+    async def record_in(self, told: object) -> bool:
+        """See `Whole`: the worker whose log it is says so."""
+        answer = await self._ask("record_in", _ANSWER_WITHIN_S, told)
+        return any(found is True for found in answer["workers"].values())
 
 
 def _checks(answer: dict[str, Any]) -> dict[str, str]:

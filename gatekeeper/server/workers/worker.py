@@ -28,6 +28,7 @@ from gatekeeper.server import compose, health
 from gatekeeper.server.admin import admin_app, control_app
 from gatekeeper.server.admin_listener import AdminListener
 from gatekeeper.server.compose import Gatekeeper, Inherited
+from gatekeeper.server.recorder import record_in
 from gatekeeper.server.reload import FAULTS, Prepared, abandon, done, faults_of, prepare, rejected, swap
 from gatekeeper.server.run import Stop, allow_descriptors, open_listeners, run, spare_the_collector
 from gatekeeper.server.whole import status
@@ -98,14 +99,14 @@ class Worker:
             await self._control.cleanup()
         self._gatekeeper.loop.remove_reader(self._channel.fileno())
 
-    async def ask(self, what: str, within_s: float) -> Any:
+    async def ask(self, what: str, within_s: float, body: object = None) -> Any:
         """Ask the parent, which asks every worker. Raises `Unavailable` when no answer comes."""
         self._question += 1
         number = self._question
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._asked[number] = answer
         try:
-            if not self._channel.send(Message(what, number)):
+            if not self._channel.send(Message(what, number, body)):
                 raise Unavailable("the parent process takes no questions")
             async with asyncio.timeout(within_s):
                 return await answer
@@ -174,6 +175,8 @@ class Worker:
                 return status(gatekeeper)
             case "refresh":
                 await gatekeeper.directory.refresh()
+            case "record_in":
+                return await record_in(gatekeeper, message.body)
             case "prepare":
                 return await self._prepare(message.body, message.sockets)
             case "commit":
