@@ -114,7 +114,7 @@ def plan(  # noqa: PLR0913, PLR0917  one for each option
     if against is None:
         settings = load_settings(config_path)
         in_force, members = _in_force(settings)
-        listener = listener or _listener(settings, kind)
+        listener = listener or settings.first_listener(kind)
     else:
         in_force = _load(against, names_settings, EXIT_CONFIG)
     proposed = in_force if candidate is None else _load(candidate, names_settings, EXIT_USAGE)
@@ -182,11 +182,6 @@ def _burn_down(found: Plan, sightings: tuple[Sighting, ...], now: datetime) -> t
             Line(title, colour, tuple((at, tally.blocked_by_rules) for at, tally in zip(dates, tallies, strict=True)))
         )
     return tuple(lines)
-
-
-def _listener(settings: Settings, protocol: MailProtocol) -> str:
-    """The first configured listener of the protocol; else the protocol's name."""
-    return next((each.name for each in settings.listeners if each.protocol is protocol), protocol.value)
 
 
 def _in_force(settings: Settings) -> tuple[Policy, Mapping[str, frozenset[str]]]:

@@ -15,6 +15,8 @@ import click
 from gatekeeper.adapters.stores.registry import SqlRegistry
 from gatekeeper.cli.store import duration_words, in_registry, store_option
 from gatekeeper.cli.words import EXIT_CONFIG, EXIT_FAILED, fail, identity_settings, load_settings, say_json
+from gatekeeper.config.settings import Settings
+from gatekeeper.decision.answer import answer
 from gatekeeper.decision.decide import decide
 from gatekeeper.decision.explain import explain
 from gatekeeper.decision.policy import Policy
@@ -78,13 +80,13 @@ class Question:
     languages: tuple[str, ...]
     at: datetime | None
 
-    @property
-    def request(self) -> Request:
-        """The session."""
+    def request(self, settings: Settings | None) -> Request:
+        """The session; where no listener is named it comes to the first of the protocol."""
+        protocol = MailProtocol(self.protocol)
         return Request(
             account=self.user,
-            protocol=MailProtocol(self.protocol),
-            listener=self.listener or self.protocol,
+            protocol=protocol,
+            listener=self.listener or (settings.first_listener(protocol) if settings else protocol.value),
             client_address=self.address,
             languages=self.languages,
         )
@@ -94,7 +96,7 @@ def why_options(command: Command) -> Command:
     """Add what names a session to ask about, and how the answer is wanted."""
     protocols = click.Choice([protocol.value for protocol in MailProtocol])
     for option in (
-        click.option("--json", "as_json", is_flag=True, help="For machines: all depths."),
+        click.option("--json", "as_json", is_flag=True, help="For machines: all depths, as `GET /v1/decision`."),
         store_option,
         click.option("--all-rules", is_flag=True, help="For the operator: also rules that are not about the device."),
         click.option("--zone", callback=_zone, help="For the person: their time zone. Default: the rule's."),
@@ -109,7 +111,7 @@ def why_options(command: Command) -> Command:
         click.option("--at", metavar="TIME", callback=instant, help="Ask about another time than now."),
         click.option("--language", "languages", multiple=True, help="That the person reads, preferred first."),
         click.option("--address", default="", help="Where the phone is."),
-        click.option("--listener", help="Name of the listener. Default: the protocol's name."),
+        click.option("--listener", help="Name of the listener. Default: the first of the protocol."),
         click.option("--protocol", type=protocols, default=MailProtocol.IMAP.value, show_default=True),
         click.option("--device", "device_id", metavar="ID", help="The session is tied to this device."),
         click.argument("user", callback=account),
@@ -144,54 +146,35 @@ def why(  # noqa: PLR0913  one for each option
     """  # noqa: D301  click's paragraph mark
     question = Question(**asked)  # type: ignore[arg-type]  # click has checked them
     now = question.at or SystemClock().now()
-    policy, check_url = _policy(config_path, policy_file)
+    policy, settings = _policy(config_path, policy_file)
+    check_url = settings.check_url if settings else ""
 
     async def work(registry: SqlRegistry) -> Subject:
         return await _subject(registry, question.user, question.device_id)
 
-    subject, request = in_registry(config_path, store, work), question.request
+    subject, request = in_registry(config_path, store, work), question.request(settings)
     decision = decide(policy, subject, request, now)
-    person = tell(policy, subject, request, now, check_url=check_url, zone=zone)
-    devices = trace(policy, subject, request, now, everything=all_rules)
-    sentences = explain(policy, subject, request, now)
     if as_json:
-        facts = {"explanation": list(sentences), "person": list(person), "devices": list(map(_facts, devices))}
-        say_json({**_outcome(question, decision, now), **facts})
+        say_json(answer(policy, subject, request, now, check_url=check_url, zone=zone, every_rule=all_rules))
     elif depth == "person":
-        click.echo("\n".join(person))
+        click.echo("\n".join(tell(policy, subject, request, now, check_url=check_url, zone=zone).sentences))
     elif depth == "operator":
+        devices = trace(policy, subject, request, now, everything=all_rules)
         click.echo("\n".join(_for_operator(decision, devices, now)))
     else:
-        click.echo("\n".join(sentences))
+        click.echo("\n".join(explain(policy, subject, request, now)))
     raise SystemExit(0 if decision.verdict.admits else EXIT_FAILED)
 
 
-def _policy(config_path: Path, policy_file: Path | None) -> tuple[Policy, str]:
-    """The policy that is asked about, and where people check their devices."""
+def _policy(config_path: Path, policy_file: Path | None) -> tuple[Policy, Settings | None]:
+    """The policy that is asked about, and the configuration, unless it is of a file of its own."""
     try:
         if policy_file is not None:
-            return load_policy(policy_file, identity_settings(config_path)), ""
+            return load_policy(policy_file, identity_settings(config_path)), None
         settings = load_settings(config_path)
-        return policy_now(settings), settings.check_url
+        return policy_now(settings), settings
     except DocumentError as error:
         fail(*map(str, error.faults), code=EXIT_CONFIG)
-
-
-def _outcome(question: Question, decision: Decision, now: datetime) -> dict[str, object]:
-    return {
-        "user": question.user,
-        "protocol": question.protocol,
-        "at": now.isoformat(),
-        "verdict": decision.verdict.value,
-        "reasons": [reason.value for reason in decision.reasons],
-        "device": decision.device_id,
-        "posture": decision.posture.value,
-        "rules": list(decision.rule_ids),
-        "matched": list(decision.matched),
-        "deadline": decision.deadline.isoformat() if decision.deadline else None,
-        "valid_until": decision.valid_until.isoformat() if decision.valid_until else None,
-        "policy_sha256": decision.policy_sha256,
-    }
 
 
 def _for_operator(decision: Decision, devices: tuple[DeviceTrace, ...], now: datetime) -> Iterator[str]:
@@ -229,22 +212,6 @@ def _rule_lines(rule: RuleTrace) -> Iterator[str]:
         yield f"    {_ANSWERS[predicate.holds]:<8} {predicate.name}"
     for exemption in rule.exemptions:
         yield f"    exempt   {exemption}"
-
-
-def _facts(device: DeviceTrace) -> dict[str, object]:
-    facts: dict[str, object] = dataclasses.asdict(device)
-    plain: dict[str, object] = {name: _plain(value) for name, value in facts.items()}
-    return plain
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(each) for each in value]
-    return value if isinstance(value, str | int | bool | None) else str(value)
 
 
 def _time(instant: datetime | None) -> str:

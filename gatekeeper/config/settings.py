@@ -133,3 +133,7 @@ class Settings:
     admin: AdminSettings
     notes: tuple[str, ...]
     """What is accepted but has no effect in this version, for the operator."""
+
+    def first_listener(self, protocol: MailProtocol) -> str:
+        """The name of the first listener of a protocol; the protocol's own where there is none."""
+        return next((each.name for each in self.listeners if each.protocol is protocol), protocol.value)

@@ -137,14 +137,14 @@ def _messages(table: Table, *, in_zone: bool) -> dict[str, Message]:
     for tag in list(table.names()):
         language(table, tag, tag)
         if isinstance(table.raw(tag), dict):
-            messages[tag] = _message(table.table(tag), in_zone=in_zone)
+            messages[tag] = _message(table.table(tag), tag, in_zone=in_zone)
         else:
             table.fault(tag, "must be a table with `short` and `fix`")
     return messages
 
 
-def _message(table: Table, *, in_zone: bool) -> Message:
-    message = Message(short=_template(table, "short"), fix=_template(table, "fix"))
+def _message(table: Table, tag: str, *, in_zone: bool) -> Message:
+    message = Message(short=_template(table, "short"), fix=_template(table, "fix"), language=tag)
     needed = octets_needed(message, in_zone=in_zone)
     if needed > MAX_LINE_OCTETS:
         table.fault(

@@ -3,16 +3,32 @@
 No rule ids, no predicates, and of the apps on the device only the denied or missing one.
 """
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, tzinfo
-from zoneinfo import ZoneInfo
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
 
 from gatekeeper.decision.decide import decide
+from gatekeeper.decision.language import languages
 from gatekeeper.decision.message import render
+from gatekeeper.decision.phrases import in_zone, phrases_in
 from gatekeeper.decision.policy import Policy
 from gatekeeper.domain.decision import Decision, Verdict
-from gatekeeper.domain.posture import Posture, Subject
+from gatekeeper.domain.posture import Subject
 from gatekeeper.domain.request import Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What one person is told."""
+
+    language: str
+    """Tag of the language that it is in."""
+    what: str
+    fix: str | None
+    """None: there is nothing to do."""
+    by: datetime | None
+    """Until when, in local time; None: at once, or nothing to do."""
+    sentences: tuple[str, ...]
+    """All of it, in the order in which it is read."""
 
 
 def tell(
@@ -23,34 +39,35 @@ def tell(
     *,
     check_url: str = "",
     zone: tzinfo | None = None,
-) -> tuple[str, ...]:
-    """The sentences; `zone` is the person's, else the rule's is taken."""
+) -> Told:
+    """What the person is told; `zone` is the person's, else the rule's is taken."""
     decision = decide(policy, subject, request, now)
-    return tuple(_sentences(decision, subject, check_url, zone))
-
-
-def _sentences(decision: Decision, subject: Subject, check_url: str, zone: tzinfo | None) -> Iterator[str]:
     if decision.message is None:
-        yield "Your mail goes through."
-    else:
-        deadline = decision.deadline.astimezone(zone) if decision.deadline and zone else decision.deadline
-        yield from render(decision.message, app=decision.app_name, check_url=check_url, deadline=deadline)
+        language, phrases = phrases_in(languages(policy, request))
+        good = phrases.goes_through
+        return Told(language=language, what=good, fix=None, by=None, sentences=(good,))
+    deadline = decision.deadline.astimezone(zone) if decision.deadline and zone else decision.deadline
+    what, fix = render(decision.message, app=decision.app_name, check_url=check_url, deadline=deadline)
+    _, phrases = phrases_in((decision.message.language,))
+    sentences = [what, fix]
     named = next((each for each in subject.postures if each.device.device_id == decision.device_id), None)
-    if decision.message is not None and named is not None and len(subject.postures) > 1:
-        yield f"This is about {_device(named)}."
+    if named is not None and len(subject.postures) > 1:
+        sentences.append(phrases.device(named.device))
+    by, is_paused_then = _by(decision)
+    if by is not None:
+        words = phrases.paused_from if is_paused_then else phrases.do_before
+        sentences.append(words.format(when=phrases.at(by, zone)))
+    return Told(
+        language=decision.message.language,
+        what=what,
+        fix=fix,
+        by=None if by is None else in_zone(by, zone),
+        sentences=tuple(sentences),
+    )
+
+
+def _by(decision: Decision) -> tuple[datetime | None, bool]:
+    """Until when there is time, and whether a rule blocks then; else it is only looked at again."""
     if decision.deadline is not None:
-        yield f"From {_at(decision.deadline, zone)} on your mail is paused unless that is done."
-    if decision.verdict is Verdict.WARN and decision.deadline is None and decision.valid_until is not None:
-        yield f"Do it before {_at(decision.valid_until, zone)}: then it is looked at again."
-
-
-def _device(posture: Posture) -> str:
-    device = posture.device
-    return f"your {device.ownership or 'registered'} {device.platform} device {device.device_id}"
-
-
-def _at(instant: datetime, zone: tzinfo | None) -> str:
-    if zone is None:
-        zone = instant.tzinfo if isinstance(instant.tzinfo, ZoneInfo) else UTC
-    local = instant.astimezone(zone)
-    return f"{local:%A}, {local.day} {local:%B %Y, %H:%M %Z}"
+        return decision.deadline, True
+    return (decision.valid_until if decision.verdict is Verdict.WARN else None), False

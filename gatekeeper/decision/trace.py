@@ -11,8 +11,10 @@ from datetime import datetime, timedelta
 from gatekeeper.decision.decide import MAX_MATCHED, judged_by
 from gatekeeper.decision.demands import has, has_flag
 from gatekeeper.decision.judgement import judge, later
+from gatekeeper.decision.matcher import AppMatcher
 from gatekeeper.decision.policy import Policy, Rule
 from gatekeeper.decision.scope import names, scope_terms
+from gatekeeper.domain.app import App, AppList
 from gatekeeper.domain.decision import Phase, Verdict
 from gatekeeper.domain.posture import AttestationResult, EvidenceLevel, Posture, PostureState, Subject
 from gatekeeper.domain.request import Request
@@ -85,11 +87,15 @@ def trace(
 
 def _device(policy: Policy, posture: Posture, request: Request, now: datetime, *, everything: bool) -> DeviceTrace:
     judgement = judge(policy, posture, request, now)
+    possible = _possible(policy, posture)
     found: list[RuleTrace] = []
-    for rule in policy.rules:
-        traced = _rule(policy, rule, posture, request, now)
-        if everything or traced.is_breached is not False:
-            found.append(traced)
+    for position, rule in enumerate(policy.rules):
+        conditions = list(_conditions(policy, rule, posture, is_possible=position in possible))
+        answers = [answer for _, answer in conditions]
+        is_breached = True if True in answers else None if None in answers else False
+        if everything or is_breached is not False:
+            predicates = [predicate for predicate, _ in conditions]
+            found.append(_rule(policy, rule, predicates, is_breached, (posture, request, now)))
     return DeviceTrace(
         device_id=posture.device.device_id,
         state=judgement.state,
@@ -118,14 +124,25 @@ def _evidence(policy: Policy, result: AttestationResult | None, now: datetime) -
     )
 
 
-def _rule(policy: Policy, rule: Rule, posture: Posture, request: Request, now: datetime) -> RuleTrace:
+def _possible(policy: Policy, posture: Posture) -> frozenset[int]:
+    """Positions of the rules that mean an app of the device, or may: all others need no look at its apps."""
+    result = posture.result
+    if result is None:
+        return frozenset()
+    index = policy.index_for(posture.device.platform, result.source)
+    return frozenset((*index.find(result.apps), *index.blind(result.apps)))
+
+
+def _rule(
+    policy: Policy,
+    rule: Rule,
+    conditions: list[Predicate],
+    is_breached: bool | None,
+    session: tuple[Posture, Request, datetime],
+) -> RuleTrace:
+    posture, request, now = session
     device = posture.device
     terms = scope_terms(policy, rule.scope, device, request)
-    predicates = [Predicate(name=f"scope.{name}", holds=holds) for name, holds in terms]
-    conditions = list(_conditions(policy, rule, posture)) if posture.result is not None else []
-    predicates += [predicate for predicate, _ in conditions]
-    answers = [answer for _, answer in conditions]
-    is_breached = True if True in answers else None if None in answers else False
     phases = rule.phases_for(device)
     exemptions = [
         each for each in policy.exemptions_of.get(rule.id, ()) if names(policy, each, request.account, device)
@@ -137,7 +154,7 @@ def _rule(policy: Policy, rule: Rule, posture: Posture, request: Request, now: d
     coming = [at for at in (*phases.boundaries, *(each.expires for each in exemptions)) if at > now]
     return RuleTrace(
         rule=rule.id,
-        predicates=tuple(predicates),
+        predicates=(*(Predicate(name=f"scope.{name}", holds=holds) for name, holds in terms), *conditions),
         is_breached=is_breached,
         phase=phase,
         verdict=rule.verdicts[phase] if is_effective and phase is not None else None,
@@ -146,13 +163,17 @@ def _rule(policy: Policy, rule: Rule, posture: Posture, request: Request, now: d
     )
 
 
-def _conditions(policy: Policy, rule: Rule, posture: Posture) -> Iterator[tuple[Predicate, bool | None]]:
+def _conditions(
+    policy: Policy, rule: Rule, posture: Posture, *, is_possible: bool
+) -> Iterator[tuple[Predicate, bool | None]]:
     """Each predicate about the device, with whether it alone puts the device in breach of the rule."""
     device, result = posture.device, posture.result
     if result is None:
         return
-    if rule.apps:
+    if rule.apps and is_possible:
         yield from _denials(policy, rule, posture, result)
+    elif rule.apps:
+        yield _none_there(holds=False)
     if rule.only_apps:
         unlisted = rule.allow_lists[device.platform].unlisted(result.apps)
         names_ = ", ".join(match.app.id for match in unlisted[:MAX_MATCHED])
@@ -192,7 +213,7 @@ def _denials(
                 None,
             )
             continue
-        for app in result.apps.apps:
+        for app in _candidates(matcher, result.apps):
             conditions = matcher.conditions(app)
             answers = [holds for _, holds in conditions]
             if False in answers or not any(holds for name, holds in conditions if name != "version"):
@@ -202,7 +223,15 @@ def _denials(
             for name, holds in conditions:
                 yield Predicate(name=f"apps[{number}] {app.id}: {name}", holds=holds), True
     if not is_found:
-        yield (
-            Predicate(name="apps (none of them is there)", holds=None if is_open else False),
-            None if is_open else False,
-        )
+        yield _none_there(holds=None if is_open else False)
+
+
+def _none_there(*, holds: bool | None) -> tuple[Predicate, bool | None]:
+    return Predicate(name="apps (none of them is there)", holds=holds), holds
+
+
+def _candidates(matcher: AppMatcher, apps: AppList) -> tuple[App, ...]:
+    """The apps that it can mean: a list of ten thousand ids is not held against every app."""
+    if matcher.id is not None and matcher.id.is_exact:
+        return apps.by_key.get(matcher.id.text, ())
+    return apps.apps

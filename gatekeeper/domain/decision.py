@@ -69,6 +69,8 @@ class Message:
 
     short: str
     fix: str
+    language: str = "en"
+    """Tag (RFC 5646) of the language that it is written in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,16 +15,11 @@ from aiohttp import web
 from gatekeeper import __version__
 from gatekeeper.attestation.rejection import EvidenceRejected, RejectionCode
 from gatekeeper.audit.event import Event, EventCode
-from gatekeeper.decision.decide import decide
-from gatekeeper.decision.explain import explain
 from gatekeeper.domain.decision import Decision
-from gatekeeper.domain.device import DeviceId
-from gatekeeper.domain.identity import canonical_account
-from gatekeeper.domain.posture import Assurance, Binding, Subject
-from gatekeeper.domain.request import MailProtocol, Request
 from gatekeeper.ports.devices import Unavailable
 from gatekeeper.publishing.approval import Flaw
 from gatekeeper.server import break_glass
+from gatekeeper.server.decisions import Decisions
 from gatekeeper.server.whole import Alone, Whole
 
 if TYPE_CHECKING:
@@ -65,7 +60,7 @@ def admin_app(gatekeeper: "Gatekeeper", whole: Whole | None = None) -> web.Appli
             web.get("/version", desk.version),
             web.post("/v1/challenge", desk.challenge),
             web.post("/v1/evidence", desk.evidence),
-            web.get("/v1/decision", desk.decision),
+            web.get("/v1/decision", Decisions(gatekeeper).ask),
         ]
     )
     return app
@@ -158,30 +153,6 @@ class _Desk:
         outcomes.labels("accepted").inc()
         await self._whole.refresh()
         return web.json_response(_described(decision))
-
-    async def decision(self, request: web.Request) -> web.Response:
-        """What would be decided for a user, or for one device, and why."""
-        account = canonical_account(request.query.get("user", ""), self._gatekeeper.settings.accounts.names)
-        if account is None:
-            raise web.HTTPBadRequest(reason="user is required")
-        gatekeeper = self._gatekeeper
-        postures = await gatekeeper.directory.of_account(account)
-        device = request.query.get("device")
-        binding = Binding(assurance=Assurance.USER, method="user")
-        if device is not None:
-            postures = tuple(posture for posture in postures if posture.device.device_id == device)
-            binding = Binding(assurance=Assurance.PROVEN, method="client_certificate", claimed_device=DeviceId(device))
-        subject = Subject(binding=binding, postures=postures)
-        try:
-            protocol = MailProtocol(request.query.get("protocol", "imap"))
-        except ValueError:
-            raise web.HTTPBadRequest(reason="unknown protocol") from None
-        asked = Request(account=account, protocol=protocol, listener="admin")
-        now = gatekeeper.clock.now()
-        policy = gatekeeper.gate.ruling.policy_for(subject, account)
-        found = decide(policy, subject, asked, now)
-        why = explain(policy, subject, asked, now)
-        return web.json_response({**_described(found), "why": list(why)})
 
     async def reload(self, _request: web.Request) -> web.Response:
         outcome = await self._whole.reload()

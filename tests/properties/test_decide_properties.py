@@ -412,7 +412,7 @@ def test_total(policy: Policy, subject: Subject, request: Request, now: datetime
     assert (Reason.CLEAN in decision.reasons) is (decision.reasons == (Reason.CLEAN,))
     assert Reason.CLEAN not in decision.reasons or decision.verdict is Verdict.ALLOW
     assert explain(policy, subject, request, now)
-    assert tell(policy, subject, request, now)
+    assert tell(policy, subject, request, now).sentences
     devices = trace(policy, subject, request, now, everything=True)
     doing = {rule.rule for device in devices for rule in device.rules if rule.verdict is not None}
     assert doing == set(decision.rule_ids)

@@ -224,9 +224,9 @@ class GateProcess:
 
     # The admin port
 
-    def get(self, path: str) -> Response:
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Response:
         """GET a path of the admin port."""
-        return self._http(urllib.request.Request(self._url(path)))
+        return self._http(urllib.request.Request(self._url(path), headers=dict(headers or {})))
 
     def post(self, path: str, body: bytes, content_type: str) -> Response:
         """POST to the admin port."""

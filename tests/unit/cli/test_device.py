@@ -148,7 +148,7 @@ def test_why_for_machines(why: Run) -> None:
 
     assert (document["verdict"], document["reasons"], document["rules"]) == ("block", ["app.match"], ["no-tiktok"])
     assert (document["device"], document["protocol"]) == ("ph-1", "smtp")
-    assert document["explanation"]
+    assert document["why"]
 
 
 def test_why_at_another_time(why: Run) -> None:

@@ -54,7 +54,9 @@ def test_for_the_person(question: list[str]) -> None:
         ),
     )
     german = ask(question, *SESSION, "--for", "person", "--language", "de", "--zone", "Asia/Tokyo").stdout
-    assert german.startswith("TikTok ist auf diesem Telefon.\nEntfernen.\nFrom Monday, 7 January 2030, 17:00 JST on")
+    assert german.startswith(
+        "TikTok ist auf diesem Telefon.\nEntfernen.\nAb dem 07.01.2030, 17:00 Uhr (JST) ist Ihre E-Mail"
+    )
 
 
 def test_for_the_operator(question: list[str]) -> None:
@@ -75,11 +77,11 @@ def test_machines_get_all_depths(question: list[str]) -> None:
     """In one document."""
     facts = json.loads(ask(question, *SESSION, "--json").stdout)
     assert facts["verdict"] == "warn"
-    assert facts["deadline"] == "2030-01-07T09:00:00+01:00"
-    assert facts["person"][0] == "TikTok is on this phone."
-    (only,) = facts["devices"]
+    assert facts["deadline"] == "2030-01-07T08:00:00Z"
+    assert (facts["person"]["what"], facts["person"]["by"]) == ("TikTok is on this phone.", "2030-01-07T09:00:00+01:00")
+    (only,) = facts["operator"]["devices"]
     assert only["rules"][0]["rule"] == "no-tiktok"
-    assert {"name": "scope.networks", "holds": True} in only["rules"][0]["predicates"]
+    assert {"name": "scope.networks", "answer": "true"} in only["rules"][0]["predicates"]
     assert only["evidence"]["apps_count"] == 2
 
 

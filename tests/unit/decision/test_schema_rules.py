@@ -39,7 +39,7 @@ def test_reads_everything_a_rule_can_say() -> None:
     assert found.scope.protocols == {MailProtocol.IMAP, MailProtocol.SMTP}
     assert (found.scope.users, found.scope.not_users) == ({"a@example.com"}, {"b@example.com"})
     assert (found.scope.groups, found.scope.not_groups) == ({"staff"}, {"lab"})
-    assert found.messages["de"] == Message(short="K ä", fix="B")
+    assert found.messages["de"] == Message(short="K ä", fix="B", language="de")
     assert found.messages["en"] == Message(short="S {app}", fix="F {check_url} {deadline}")
 
 

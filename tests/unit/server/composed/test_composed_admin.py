@@ -10,7 +10,7 @@ from gatekeeper import __version__
 from gatekeeper.attestation.rejection import RejectionCode
 from gatekeeper.server.admin import MAX_BODY_OCTETS, admin_app, control_app
 from testkit.evidence import hmac_with_public_key, new_nonce
-from testkit.reports import ALICE, BOB, NOTES, phone, report
+from testkit.reports import ALICE, NOTES, phone, report
 
 from .conftest import House
 
@@ -182,25 +182,6 @@ async def test_a_body_that_does_not_unpack_is_malformed(client: Client, path: st
     headers = {"Content-Type": media, "Content-Encoding": "gzip"}
     answer = await client.post(path, data=b"not gzip at all", headers=headers, skip_auto_headers=["Content-Encoding"])
     assert (answer.status, (await answer.json())["error"]) == (400, "malformed")
-
-
-async def test_a_decision_is_explained(house: House, client: Client) -> None:
-    """For a user, for one device, for a device that is not that user's."""
-    alice = await (await client.get(f"/v1/decision?user={ALICE}")).json()
-    assert (alice["verdict"], alice["device"]) == ("allow", "ph-1")
-    assert alice["why"]
-    phone_of_alice = await (await client.get(f"/v1/decision?user={ALICE}&device=ph-1&protocol=smtp")).json()
-    assert phone_of_alice["verdict"] == "allow"
-    for query in (f"user={BOB}", f"user={BOB}&device=ph-1", f"user={ALICE}&device=ph-2"):
-        assert (await (await client.get(f"/v1/decision?{query}")).json())["posture"] == "unknown"
-
-
-@pytest.mark.parametrize("query", ["", "user=", "user=%00", f"user={ALICE}&protocol=gopher"])
-async def test_a_question_that_makes_no_sense_is_400(client: Client, query: str) -> None:
-    """With a fixed text."""
-    answer = await client.get(f"/v1/decision?{query}")
-    assert answer.status == 400
-    assert (await answer.json())["error"] in ("user-is-required", "unknown-protocol")
 
 
 async def test_what_does_not_exist_is_json_too(client: Client) -> None:
