@@ -16,6 +16,7 @@ from gatekeeper.cli.policy_tests import test
 from gatekeeper.cli.store import in_registry, store_option
 from gatekeeper.cli.why import PAGE, instant, why
 from gatekeeper.cli.words import EXIT_FAILED, counted, fail, identity_settings, load_settings, say_json
+from gatekeeper.decision.cases_schema import cases_schema
 from gatekeeper.decision.json_schema import json_schema
 from gatekeeper.decision.lint import Breadth, warnings
 from gatekeeper.decision.policy import Policy
@@ -88,14 +89,16 @@ def _breadth(policy: Policy, config_path: Path, store: str | None) -> tuple[Faul
 
 
 @policy.command()
-def schema() -> None:
+@click.option("--tests", "of_tests", is_flag=True, help="Of the files that `policy test` reads.")
+def schema(*, of_tests: bool) -> None:
     """The JSON Schema of the language, for editors: they complete keys and mark what is wrong.
 
     \b
-    Example:
+    Examples:
       gatekeeper policy schema > config/policy.schema.json
+      gatekeeper policy schema --tests > config/policy.test.schema.json
     """  # noqa: D301  click's paragraph mark
-    say_json(json_schema())
+    say_json(cases_schema() if of_tests else json_schema())
 
 
 policy.add_command(why, "explain")  # the same question, asked from the policy's side

@@ -54,6 +54,7 @@ address = ["a:1"]
 _OF_THIS_MACHINE = (("server", "hostname"),)
 """Defaults that differ from machine to machine."""
 _SECRET_FILES = (("store", "url_file"),)
+_PERCENTAGES: Schema = {"type": "integer", "minimum": 1, "maximum": 99}
 _PASSWORD = "service_password"  # noqa: S105  the name of a key
 
 
@@ -66,6 +67,8 @@ def json_schema() -> Schema:
         asked.tables[section].values[key] = [{"type": "string"}]
     for section, key in _SECRET_FILES:
         asked.tables[section].values[key] = [{"type": "string"}]
+    steps: Schema = {"type": "array", "items": _PERCENTAGES, "minItems": 1, "uniqueItems": True}
+    asked.tables["policy"].tables["canary"].values["steps"] = [steps]  # read as it is, for a fault of the whole list
     for upstream in asked.tables["upstream"].tables.values():
         if upstream.values.pop(_PASSWORD, None) is not None:  # never in the file itself
             upstream.values[f"{_PASSWORD}_file"] = [{"type": "string"}]

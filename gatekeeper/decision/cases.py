@@ -74,6 +74,14 @@ def read_cases(data: bytes, *, source: str, names: IdentitySettings = DEFAULT) -
     """The tests in `data`; raises `DocumentError` with every fault."""
     faults: list[Fault] = []
     root = Table(parse_toml(data, source, MAX_OCTETS), source=source, faults=faults)
+    cases = read_sheet(root, source=source, names=names)
+    if faults:
+        raise DocumentError(faults)
+    return cases
+
+
+def read_sheet(root: Table, *, source: str, names: IdentitySettings = DEFAULT) -> Cases:
+    """The tests of a document; what is wrong with it goes to the faults of `root`."""
     if root.integer("schema", low=_SCHEMA, high=2**31) != _SCHEMA:
         root.fault("schema", f"must be {_SCHEMA}, the only version of these files there is")
     policy = root.optional_text("policy")
@@ -87,8 +95,6 @@ def read_cases(data: bytes, *, source: str, names: IdentitySettings = DEFAULT) -
     if not root.has("test"):
         root.fault("test", "is required: at least one [[test]]")
     root.done()
-    if faults:
-        raise DocumentError(faults)
     return Cases(source=source, policy=policy, cases=cases)
 
 

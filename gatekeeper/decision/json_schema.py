@@ -5,6 +5,7 @@ Draft 7, which is what TOML language servers understand. It knows keys, types an
 """
 
 import tomllib
+from collections.abc import Mapping
 from typing import Any
 
 from gatekeeper.decision.schema import read_policy
@@ -86,42 +87,44 @@ def json_schema() -> Schema:
         read_policy(root, b"", source="schema")
     schema = {"$schema": DRAFT, "title": "A Gatekeeper policy: who may read mail", **asked.schema()}
     schema["required"] = ["schema"]
-    _property(schema, "schema").update(const=1)
-    _refine(schema)
-    rule, exemption = (_items(schema, name) for name in ("rule", "exemption"))
+    property_of(schema, "schema").update(const=1)
+    refine(schema)
+    rule, exemption = (items_of(schema, name) for name in ("rule", "exemption"))
     rule["required"] = ["id", "phases"]
     exemption["required"] = ["id", "rule", "expires", "reason", "approved_by"]
     for name in ("only_apps", "required_apps"):  # read, to be refused with a reason
-        _items(rule, name)["properties"].pop("min_evidence")
-    _property(rule, "id")["pattern"] = f"^{IDENTIFIER}$"
-    _property(rule, "min_os")["propertyNames"] = {"enum": [platform.value for platform in Platform]}
-    _property(rule, "message")["propertyNames"] = {"pattern": f"^{LANGUAGE}$"}
+        items_of(rule, name)["properties"].pop("min_evidence")
+    property_of(rule, "id")["pattern"] = f"^{IDENTIFIER}$"
+    property_of(rule, "min_os")["propertyNames"] = {"enum": [platform.value for platform in Platform]}
+    property_of(rule, "message")["propertyNames"] = {"pattern": f"^{LANGUAGE}$"}
     return schema
 
 
-def _refine(schema: object) -> None:
+def refine(schema: object, dates: frozenset[str] = _DATES, meanings: Mapping[str, str] = _MEANINGS) -> None:
     """Dates may be TOML's own, and keys are explained."""
     if isinstance(schema, list):
         for each in schema:
-            _refine(each)
+            refine(each, dates, meanings)
     if not isinstance(schema, dict):
         return
     properties = schema.get("properties")
     for name, found in properties.items() if isinstance(properties, dict) else ():
-        if name in _DATES and isinstance(found, dict):
+        if name in dates and isinstance(found, dict):
             found.clear()
             found["description"] = "A date, or a date and time such as 2020-07-10T17:00:00-07:00."
-        if name in _MEANINGS and isinstance(found, dict):
-            found["description"] = _MEANINGS[name]
+        if name in meanings and isinstance(found, dict):
+            found["description"] = meanings[name]
     for each in schema.values():
-        _refine(each)
+        refine(each, dates, meanings)
 
 
-def _items(schema: dict[str, Any], name: str) -> dict[str, Any]:
-    found: dict[str, Any] = _property(schema, name)["items"]
+def items_of(schema: dict[str, Any], name: str) -> dict[str, Any]:
+    """Of a list among the properties."""
+    found: dict[str, Any] = property_of(schema, name)["items"]
     return found
 
 
-def _property(schema: dict[str, Any], name: str) -> dict[str, Any]:
+def property_of(schema: dict[str, Any], name: str) -> dict[str, Any]:
+    """The schema of one key."""
     found: dict[str, Any] = schema["properties"][name]
     return found

@@ -1,54 +1,56 @@
-"""As much of JSON Schema (draft 7) as the published schemas use, so that a test can hold documents against them."""
+"""The published JSON Schemas, held against documents by a library that knows JSON Schema; and documents gone bad."""
 
-import re
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterable, Iterator
 
-KNOWN = {
-    "$schema", "title", "description", "default", "type", "enum", "const", "pattern", "minimum", "maximum", "minItems",
-    "uniqueItems", "items", "properties", "additionalProperties", "propertyNames", "required", "anyOf",
-}  # fmt: skip
-_TYPES = {"object": dict, "array": list, "string": str, "boolean": bool, "integer": int}
+from jsonschema import Draft7Validator
+
+Document = dict[str, object]
 
 
-def complaints(schema: object, value: object, place: str = "") -> Iterator[str]:
-    """What is wrong with `value`; a keyword that is not known here fails the test."""
-    if schema in (True, {}):
-        return
-    if schema is False:
-        yield f"{place}: not allowed"
-        return
-    assert isinstance(schema, dict)
-    assert schema.keys() <= KNOWN, schema.keys() - KNOWN
-    kind = schema.get("type")
-    if kind and (not isinstance(value, _TYPES[kind]) or (kind == "integer" and isinstance(value, bool))):
-        yield f"{place}: is no {kind}"
-        return
-    if "enum" in schema and value not in schema["enum"]:
-        yield f"{place}: {value!r} is not one of {schema['enum']}"
-    if "const" in schema and value != schema["const"]:
-        yield f"{place}: is not {schema['const']}"
-    if "anyOf" in schema and all(any(complaints(each, value, place)) for each in schema["anyOf"]):
-        yield f"{place}: is none of the possible"
-    if isinstance(value, str) and "pattern" in schema and not re.search(schema["pattern"], value):
-        yield f"{place}: does not match {schema['pattern']}"
-    if isinstance(value, int) and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
-        yield f"{place}: out of range"
-    if isinstance(value, list):
-        yield from _of_items(schema, value, place)
+def complaints(schema: Document, document: object) -> list[str]:
+    """What the schema has against a document; fails when the schema itself is none."""
+    Draft7Validator.check_schema(schema)
+    return [f"{error.json_path}: {error.message[:200]}" for error in Draft7Validator(schema).iter_errors(document)]
+
+
+def unmarked(schema: Document, documents: Iterable[tuple[str, Document]]) -> list[str]:
+    """Which of these documents that are bad fit all the same, by where they are."""
+    Draft7Validator.check_schema(schema)
+    validator = Draft7Validator(schema)
+    return [where for where, document in documents if validator.is_valid(document)]
+
+
+def gone_bad(document: Document, dates: frozenset[str]) -> list[tuple[str, Document]]:
+    """The document with one thing wrong each, and where: an unknown key in each table, a value of a wrong type.
+
+    A schema has no opinion on `dates`: these stay.
+    """
+    found = [("no_such_key", {**document, "no_such_key": 1})]
+    for path in _paths(document):
+        bad = copy.deepcopy(document)
+        *above, last = path
+        place: object = bad
+        for step in above:
+            place = place[step]  # type: ignore[index]
+        value = place[last]  # type: ignore[index]
+        if last in dates:
+            continue
+        if isinstance(value, dict):
+            value["no_such_key"] = 1
+            found.append((".".join(map(str, (*path, "no_such_key"))), bad))
+        else:
+            place[last] = {"of": {"another": "type"}}  # type: ignore[index]
+            found.append((".".join(map(str, path)), bad))
+    return found
+
+
+def _paths(value: object, at: tuple[object, ...] = ()) -> Iterator[tuple[object, ...]]:
+    if at:
+        yield at
     if isinstance(value, dict):
-        yield from _of_keys(schema, value, place)
-
-
-def _of_items(schema: dict, value: list, place: str) -> Iterator[str]:
-    if len(value) < schema.get("minItems", 0):
-        yield f"{place}: too few"
-    for index, item in enumerate(value):
-        yield from complaints(schema.get("items", True), item, f"{place}[{index}]")
-
-
-def _of_keys(schema: dict, value: dict, place: str) -> Iterator[str]:
-    yield from (f"{place}.{name}: is required" for name in schema.get("required", ()) if name not in value)
-    for name, item in value.items():
-        yield from complaints(schema.get("propertyNames", True), name, f"{place}.{name}")
-        inner = schema.get("properties", {}).get(name, schema.get("additionalProperties", True))
-        yield from complaints(inner, item, f"{place}.{name}")
+        for name, inner in value.items():
+            yield from _paths(inner, (*at, name))
+    if isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _paths(inner, (*at, index))

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import date
 
 
 def dumps(document: Mapping[str, object]) -> str:
-    """Return `document` as TOML text; values are text, numbers, booleans, lists, tables, and lists of tables."""
+    """Return `document` as TOML text; values are text, numbers, booleans, dates, lists, tables, and lists of tables."""
     return "\n".join(_table(document, ())) + "\n"
 
 
@@ -45,5 +46,9 @@ def _is_tables(value: object) -> bool:
 def _value(value: object) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_value, value)) + "]"
+    if isinstance(value, date):  # a datetime is one
+        return value.isoformat()
+    if isinstance(value, Mapping):  # in a list with others
+        return "{ " + ", ".join(f"{key} = {_value(item)}" for key, item in value.items()) + " }"
     # JSON's numbers, booleans and escaped strings are TOML's too.
     return json.dumps(str(value) if not isinstance(value, bool | int | float) else value)

@@ -124,6 +124,8 @@ def test_the_schema_of_the_language_is_printed() -> None:
     printed = json.loads(run("policy", "schema").stdout)
     assert printed["properties"].keys() >= {"schema", "defaults", "rule", "exemption"}
     assert json.loads(run("policy", "check", "--schema").stdout) == printed
+    of_tests = json.loads(run("policy", "schema", "--tests").stdout)
+    assert of_tests["properties"].keys() == {"schema", "policy", "zone", "device", "test"}
 
 
 def test_what_is_on_a_third_of_all_devices_is_a_warning(policy: Path, tmp_path: Path) -> None:

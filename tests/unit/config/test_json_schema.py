@@ -1,25 +1,45 @@
 """The JSON Schema of the configuration."""
 
+import json
 import re
 import socket
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from gatekeeper.config.json_schema import json_schema
-from testkit.json_schema import complaints
+from gatekeeper.config.json_schema import json_schema as made
+from gatekeeper.config.load import load
+from gatekeeper.domain.document import DocumentError
+from testkit import toml
+from testkit.json_schema import complaints, gone_bad, unmarked
 
-SHIPPED = (Path(__file__).parents[3] / "config" / "gatekeeper.toml").read_text()
+CONFIG = Path(__file__).parents[3] / "config"
+SHIPPED = (CONFIG / "gatekeeper.toml").read_text()
+json_schema = cache(made)
 EVERY_KEY = re.sub(r"(?m)^# (?=\[|[a-z_]+ = )", "", SHIPPED)
+
+
+def test_the_published_file_is_what_the_command_prints() -> None:
+    """After a change of the configuration: `gatekeeper config schema > config/gatekeeper.schema.json`."""
+    assert json.loads((CONFIG / "gatekeeper.schema.json").read_text()) == json_schema()
+
+
+@pytest.mark.parametrize("name", ["gatekeeper", "policy", "policy.test"])
+def test_the_shipped_files_name_their_schemas(name: str) -> None:
+    """In the first line, where editors that know `#:schema` look for it."""
+    first, _, _ = (CONFIG / f"{name}.toml").read_text().partition("\n")
+    assert first == f"#:schema ./{name}.schema.json"
+    assert (CONFIG / f"{name}.schema.json").is_file()
 
 
 def test_the_shipped_configuration_fits() -> None:
     """As it is, and with everything taken in that is commented out."""
-    assert list(complaints(json_schema(), tomllib.loads(SHIPPED))) == []
+    assert complaints(json_schema(), tomllib.loads(SHIPPED)) == []
     every = tomllib.loads(EVERY_KEY)
     assert "throttle" in every
-    assert list(complaints(json_schema(), every)) == []
+    assert complaints(json_schema(), every) == []
 
 
 @pytest.mark.parametrize(
@@ -36,7 +56,7 @@ def test_what_the_reader_refuses_is_marked(old: str, new: str) -> None:
     """Keys, types and choices."""
     text = SHIPPED.replace(old, new)
     assert text != SHIPPED
-    assert list(complaints(json_schema(), tomllib.loads(text)))
+    assert complaints(json_schema(), tomllib.loads(text))
 
 
 def test_it_says_nothing_of_the_machine_it_was_made_on() -> None:
@@ -47,3 +67,16 @@ def test_it_says_nothing_of_the_machine_it_was_made_on() -> None:
     imap = schema["properties"]["upstream"]["properties"]["imap"]["properties"]
     assert "service_password_file" in imap
     assert "service_password" not in imap
+
+
+def test_every_key_and_type_is_marked(tmp_path: Path) -> None:
+    """As the reader does."""
+    bad = gone_bad(tomllib.loads(EVERY_KEY), frozenset())
+    assert len(bad) > 100
+    assert unmarked(json_schema(), bad) == []
+    file = tmp_path / "gatekeeper.toml"
+    for where, document in bad:
+        file.write_text(toml.dumps(document))
+        with pytest.raises(DocumentError) as refused:
+            load(file, {})
+        assert any(fault.key.startswith(where.split(".")[0]) for fault in refused.value.faults), where

@@ -8,9 +8,12 @@ import pytest
 
 from gatekeeper.decision.json_schema import json_schema
 from gatekeeper.decision.schema import parse_policy
-from testkit.json_schema import complaints
+from gatekeeper.domain.document import DocumentError
+from testkit import toml
+from testkit.json_schema import complaints, gone_bad, unmarked
 
 CONFIG = Path(__file__).parents[3] / "config"
+DATES = frozenset({"observe", "warn", "enforce", "cap", "from", "expires"})
 
 EVERYTHING = """
 schema = 1
@@ -69,7 +72,7 @@ def test_the_shipped_policy_names_its_schema_and_fits() -> None:
     """Editors that know `#:schema` complete it."""
     text = (CONFIG / "policy.toml").read_text()
     assert text.startswith("#:schema ./policy.schema.json\n")
-    assert list(complaints(json_schema(), tomllib.loads(text))) == []
+    assert complaints(json_schema(), tomllib.loads(text)) == []
 
 
 def test_everything_that_can_be_said_fits() -> None:
@@ -77,7 +80,7 @@ def test_everything_that_can_be_said_fits() -> None:
     parse_policy(EVERYTHING.encode(), source="p")
     document = tomllib.loads(EVERYTHING)
     schema = json_schema()
-    assert list(complaints(schema, document)) == []
+    assert complaints(schema, document) == []
     rule = schema["properties"]["rule"]["items"]["properties"]
     assert rule.keys() == document["rule"][0].keys()
     assert rule["scope"]["properties"].keys() == document["rule"][0]["scope"].keys()
@@ -105,4 +108,14 @@ def test_what_the_reader_refuses_is_marked(old: str, new: str) -> None:
     """Keys, types and choices."""
     text = EVERYTHING.replace(old, new)
     assert text != EVERYTHING
-    assert list(complaints(json_schema(), tomllib.loads(text)))
+    assert complaints(json_schema(), tomllib.loads(text))
+
+
+def test_every_key_and_type_is_marked() -> None:
+    """As the reader does."""
+    bad = gone_bad(tomllib.loads(EVERYTHING), DATES)
+    assert len(bad) > 50
+    assert unmarked(json_schema(), bad) == []
+    for _, document in bad:
+        with pytest.raises(DocumentError):
+            parse_policy(toml.dumps(document).encode(), source="p")
