@@ -94,6 +94,7 @@ def json_schema() -> Schema:
     exemption["required"] = ["id", "rule", "expires", "reason", "approved_by"]
     for name in ("only_apps", "required_apps"):  # read, to be refused with a reason
         items_of(rule, name)["properties"].pop("min_evidence")
+    property_of(rule, "action")["enum"].remove("quarantine")  # likewise
     property_of(rule, "id")["pattern"] = f"^{IDENTIFIER}$"
     property_of(rule, "min_os")["propertyNames"] = {"enum": [platform.value for platform in Platform]}
     property_of(rule, "message")["propertyNames"] = {"pattern": f"^{LANGUAGE}$"}

@@ -27,9 +27,6 @@ from gatekeeper.domain.document import Table, suggestion
 from gatekeeper.domain.posture import DeviceFlag
 from gatekeeper.domain.request import MailProtocol
 
-CAN_QUARANTINE = frozenset({MailProtocol.HTTP})
-"""Protocols that have an answer between letting a device through and blocking it."""
-
 DEMANDS = ("apps", "only_apps", "required_apps", "min_os", "flags")
 """What a rule can ask; one of these is required."""
 
@@ -67,7 +64,7 @@ def read_rule(table: Table, context: Context) -> Rule:
         required_apps=read_apps(table, "required_apps"),
         min_os=MappingProxyType(_min_os(table)),
         flags=table.members("flags", DeviceFlag),
-        action=_action(table, scope),
+        action=_action(table),
         scope=scope,
         phases=phases,
         grace=read_grace(table, phases),
@@ -78,11 +75,10 @@ def read_rule(table: Table, context: Context) -> Rule:
     return rule
 
 
-def _action(table: Table, scope: RuleScope) -> Verdict:
+def _action(table: Table) -> Verdict:
     action = table.choice("action", Action, Action.BLOCK)
-    if action is Action.QUARANTINE and not (scope.protocols and scope.protocols <= CAN_QUARANTINE):
-        able = ", ".join(sorted(CAN_QUARANTINE))
-        table.fault("action", f"`quarantine` is for {able} alone: name it in `scope.protocols`")
+    if action is Action.QUARANTINE:
+        table.fault("action", "`quarantine` is not in this version: no front has an answer between `warn` and `block`")
     return _VERDICTS[action]
 
 

@@ -53,11 +53,15 @@ def test_reads_both() -> None:
             'rollout = [{ from = "2020-07-10", percent = 9 }, { from = "2020-07-11", percent = 8 }]',
             "rollout[1].percent: is less than the 9 before: a rollout only adds devices",
         ),
-        (ENFORCE, 'action = "quarantine"', "action: `quarantine` is for http alone: name it in `scope.protocols`"),
         (
             ENFORCE,
-            'action = "quarantine"\nscope = { protocols = ["http", "imap"] }',
-            "action: `quarantine` is for http alone",
+            'action = "quarantine"',
+            "action: `quarantine` is not in this version: no front has an answer between `warn` and `block`",
+        ),
+        (
+            ENFORCE,
+            'action = "quarantine"\nscope = { protocols = ["http"] }',
+            "action: `quarantine` is not in this version",
         ),
     ],
 )
@@ -65,13 +69,6 @@ def test_faults(phases: str, extra: str, expected: str) -> None:
     """With their keys."""
     found = faults("schema = 1\n" + rule("{ id = 'a' }", extra, phases=phases))
     assert any(f"rule[0].{expected}" in fault for fault in found), found
-
-
-def test_quarantine_where_the_protocol_has_it() -> None:
-    """It lies between a warning and a block."""
-    text = rule(f"{{ id = '{TIKTOK.id}' }}", 'action = "quarantine"\nscope = { protocols = ["http"] }')
-    assert policy(text).rules[0].action is Verdict.QUARANTINE
-    assert Verdict.WARN.strength < Verdict.QUARANTINE.strength < Verdict.BLOCK.strength
 
 
 def test_a_deadline_is_the_device_s_own_and_told_in_the_zone() -> None:
