@@ -192,7 +192,7 @@ CLASSIFICATIONS: Mapping[EventCode, Classification] = MappingProxyType(
         EventCode.DEVICE_FORGOTTEN: _row(
             Word.EVIDENCE, "Device removed from the registry", SOFTWARE_INVENTORY, 2, 1, 1
         ),
-        EventCode.AUDIT_EXPORTED: _entity(Word.LOG, "Audit log exported", _AUDIT_LOG, accepted=True, activity_id=_READ),
+        EventCode.AUDIT_EXPORTED: _entity(Word.LOG, "Audit log read", _AUDIT_LOG, accepted=True, activity_id=_READ),
         EventCode.HOLD_PLACED: _entity(
             Word.LOG, "Legal hold placed on the audit log", _LEGAL_HOLD, accepted=True, activity_id=_CREATE
         ),
@@ -302,8 +302,8 @@ EVENT_MEANINGS: Mapping[EventCode, str] = MappingProxyType(
         EventCode.INVENTORY_REJECTED: "An inventory file was rejected and changed nothing.",
         EventCode.DEVICE_FORGOTTEN: "A device and all that was known about it were removed from the registry.",
         EventCode.AUDIT_EXPORTED: (
-            "Records were taken out of the log by `audit export` or `audit report` (`what`, `format`, `asked`, "
-            "`records_n`, `sha256`, `by`)."
+            "Somebody was shown records of the log, or took them out (`what`: the command, `asked`: its filters, "
+            "`records_n`, `by`; of what was taken out `format` and `sha256`)."
         ),
         EventCode.HOLD_PLACED: (
             "A legal hold keeps records from being pruned (`hold`, `reason`, `case`, `hold_since`, `hold_until`, `by`)."

@@ -54,7 +54,7 @@ class EventCode(StrEnum):
     INVENTORY_REJECTED = "GK4013W"
     DEVICE_FORGOTTEN = "GK4014I"
     AUDIT_EXPORTED = "GK5001I"
-    """Records were taken out of the log for somebody, in an export or a report."""
+    """Records of the log were shown to somebody, or taken out."""
     HOLD_PLACED = "GK5010I"
     HOLD_RELEASED = "GK5011I"
     LOG_OPENED = "GK9001I"

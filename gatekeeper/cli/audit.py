@@ -1,7 +1,8 @@
 """`gatekeeper audit`: read the log and search it; what only other commands need is imported by them.
 
-Inside holds: these commands only read, on a live log or on a copy, and at most put an index beside it; data goes to
-stdout, messages to stderr; nothing that stands in the log can move the cursor or colour the screen of whoever reads it.
+Inside holds: these commands only read, on a live log or on a copy, and at most put an index beside it; that they read
+the gate's own log is recorded in it, afterwards; data goes to stdout, messages to stderr; nothing that stands in the
+log can move the cursor or colour the screen of whoever reads it.
 """
 
 import os
@@ -22,9 +23,10 @@ from gatekeeper.audit.record import clean
 from gatekeeper.audit.stored import StoredRecord, read, why
 from gatekeeper.audit.wanted import Wanted
 from gatekeeper.cli.audit_codes import codes
-from gatekeeper.cli.audit_filters import Filters, filters, searching, wanted_of
+from gatekeeper.cli.audit_filters import Filters, asked, filters, searching, wanted_of
 from gatekeeper.cli.audit_options import audit_directory, existing
 from gatekeeper.cli.lazy import LazyGroup
+from gatekeeper.cli.recording import Taken, record_read, recorded_read
 
 _POLL_S = 0.2
 _PLACES = {
@@ -79,20 +81,24 @@ def tail(
     as_json: bool,
     **filtered: Unpack[Filters],
 ) -> None:
-    """Show the last records, or the last that fit every filter."""
+    """Show the last records, or the last that fit every filter. That you did is recorded in the gate's log."""
     directory = existing(audit_directory(context))
     wanted = wanted_of(filtered)
-    if wanted == Wanted():
-        last, positions = last_of_all(directory, count)
-        _show(last, as_json=as_json)
-        if is_followed:
-            _follow(directory, positions, lambda lines: lines, as_json=as_json)
-        return
-    _, positions = last_of_all(directory, 0)
-    with searching(directory, wanted, without_index=without_index) as search:
-        _show(search.last(count, positions), as_json=as_json)
-        if is_followed:
-            _follow(directory, positions, search.fitting, as_json=as_json)
+    detail = {"what": "tail -f" if is_followed else "tail", "asked": asked(filtered) or "everything"}
+    with recorded_read(context.obj, directory, detail) as taken:
+        if wanted == Wanted():
+            last, positions = last_of_all(directory, count)
+            _show(last, taken, as_json=as_json)
+            if is_followed:
+                record_read(context.obj, directory, {**detail, "what": "tail -f begun", "records_n": taken.records})
+                _follow(directory, positions, lambda lines: lines, taken, as_json=as_json)
+            return
+        _, positions = last_of_all(directory, 0)
+        with searching(directory, wanted, without_index=without_index) as search:
+            _show(search.last(count, positions), taken, as_json=as_json)
+            if is_followed:
+                record_read(context.obj, directory, {**detail, "what": "tail -f begun", "records_n": taken.records})
+                _follow(directory, positions, search.fitting, taken, as_json=as_json)
 
 
 @audit.command()
@@ -103,26 +109,32 @@ def tail(
 def query(
     context: click.Context, /, *, limit: int | None, without_index: bool, as_json: bool, **filtered: Unpack[Filters]
 ) -> None:
-    """Show the records that fit every filter, oldest first."""
+    """Show the records that fit every filter, oldest first. That you asked is recorded in the gate's log."""
     directory = existing(audit_directory(context))
-    with searching(directory, wanted_of(filtered), without_index=without_index) as search:
-        _show(islice(search.all(), limit), as_json=as_json)
+    detail = {"what": "query", "asked": asked(filtered) or "everything"}
+    with (
+        recorded_read(context.obj, directory, detail) as taken,
+        searching(directory, wanted_of(filtered), without_index=without_index) as search,
+    ):
+        _show(islice(search.all(), limit), taken, as_json=as_json)
 
 
 def _follow(
     directory: Path,
     positions: dict[Path, Position],
     fitting: Callable[[Iterable[bytes]], Iterable[bytes]],
+    taken: Taken,
     *,
     as_json: bool,
 ) -> None:
     with suppress(KeyboardInterrupt):
-        _show(fitting(follow_all(directory, positions, lambda: pause(_POLL_S))), as_json=as_json)
+        _show(fitting(follow_all(directory, positions, lambda: pause(_POLL_S))), taken, as_json=as_json)
 
 
-def _show(found: Iterable[bytes], *, as_json: bool) -> None:
+def _show(found: Iterable[bytes], taken: Taken, *, as_json: bool) -> None:
     is_coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     for line in found:
+        taken.records += 1
         if as_json:
             sys.stdout.buffer.write(line)
             sys.stdout.buffer.flush()

@@ -8,7 +8,6 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Unpack
 
@@ -21,7 +20,7 @@ from gatekeeper.audit.manifest import Manifest, Outline, Tally
 from gatekeeper.audit.mappings import cef, ecs, ocsf, table
 from gatekeeper.audit.stored import StoredRecord, read
 from gatekeeper.audit.wanted import Wanted
-from gatekeeper.cli.audit_filters import Filters, filters, searching, wanted_of
+from gatekeeper.cli.audit_filters import Filters, asked, filters, searching, wanted_of
 from gatekeeper.cli.audit_options import audit_directory, existing
 from gatekeeper.cli.audit_tlog import export_tlog
 from gatekeeper.cli.policy_keys import passphrase_option, unlock
@@ -71,8 +70,8 @@ def export(
     """Write the records that fit every filter into a directory, with a manifest.
 
     jsonl is the log's own lines, which prove themselves; csv is for spreadsheets, and no cell of it is a formula; ocsf,
-    ecs and cef are for other programs. The manifest says what was asked, how many records of which logs came, and the
-    file's SHA-256; --sign signs it. That records were taken out is recorded in the log.
+    ecs, cef and parquet are for other programs. The manifest says what was asked, how many records of which logs came,
+    and the file's SHA-256; --sign signs it. That records were taken out is recorded in the log.
 
     tlog is the whole signed log as static files (c2sp.org/tlog-tiles), and proves itself: no filters, no manifest.
 
@@ -97,7 +96,7 @@ def export(
         format=name,
         made=SystemClock().now().isoformat(timespec="seconds").replace("+00:00", "Z"),
         by=whoever(),
-        asked=_asked(filtered),
+        asked=asked(filtered),
         read="log" if without_index or not wanted.is_indexed else "index",
         file=file.name,
         octets=octets,
@@ -211,9 +210,3 @@ def _checkpoints(directory: Path) -> list[Checkpoint]:
             if data is not None:
                 found.append(read_checkpoint(data)[0])
     return found
-
-
-def _asked(filtered: Filters) -> str:
-    """The filters as text."""
-    said = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in filtered.items()}
-    return " ".join(f"{name}={value}" for name, value in said.items() if value is not None)

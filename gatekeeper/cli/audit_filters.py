@@ -94,6 +94,12 @@ def wanted_of(given: Filters) -> Wanted:
     )
 
 
+def asked(given: Filters) -> str:
+    """The filters as text; empty: everything was asked for."""
+    said = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in given.items()}
+    return " ".join(f"{name}={value}" for name, value in said.items() if value is not None)
+
+
 @contextmanager
 def searching(directory: Path, wanted: Wanted, *, without_index: bool) -> Iterator[Search]:
     """The search in an audit directory; complaints go to stderr, each once."""

@@ -28,6 +28,7 @@ from gatekeeper.audit.signed import as_known
 from gatekeeper.audit.tree import EMPTY_ROOT, leaf_hash
 from gatekeeper.cli.audit_keys import read_kept, vkey_option
 from gatekeeper.cli.audit_options import audit_directory, existing
+from gatekeeper.cli.recording import record_read
 from gatekeeper.cli.words import EXIT_FAILED, EXIT_INCOMPLETE, fail
 from gatekeeper.signing.note import NoteError, VerifierKey
 
@@ -66,6 +67,8 @@ def prove_inclusion(context: click.Context, sequence: int, output: Path | None, 
     if record_file is not None:
         record_file.write_bytes(line)
     _write(InclusionProof(sequence, tuple(path), note).encode(), output)
+    if record_file is not None:
+        record_read(context.obj, log, {"what": "prove", "asked": f"seq={sequence}", "records_n": 1})
 
 
 @prove.command("consistency")

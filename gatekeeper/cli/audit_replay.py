@@ -18,6 +18,7 @@ from gatekeeper.campaign.outline import Outline
 from gatekeeper.campaign.rehearsal import Difference, Rehearsal, Report
 from gatekeeper.cli.audit_options import audit_directory, existing, instant
 from gatekeeper.cli.progress import progress
+from gatekeeper.cli.recording import record_read
 from gatekeeper.cli.store import in_store, store_option
 from gatekeeper.cli.words import (
     EXIT_CONFIG,
@@ -93,6 +94,7 @@ def replay(  # noqa: PLR0913, PLR0917  one for each option
         return await _replay(engine, directory, policies, policy, wanted)
 
     report = in_store(config_path, store, work)
+    record_read(config_path, directory, {"what": "replay", "asked": wanted.asked, "records_n": report.records})
     if as_json:
         say_json(_document(report, policy))
     else:
@@ -111,6 +113,14 @@ class _Wanted:
     ) -> None:
         self.since, self.until = since, until
         self._account, self._device, self._sequence = account, device, sequence
+
+    @property
+    def asked(self) -> str:
+        """In words, as the other commands that read the log say it."""
+        until = None if self.until is None else self.until.isoformat()
+        said = {"user": self._account, "device": self._device, "seq": self._sequence}
+        named = {**said, "since": self.since.isoformat(), "until": until}
+        return " ".join(f"{name}={value}" for name, value in named.items() if value is not None)
 
     def has(self, decided: Decided) -> bool:
         """Whether this one is."""

@@ -18,13 +18,13 @@ _TIMEOUT_S = 30.0
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=_TIMEOUT_S)
+    def __init__(self, path: Path, within_s: float) -> None:
+        super().__init__("localhost", timeout=within_s)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(_TIMEOUT_S)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
 
 
@@ -36,21 +36,23 @@ def _ask(config_path: Path, method: str, path: str) -> tuple[int, dict[str, obje
 def ask_gate(control: Path, method: str, path: str, body: object = None) -> tuple[int, dict[str, object]]:
     """Ask the running gate; ends the command when none answers."""
     try:
-        return _ask_socket(control, method, path, body)
+        return _ask_socket(control, method, path, body, _TIMEOUT_S)
     except (OSError, http.client.HTTPException, ValueError) as error:
         fail(f"no gatekeeper answers at `{control}`: {error} (is `gatekeeper serve` running?)", code=EXIT_TRY_AGAIN)
 
 
-def gate_answer(control: Path, method: str, path: str, body: object = None) -> tuple[int, dict[str, object]] | None:
+def gate_answer(
+    control: Path, method: str, path: str, body: object = None, *, within_s: float = _TIMEOUT_S
+) -> tuple[int, dict[str, object]] | None:
     """Ask the running gate; None when none answers."""
     try:
-        return _ask_socket(control, method, path, body)
+        return _ask_socket(control, method, path, body, within_s)
     except (OSError, http.client.HTTPException, ValueError):
         return None
 
 
-def _ask_socket(control: Path, method: str, path: str, body: object) -> tuple[int, dict[str, object]]:
-    connection = _UnixConnection(control)
+def _ask_socket(control: Path, method: str, path: str, body: object, within_s: float) -> tuple[int, dict[str, object]]:
+    connection = _UnixConnection(control, within_s)
     try:
         connection.request(method, path, body=None if body is None else json.dumps(body))
         response = connection.getresponse()

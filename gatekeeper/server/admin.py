@@ -4,6 +4,7 @@ Never on a mail port. The control socket lies in the state directory and is its 
 may also stop the process.
 """
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -16,6 +17,7 @@ from gatekeeper import __version__
 from gatekeeper.attestation.rejection import EvidenceRejected, RejectionCode
 from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.domain.decision import Decision
+from gatekeeper.ports.audit import AuditLog
 from gatekeeper.ports.devices import Unavailable
 from gatekeeper.publishing.approval import Flaw
 from gatekeeper.server import break_glass
@@ -45,6 +47,8 @@ _FROM_COMMANDS = (
     *(EventCode.POLICY_REJECTED, EventCode.AUDIT_EXPORTED),
     *(EventCode.HOLD_PLACED, EventCode.HOLD_RELEASED),
 )
+_RECORDED_WITHIN_S = 2.0
+"""As the audit log's stall limit: whoever waits here is told that it is not recorded."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -167,10 +171,11 @@ class _Desk:
             raise web.HTTPBadRequest(reason="not an event of a command")
         detail = {str(name): value if isinstance(value, int) else str(value) for name, value in facts.items()}
         gatekeeper = self._gatekeeper
-        gatekeeper.audit.append(Event(code=EventCode(code), time=gatekeeper.clock.now(), detail=detail))
         if code == EventCode.POLICY_REJECTED:
             gatekeeper.metrics.bundle_errors.labels(_flaw(detail.get("flaw"))).inc()
-        return web.json_response({"recorded": True})
+        event = Event(code=EventCode(code), time=gatekeeper.clock.now(), detail=detail)
+        is_recorded = await _appended(gatekeeper.audit, event)
+        return web.json_response({"recorded": is_recorded}, status=200 if is_recorded else 503)
 
     async def record_in(self, request: web.Request) -> web.Response:
         """The command line is about to prune one log, which has to say so first."""
@@ -179,6 +184,22 @@ class _Desk:
 
     async def status(self, _request: web.Request) -> web.Response:
         return web.json_response(await self._whole.status())
+
+
+async def _appended(audit: AuditLog, event: Event) -> bool:
+    """Whether the record is durable, in time."""
+    answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    def recorded(is_recorded: bool) -> None:
+        if not answer.done():
+            answer.set_result(is_recorded)
+
+    audit.append(event, recorded)
+    try:
+        async with asyncio.timeout(_RECORDED_WITHIN_S):
+            return await answer
+    except TimeoutError:
+        return False
 
 
 async def _json(request: web.Request) -> object:

@@ -52,9 +52,17 @@ def test_an_export_and_a_report_of_a_running_gate_are_recorded_by_it(served: Gat
 
 
 def test_people_are_found_while_the_gate_writes(served: GateProcess) -> None:
-    """By account, by what became of them, and in all workers' logs."""
+    """By account, by what became of them, and in all workers' logs; that somebody looked is on record."""
     for more in ([], ["--no-index"]):
         found = served.cli("audit", "query", "--user", BOB.login, "--verdict", "block", "--json", *more)
         assert [json.loads(line)["user"]["name"] for line in found.stdout.splitlines()] == [BOB.login]
         found = served.cli("audit", "tail", "--user", ALICE.login, "--verdict", "allow", "--json", *more)
         assert [json.loads(line)["user"]["name"] for line in found.stdout.splitlines()] == [ALICE.login]
+    found = served.cli("audit", "query", "--user", BOB.login)
+    assert (found.returncode, found.stderr) == (0, "")
+    told = [detail(record) for record in coded(served.audit_records(), "GK5001I")]
+    assert [(one["what"], one["records_n"]) for one in told] == [("query", 1), ("tail", 1)] * 2 + [
+        ("query", told[-1]["records_n"])
+    ]
+    assert told[0]["asked"] == f"user={BOB.login} verdict=block"
+    assert all(one["by"] for one in told)

@@ -218,7 +218,7 @@ def gaps(period: Period) -> Iterator[Markup]:
 
 
 def reads(period: Period) -> Iterator[Markup]:
-    """Exports and reports."""
+    """Who read the log."""
     rows = (
         [
             _second(record.time_ms),
@@ -229,7 +229,7 @@ def reads(period: Period) -> Iterator[Markup]:
         ]
         for record in period.reads
     )
-    yield table("Exports and reports", ["when", "account of the machine", "what", "asked", "records"], rows, numbers=1)
+    yield table("Who read the log", ["when", "account of the machine", "what", "asked", "records"], rows, numbers=1)
 
 
 def _more(count: int) -> Iterator[Markup]:

@@ -64,7 +64,7 @@ def test_without_yes_nothing_goes() -> None:
 
 def test_old_segments_go_and_the_log_says_so() -> None:
     """Twice: the second time the record of the first is still there, or another one is."""
-    run("query", "--user", "alice@example.com")  # an index, which must forget too
+    run("query", "--user", "alice@example.com")  # an index, which must forget too; and three records
     done = run("prune", "--yes")
     assert done.exit_code == 0, done.output
     assert first() == 600
@@ -75,7 +75,7 @@ def test_old_segments_go_and_the_log_says_so() -> None:
     verified = run("verify")
     assert verified.exit_code == 0, verified.output
     assert "the log begins with record 600" in verified.stdout
-    assert "as record 901 says" in verified.stdout
+    assert "as record 904 says" in verified.stdout
     assert len(run("query", "--user", "alice@example.com", "--json").stdout.splitlines()) == 299
     again = run("prune", "--yes")  # what was the open segment is closed now, but the signed head needs it
     assert again.exit_code == 0, again.output

@@ -1,7 +1,8 @@
-"""Recording an import, with and without a running gate."""
+"""Recording what a command did or read, with and without a running gate."""
 
 import asyncio
 import json
+import os
 import socketserver
 import threading
 from collections.abc import Iterator
@@ -11,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from gatekeeper.adapters.sinks.directory import AuditLogError
 from gatekeeper.adapters.sinks.file import FileAuditLog
 from gatekeeper.audit.event import EventCode
-from gatekeeper.cli.recording import record_inventory
+from gatekeeper.cli.recording import as_owner_of, record_inventory, recorded_read, whoever
 from gatekeeper.server.clock import SystemClock
 
 CONFIGURATION = """
@@ -161,3 +163,92 @@ def test_a_log_that_cannot_be_opened_is_a_warning(capsys: pytest.CaptureFixture[
     record()
 
     assert capsys.readouterr().err.startswith("warning: this is not recorded: ")
+
+
+def reads() -> list[dict[str, object]]:
+    """What the audit log holds about those who read it."""
+    lines = [line for path in sorted(Path("var/audit").rglob("*.jsonl")) for line in path.read_text().splitlines()]
+    found = [json.loads(line) for line in lines]
+    return [one["unmapped"]["gatekeeper"] for one in found if one["metadata"]["event_code"] == EventCode.AUDIT_EXPORTED]
+
+
+QUERY: dict[str, str | int] = {"what": "query", "asked": "user=alice@example.com", "records_n": 2}
+
+
+def query(directory: Path = Path("var/audit")) -> None:
+    """Somebody was shown two records."""
+    with recorded_read(PATH, directory, {"what": "query", "asked": "user=alice@example.com"}) as taken:
+        taken.records += 2
+
+
+def test_who_read_the_log_is_recorded_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also when the reading ended in an error; in the gate's words, with the account."""
+    record()
+    query()
+    with pytest.raises(KeyboardInterrupt), recorded_read(PATH, Path("var/audit"), {"what": "tail"}):
+        raise KeyboardInterrupt
+
+    first, second = reads()
+    assert {name: first[name] for name in QUERY} == QUERY
+    assert first["by"] == whoever()
+    assert (second["what"], second["records_n"]) == ("tail", 0)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_running_gate_records_who_read_its_log(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is told; when it cannot, or nobody answers, the reader is told and goes on."""
+    told: list[object] = []
+    with another_writer():
+        with control_socket(200, told):
+            query()
+        assert told == [("/record", {"code": "GK5001I", "detail": {**QUERY, "by": whoever()}})]
+        assert capsys.readouterr().err == ""
+        Path("var/control.sock").unlink()
+        with control_socket(503, told):
+            query()
+        assert capsys.readouterr().err == "note: the running gate did not record this\n"
+        Path("var/control.sock").unlink()
+        query()
+        assert capsys.readouterr().err.startswith("note: this is not recorded: the gate writes the log")
+
+
+def test_the_log_of_a_worker_is_no_copy(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever reads one worker's log reads the gate's."""
+    PATH.write_text(CONFIGURATION + "[server]\nworkers = 2\n")
+    record()
+    query(Path("var/audit/worker-1"))
+    assert len(reads()) == 1
+    query(Path())
+    assert capsys.readouterr().err == "note: a copy of the log was read, so this is not recorded\n"
+    assert len(reads()) == 1
+
+
+def test_where_there_is_no_log_none_is_begun() -> None:
+    """A reader is not the one who makes the first record, or the key."""
+    Path("var/audit").mkdir(parents=True)
+    query()
+    assert not list(Path("var/audit").iterdir())
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another account")
+def test_root_writes_as_the_account_of_the_log() -> None:
+    """The gate goes on from what it can read; a third account leaves the log alone."""
+    record()
+    nobody, other = 65534, 65533
+    for path in (Path("var"), *Path("var").rglob("*")):
+        os.chown(path, nobody, nobody)
+    before = set(Path("var/audit").rglob("*"))
+    for path in (Path.cwd(), *Path.cwd().resolve().parents[:3]):
+        path.chmod(0o755)
+    query()
+    made = set(Path("var/audit").rglob("*")) - before
+    assert made
+    assert {path.stat().st_uid for path in Path("var/audit").rglob("*")} == {nobody}
+    assert os.geteuid() == 0
+    os.seteuid(other)
+    try:
+        with pytest.raises(AuditLogError, match="another account"), as_owner_of(Path("var/audit")):
+            pass
+    finally:
+        os.seteuid(0)
+    assert len(reads()) == 1
