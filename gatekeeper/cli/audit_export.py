@@ -6,10 +6,11 @@ that an export that was cut short has none.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Unpack
+from typing import BinaryIO, Protocol, Unpack
 
 import click
 
@@ -17,7 +18,8 @@ from gatekeeper.adapters.sinks.several import log_directories
 from gatekeeper.adapters.sinks.tiles import read_checkpoint_file
 from gatekeeper.audit.checkpoint import Checkpoint, read_checkpoint
 from gatekeeper.audit.manifest import Manifest, Outline, Tally
-from gatekeeper.audit.mappings import cef, ecs, ocsf, table
+from gatekeeper.audit.mappings import cef, columnar, ecs, ocsf, table
+from gatekeeper.audit.parquet import ParquetFile
 from gatekeeper.audit.stored import StoredRecord, read
 from gatekeeper.audit.wanted import Wanted
 from gatekeeper.cli.audit_filters import Filters, asked, filters, searching, wanted_of
@@ -32,15 +34,62 @@ from gatekeeper.signing.note import MAX_NOTE_OCTETS, NoteError, VerifierKey, par
 MANIFEST = "MANIFEST"
 _STEP = 1 << 20
 
-_Written = Callable[[StoredRecord, str], bytes]
-_FORMATS: dict[str, tuple[str, bytes, _Written | None]] = {
-    "jsonl": ("jsonl", b"", None),
-    "csv": ("csv", table.header(), table.record_row),
-    "ocsf": ("jsonl", b"", ocsf.line),
-    "ecs": ("jsonl", b"", ecs.line),
-    "cef": ("cef", b"", cef.line),
+
+class _Form(Protocol):
+    """What a file is made of: what the methods return, in their order."""
+
+    def begin(self) -> bytes: ...
+
+    def add(self, record: StoredRecord, line: bytes, sha256: str) -> bytes:
+        """`sha256` is that of the line (hex), which has its newline."""
+        ...
+
+    def end(self) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """A line for each record."""
+
+    written: Callable[[StoredRecord, str], bytes] | None = None
+    """None: as it stands in the log."""
+    beginning: bytes = b""
+
+    def begin(self) -> bytes:
+        return self.beginning
+
+    def add(self, record: StoredRecord, line: bytes, sha256: str) -> bytes:
+        return line if self.written is None else self.written(record, sha256)
+
+    def end(self) -> bytes:
+        return b""
+
+
+class _Columns:
+    """Apache Parquet."""
+
+    def __init__(self) -> None:
+        self._file = ParquetFile(columnar.COLUMNS)
+
+    def begin(self) -> bytes:
+        return self._file.begin()
+
+    def add(self, record: StoredRecord, line: bytes, sha256: str) -> bytes:
+        return self._file.add(columnar.row(record, line.removesuffix(b"\n"), sha256))
+
+    def end(self) -> bytes:
+        return self._file.end()
+
+
+_FORMATS: dict[str, tuple[str, Callable[[], _Form]]] = {
+    "jsonl": ("jsonl", _Lines),
+    "csv": ("csv", lambda: _Lines(table.record_row, table.header())),
+    "ocsf": ("jsonl", lambda: _Lines(ocsf.line)),
+    "ecs": ("jsonl", lambda: _Lines(ecs.line)),
+    "cef": ("cef", lambda: _Lines(cef.line)),
+    "parquet": ("parquet", _Columns),
 }
-"""Ending of the file, its first octets, and how a record is written; None: as it stands in the log."""
+"""Ending of the file, and how it is made."""
 _TLOG = "tlog"
 
 
@@ -86,12 +135,12 @@ def export(
     if name == _TLOG:
         _export_tlog(context, directory, out, is_plain=wanted == Wanted() and key is None)
         return
-    ending, beginning, written = _FORMATS[name]
+    ending, form = _FORMATS[name]
     file = _fresh(out) / f"records.{ending}"
     checkpoints = _checkpoints(directory)  # before the log is read: they can only be behind it
     tally = Tally()
     with searching(directory, wanted, without_index=without_index) as search:
-        octets, sha256 = _write(file, beginning, search.all(), written, tally)
+        octets, sha256 = _write(file, search.all(), form(), tally)
     manifest = Manifest(
         format=name,
         made=SystemClock().now().isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -170,19 +219,12 @@ def _new_file(path: Path) -> BinaryIO:
     return open(descriptor, "wb")  # noqa: PTH123  a descriptor, not a path; the caller closes it
 
 
-def _write(
-    file: Path, beginning: bytes, lines: Iterable[bytes], written: _Written | None, tally: Tally
-) -> tuple[int, str]:
+def _write(file: Path, lines: Iterable[bytes], form: _Form, tally: Tally) -> tuple[int, str]:
     """Write the records; returns octets and SHA-256 of the file."""
-    digest, octets = hashlib.sha256(beginning), len(beginning)
+    digest, octets = hashlib.sha256(), 0
     try:
         with _new_file(file) as stream:
-            stream.write(beginning)
-            for line in lines:
-                record = read(line)
-                tally.add(record)
-                leaf = hashlib.sha256(line.removesuffix(b"\n")).hexdigest()
-                data = line if written is None else written(record, leaf)
+            for data in _made(lines, form, tally):
                 stream.write(data)
                 digest.update(data)
                 octets += len(data)
@@ -191,6 +233,15 @@ def _write(
     except OSError as error:
         fail(f"`{file}` cannot be written: {error.strerror}", code=EXIT_FAILED)
     return octets, digest.hexdigest()
+
+
+def _made(lines: Iterable[bytes], form: _Form, tally: Tally) -> Iterator[bytes]:
+    yield form.begin()
+    for line in lines:
+        record = read(line)
+        tally.add(record)
+        yield form.add(record, line, hashlib.sha256(line.removesuffix(b"\n")).hexdigest())
+    yield form.end()
 
 
 def _measured(file: Path) -> tuple[int, str]:

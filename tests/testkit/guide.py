@@ -69,6 +69,7 @@ class Exchange:
         return len(text) - len(last) >= place and text.endswith(last)
 
 
+
 def blocks() -> list[Block]:
     """Every fenced block of the guide."""
     found: list[Block] = []

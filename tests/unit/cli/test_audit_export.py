@@ -5,12 +5,14 @@ import hashlib
 import json
 from pathlib import Path
 
+import duckdb
 import pytest
 from click.testing import CliRunner, Result
 
 from gatekeeper.adapters.sinks.directory import note_head
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.audit.event import EventCode
+from gatekeeper.audit.stored import read
 from gatekeeper.cli.main import cli
 from gatekeeper.signing.note import parse_note
 from testkit.audit_log import ORIGIN, chained, event, head_of, write_segments
@@ -93,6 +95,21 @@ def test_other_programs_get_a_line_a_record(directory: Path, name: str, file: st
     assert len(lines) == 6
     assert all(line.startswith(b"CEF:0|") if name == "cef" else json.loads(line) for line in lines)
     assert manifest()["format"] == name
+    assert check().exit_code == 0
+
+
+def test_another_program_reads_what_it_analyses(directory: Path) -> None:
+    """DuckDB: typed columns, and the record itself, whose digest leads back to the log; the manifest fits."""
+    assert export(directory, "--format", "parquet").exit_code == 0
+    asked = "select \"user\", sequence, epoch_ms(time), sha256, record from 'out/records.parquet' order by sequence"
+    with duckdb.connect() as database:
+        rows = database.execute(asked).fetchall()
+    assert [f"{row[4]}\n".encode() for row in rows] == LINES
+    for line, (user, sequence, time, sha256, _) in zip(LINES, rows, strict=True):
+        record = read(line)
+        assert (user, sequence, time) == (record.account, record.sequence, record.time_ms)
+        assert sha256 == hashlib.sha256(line[:-1]).hexdigest()
+    assert (manifest()["format"], manifest()["file"], manifest()["records"]) == ("parquet", "records.parquet", "6")
     assert check().exit_code == 0
 
 
