@@ -14,6 +14,7 @@ the root in the checkpoint (c2sp.org/tlog-checkpoint); its Ed25519 signature; th
 import argparse
 import base64
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -44,8 +45,9 @@ def checkpoint(path: Path, name: str, public: bytes) -> tuple[str, int, bytes]:
     for line in signatures.decode().splitlines():
         _, signer, blob = line.split(" ")
         octets = base64.b64decode(blob)
-        # The key of a gate with several workers signs each one's log, in that log's name.
-        if signer != origin or octets[:4] != own_id or not (signer == name or signer.startswith(name + "/worker-")):
+        # A gate's key also signs, in their names, the logs of its workers, and those that follow a restored one.
+        is_ours = re.fullmatch(re.escape(name) + r"(/worker-\d+)?(/(?!1$)\d+)?", signer)
+        if signer != origin or octets[:4] != own_id or not is_ours:
             continue
         spki = bytes.fromhex("302a300506032b6570032100")  # RFC 8410: what stands before the octets of the key
         with tempfile.TemporaryDirectory() as where:

@@ -234,6 +234,16 @@ CLASSIFICATIONS: Mapping[EventCode, Classification] = MappingProxyType(
             activity_name="Interrupt",
             app=PRODUCT,
         ),
+        EventCode.LOG_SUCCEEDS: _row(
+            Word.LOG,
+            "A new audit log: the one before lies behind what it signed",
+            APPLICATION_LIFECYCLE,
+            99,
+            4,
+            2,
+            activity_name="Succeed",
+            app=PRODUCT,
+        ),
         EventCode.WORKER_DIED: _row(Word.LOG, "A worker died", APPLICATION_LIFECYCLE, 4, 4, 2, app=PRODUCT),
     }
 )
@@ -321,6 +331,11 @@ EVENT_MEANINGS: Mapping[EventCode, str] = MappingProxyType(
         EventCode.LOG_INTERRUPTED: (
             "The audit log could not be written for a while (`interrupted_since`, `seconds`, `reason`), and nobody new "
             "was let in; `existing` says what open sessions did then (`sessions_n` before, `ended_n` of them ended)."
+        ),
+        EventCode.LOG_SUCCEEDS: (
+            "This log was begun because the one before it (`predecessor`) lies behind what it signed "
+            "(`predecessor_size`, `predecessor_root`): restored from a backup, or cut to `found_n` records (-1: gone). "
+            "What was there lies in `set_aside`."
         ),
         EventCode.WORKER_DIED: "A worker ended by itself or was killed: its open connections have no terminal records.",
     }

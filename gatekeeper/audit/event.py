@@ -65,6 +65,8 @@ class EventCode(StrEnum):
     """For a while no record became durable, and nobody new was let in."""
     LOG_PRUNED = "GK9011I"
     """Whole segments older than the retention were removed; their hashes stay."""
+    LOG_SUCCEEDS = "GK9007W"
+    """This log was begun because the one before lies behind what it signed."""
     WORKER_DIED = "GK9010E"
     """One of several processes ended by itself or was killed; its connections have no records of their ends."""
 

@@ -8,6 +8,7 @@ be told for want of a key, a checkpoint or a tile is said to be missing.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ ReadTile = Callable[[int, int, int], bytes | None]
 """The hashes of a tile by level, index and width; None when it is not there."""
 
 _MAX_NAMED = 5  # of many tiles only the first ones are named
-_WORKER = "/worker-"
+_OF_THE_GATE = re.compile(r"(/worker-[1-9]\d{0,2})?(/([2-9]|[1-9]\d{1,8}))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,11 +192,11 @@ class SignedVerification:
 
 
 def as_known(pinned: Iterable[VerifierKey], origin: str) -> list[VerifierKey]:
-    """The pinned keys that may sign the log `origin`: a gate's key signs the logs of its workers as well."""
+    """The pinned keys that may sign the log `origin`: a gate's key also signs those of its workers, and later ones."""
     return [
         VerifierKey(origin, key.public)
         for key in pinned
-        if key.name == origin or origin.startswith(f"{key.name}{_WORKER}")
+        if origin.startswith(key.name) and _OF_THE_GATE.fullmatch(origin.removeprefix(key.name))
     ]
 
 

@@ -170,8 +170,8 @@ def _own(path: Path, name: str) -> SigningKey:
 
 
 def _key_files(context: click.Context, log: Path) -> list[Path]:
-    """Beside the log, beside the logs of all workers, and where the configuration has it."""
-    files = [log / "signing.key", log.parent / "signing.key"]
+    """Beside the log, beside the one that goes on, beside the logs of all workers, and where it is configured."""
+    files = [place / "signing.key" for place in (log, log.parent, log.parent.parent)]
     config: Path | None = context.obj
     if config is not None and config.exists():
         with suppress(DocumentError):  # an auditor needs no configuration, so a faulty one is no matter here

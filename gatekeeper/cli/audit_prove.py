@@ -10,7 +10,7 @@ import click
 
 from gatekeeper.adapters.sinks.directory import AuditLogError, first_sequence
 from gatekeeper.adapters.sinks.reader import LineCursor
-from gatekeeper.adapters.sinks.several import log_directories
+from gatekeeper.adapters.sinks.several import current_directories
 from gatekeeper.adapters.sinks.tiles import hashes_at, read_checkpoint_file
 from gatekeeper.audit.checkpoint import Checkpoint, read_checkpoint, verified
 from gatekeeper.audit.proof import (
@@ -126,7 +126,7 @@ def check(proof_file: Path, record_file: Path, pinned: tuple[VerifierKey, ...]) 
 
 
 def _one_log(context: click.Context) -> Path:
-    logs = log_directories(existing(audit_directory(context)))
+    logs = current_directories(existing(audit_directory(context)))
     if len(logs) > 1:
         names = ", ".join(str(log) for log in logs)
         raise click.UsageError(f"there are several logs; choose one with `audit --directory`: {names}")

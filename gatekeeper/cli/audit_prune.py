@@ -16,7 +16,7 @@ from gatekeeper.adapters.sinks.index import NAME as INDEX
 from gatekeeper.adapters.sinks.index import IndexUnusable, LogIndex
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.pruning import holding, prunable_of, read_holds, remove, tree_root
-from gatekeeper.adapters.sinks.several import log_directories
+from gatekeeper.adapters.sinks.several import current_directories, log_directories
 from gatekeeper.adapters.sinks.tiles import read_checkpoint_file
 from gatekeeper.audit.checkpoint import Checkpoint, read_checkpoint
 from gatekeeper.audit.event import EventCode
@@ -62,7 +62,7 @@ def prune(context: click.Context, is_meant: bool, as_json: bool) -> None:
         with holding(directory):
             holds = read_holds(directory)
             _refuse_lost_holds(directory, holds)
-            plans = [_plan(log, before_ms, holds) for log in log_directories(directory)]
+            plans = [_plan(log, before_ms, holds) for log in current_directories(directory)]
             if is_meant:
                 for plan in plans:
                     _verify(context, plan)

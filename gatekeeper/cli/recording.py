@@ -20,6 +20,7 @@ import click
 from gatekeeper.adapters.sinks.directory import AuditLogError, AuditLogLocked, segment_paths
 from gatekeeper.adapters.sinks.file import FileAuditLog
 from gatekeeper.adapters.sinks.several import hold, log_directories, worker_directory, worker_origin
+from gatekeeper.adapters.sinks.succession import AUDIT_HEADS
 from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.cli.control import ask_gate, control_socket, gate_answer
 from gatekeeper.config.load import load
@@ -234,6 +235,7 @@ async def _append_to(directory: Path, origin: str, settings: Settings, event: Ev
         clock=clock,
         address_prefix=None if settings.audit.full_addresses else (24, 48),
         signing_key=settings.audit.signing_key,
+        remember_in=settings.state_directory / AUDIT_HEADS,
     )
     log.append(event)
     if not await log.close():

@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic
 
 from gatekeeper.adapters.sinks.file import FileAuditLog
+from gatekeeper.adapters.sinks.succession import AUDIT_HEADS
 from gatekeeper.adapters.stores.directory import DeviceDirectory
 from gatekeeper.adapters.stores.migrate import open_store
 from gatekeeper.adapters.stores.registry import SqlRegistry
@@ -139,6 +140,7 @@ async def compose(
             clock=clock,
             address_prefix=None if own_audit.full_addresses else (24, 48),
             signing_key=own_audit.signing_key,
+            remember_in=settings.state_directory / AUDIT_HEADS,
             post=poller.post,
             when_quiet=poller.when_quiet,
         )

@@ -227,29 +227,40 @@ def test_an_outsider_verifies_the_log(served: GateProcess, context: ssl.SSLConte
 _SCRIPT = Path(__file__).parents[2] / "deploy" / "verify_audit.py"
 
 
-def test_a_log_restored_from_a_backup_is_not_continued(
+def test_a_log_restored_from_a_backup_is_followed_by_a_new_one(
     served: GateProcess, context: ssl.SSLContext, tmp_path: Path
 ) -> None:
-    """The gate ends with 78, says what to do, and leaves the log as it is; in an empty directory it begins a new one."""
+    """Restored as a whole, so that nothing in it tells: it is set aside as it is, and the new one says what is gone."""
     served.stop()
-    backup = tmp_path / "backup"
+    backup, kept = tmp_path / "backup", tmp_path / "kept"
     shutil.copytree(served.audit_directory, backup)
     served.start()
     imap_login_reply(served.ports.imaps, context, ALICE)
     served.stop()
-    shutil.rmtree(served.audit_directory / "segments")
-    shutil.copytree(backup / "segments", served.audit_directory / "segments")
-    shutil.copy(backup / "head.json", served.audit_directory / "head.json")
+    shutil.copy(served.audit_directory / "checkpoint", kept)
+    signed = int(kept.read_text().splitlines()[1])
+    shutil.rmtree(served.audit_directory)
+    shutil.copytree(backup, served.audit_directory)
 
-    before = records_in(served.audit_directory)
-    done = served.cli("serve")
-    assert done.returncode == 78, done.stderr
-    assert "were signed" in done.stderr
-    assert "another `audit.origin`" in done.stderr
-    assert records_in(served.audit_directory) == before
-    assert served.cli("audit", "verify").returncode == 1
-    served.audit_directory.rename(tmp_path / "kept")
     served.start()
+    assert imap_login_reply(served.ports.imaps, context, ALICE).startswith(b"OK")
+    served.stop()
+
+    aside = served.audit_directory / "before-1"
+    assert records_in(aside) == records_in(backup)
+    (told,) = [detail(record) for record in coded(served.audit_records(), "GK9007W")]
+    assert (told["log"], told["predecessor"]) == ("tests.example/audit/1/2", "tests.example/audit/1")
+    assert (told["predecessor_size"], told["found_n"]) == (signed, len(records_in(backup)))
+    vkey = served.cli("audit", "keys").stdout.strip()
+    done = served.cli("audit", "verify", "--vkey", vkey)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = served.cli("audit", "verify", "--vkey", vkey, "--since-checkpoint", str(kept))
+    assert done.returncode == 1
+    assert f"although {signed} were signed" in done.stdout
+    command = [sys.executable, "-I", str(_SCRIPT), str(served.audit_directory), "--vkey", vkey]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    found = served.cli("audit", "query", "--code", "GK9001I", "--json").stdout.splitlines()
+    assert len(found) == len(coded(records_in(aside), "GK9001I")) + 1
 
 
 def test_query_and_tail(served: GateProcess, context: ssl.SSLContext) -> None:

@@ -69,7 +69,6 @@ class Exchange:
         return len(text) - len(last) >= place and text.endswith(last)
 
 
-
 def blocks() -> list[Block]:
     """Every fenced block of the guide."""
     found: list[Block] = []

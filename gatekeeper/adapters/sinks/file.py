@@ -27,6 +27,7 @@ from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.publisher import Publisher
 from gatekeeper.adapters.sinks.shipping.quorum import Quorum
 from gatekeeper.adapters.sinks.signing_key import key_of
+from gatekeeper.adapters.sinks.succession import Remembered, Succession, settle
 from gatekeeper.adapters.sinks.writer import Chain, Counters, Item, Limits, Writer
 from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.audit.record import DEFAULT_ADDRESS_PREFIX, encode
@@ -53,7 +54,8 @@ class FileAuditLog:
         self,
         directory: Path,
         *,
-        origin: str,
+        succession: Succession,
+        remembered: Remembered | None,
         clock: Clock,
         address_prefix: tuple[int, int] | None,
         signing_key: Path | None,
@@ -64,6 +66,7 @@ class FileAuditLog:
         when_quiet: Post | None,
         quorum: Quorum | None,
     ) -> None:
+        origin = succession.origin
         ending = find_ending(directory, origin, files)
         self._origin = origin
         self._clock = clock
@@ -87,6 +90,8 @@ class FileAuditLog:
                 monotonic=monotonic,
                 interval_s=limits.checkpoint_interval_s,
                 report=self._report,
+                known=succession.known,
+                remembered=remembered,
             )
         self._writer = Writer(
             directory,
@@ -101,12 +106,14 @@ class FileAuditLog:
             publisher=publisher,
         )
         now = clock.now()
-        opened = Event(code=EventCode.LOG_OPENED, time=now, detail={"pid": os.getpid()})
-        cuts = [
+        events = [Event(code=EventCode.LOG_OPENED, time=now, detail={"pid": os.getpid()})]
+        events += [
             Event(code=EventCode.TAIL_RECOVERED, time=now, detail={**cut.detail(), "cause": "torn-tail"})
             for cut in ending.cuts
         ]
-        self._writer.write_now([opened, *cuts])
+        if succession.predecessor is not None:
+            events.append(Event(code=EventCode.LOG_SUCCEEDS, time=now, detail=succession.detail()))
+        self._writer.write_now(events)
         self._queue = self._writer.queue
         self._waiting: list[Item] = []
         """Encoded, not with the thread yet."""
@@ -129,6 +136,7 @@ class FileAuditLog:
         clock: Clock,
         address_prefix: tuple[int, int] | None = DEFAULT_ADDRESS_PREFIX,
         signing_key: Path | None = None,
+        remember_in: Path | None = None,
         limits: Limits | None = None,
         files: FileOperations | None = None,
         monotonic: Callable[[], float] = time.monotonic,
@@ -140,6 +148,9 @@ class FileAuditLog:
 
         With `signing_key`, the file of a key that is made when absent, the Merkle log is published too; what the log
         had before becomes part of it.
+
+        `remember_in` is a directory elsewhere, made when absent, for what was signed last. With it, a log that lies
+        behind what is known of it is set aside, and a new one begins, as `succession` says; without it, an error.
 
         `post` has something called on the loop's thread, from any other; `when_quiet` from the same one, once everybody
         who has something to say was heard, or soon. By default both are asyncio's own way.
@@ -160,9 +171,13 @@ class FileAuditLog:
             (directory / "segments").mkdir(mode=0o750, parents=True, exist_ok=True)
             lock_fd = lock(directory)
             operations.sync_directory(directory)
+            remembered = None if remember_in is None else Remembered(remember_in, origin)
             log = cls(
                 directory,
-                origin=origin,
+                succession=(
+                    Succession(origin) if remembered is None else settle(directory, origin, remembered, operations)
+                ),
+                remembered=remembered,
                 clock=clock,
                 address_prefix=address_prefix,
                 signing_key=signing_key,

@@ -5,7 +5,8 @@ many there are and the tree says what is on the disk. Work comes in steps, each 
 whoever waits for a record waits for one of them at most. Every checkpoint is of a longer log than the one before. After
 an error the step is done again later; where it was interrupted does not matter, for tiles come before the checkpoint.
 
-A log that does not have what its checkpoint says is not continued: the next one would contradict what was signed.
+A log that does not have what its checkpoint says is not continued: the next one would contradict what was signed. What
+is signed is remembered (`succession`) before it is published.
 """
 
 from collections.abc import Callable
@@ -14,8 +15,10 @@ from pathlib import Path
 from gatekeeper.adapters.sinks.directory import RESTORED, AuditLogDamaged, AuditLogError
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.reader import LineCursor
+from gatekeeper.adapters.sinks.succession import Remembered
 from gatekeeper.adapters.sinks.tiles import TileMissing, hashes_at, read_checkpoint_file, write_checkpoint, write_tile
 from gatekeeper.audit.checkpoint import Checkpoint, verified
+from gatekeeper.audit.proof import consistency, is_consistent
 from gatekeeper.audit.tree import TILE_WIDTH, Tree, leaf_hash, partial_widths
 from gatekeeper.signing.note import NoteError, SigningKey
 
@@ -35,8 +38,12 @@ class Publisher:
         monotonic: Callable[[], float],
         interval_s: float = 1.0,
         report: Callable[[str], object] | None = None,
+        known: Checkpoint | None = None,
+        remembered: Remembered | None = None,
     ) -> None:
         """`records`: how many the log has; `report` is told, once, of each fault that publishing meets.
+
+        `known`: a head that was signed, which the log has to have too; `remembered`: where heads are put down.
 
         Raises:
             AuditLogDamaged: they are not those that were signed.
@@ -52,10 +59,15 @@ class Publisher:
         self._monotonic = monotonic
         self._interval_s = interval_s
         self._report = report
+        self._remembered = remembered
         checkpoint = _published(directory, key)
         self.published = 0 if checkpoint is None else checkpoint.size
         """Records of the last checkpoint."""
-        self._tree, self._lines = _resumed(directory, checkpoint, records)
+        # What is known may be ahead of what is published: the process ended between the two.
+        is_ahead = known is not None and (checkpoint is None or known.size >= checkpoint.size)
+        self._tree, self._lines = _resumed(directory, known if is_ahead else checkpoint, records)
+        if known is not None and checkpoint is not None:
+            _require(directory, min(known, checkpoint, key=_size), max(known, checkpoint, key=_size))
         self._written: dict[int, str] = {}
         """By level: the unfinished tile that is on the disk."""
         self._target: int | None = None
@@ -116,8 +128,10 @@ class Publisher:
                 write_tile(self._directory, tile, self._files)
                 self._written[tile.level] = tile.path
                 return
-        checkpoint = Checkpoint(self._key.name, tree.size, tree.root())
-        write_checkpoint(self._directory, checkpoint.signed(self._key), self._files)
+        note = Checkpoint(self._key.name, tree.size, tree.root()).signed(self._key)
+        if self._remembered is not None:
+            self._remembered.keep(note, self._files)
+        write_checkpoint(self._directory, note, self._files)
         self.published, self.fault = tree.size, None
         self._target, self._next = None, self._until
 
@@ -172,6 +186,27 @@ def _resumed(directory: Path, checkpoint: Checkpoint | None, records: int) -> tu
             f"look at `gatekeeper audit verify`. {RESTORED}"
         )
     return Tree(), LineCursor(directory, 0)
+
+
+def _require(directory: Path, older: Checkpoint, newer: Checkpoint) -> None:
+    """Two heads of one log: the newer one, which the log has, must begin with the older one."""
+    try:
+        path = consistency(older.size, newer.size, hashes_at(directory, newer.size))
+    except TileMissing:
+        tree = Tree()  # lost tiles: by the records themselves
+        _replay(tree, LineCursor(directory, 0), older.size)
+        is_begun_so = tree.root() == older.root
+    else:
+        is_begun_so = is_consistent(older.size, older.root, newer.size, newer.root, path)
+    if not is_begun_so:
+        raise AuditLogDamaged(
+            f"the audit log in `{directory}` is not the one whose {older.size} and {newer.size} records were signed: "
+            "look at `gatekeeper audit verify`; it is not continued"
+        )
+
+
+def _size(checkpoint: Checkpoint) -> int:
+    return checkpoint.size
 
 
 def _replay(tree: Tree, lines: LineCursor, size: int) -> None:

@@ -3,6 +3,7 @@
     lock                      held by the parent of the workers as long as the gate runs
     worker-1/ worker-2/ …     a whole log each, as `directory` says
     segments/ head.json       the log of a gate that had one worker, if there was one
+    before-1/ before-2/ …     in any of these: logs that were not gone on with, as `succession` says
 
 With one worker the audit directory itself is the log. Whoever changes the number of workers leaves logs behind that
 nobody continues; they stay to be read and verified.
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from gatekeeper.adapters.sinks.directory import AuditLogError, lock, segment_paths
 from gatekeeper.adapters.sinks.reader import Position, last_lines, news
+from gatekeeper.adapters.sinks.succession import earlier
 from gatekeeper.audit.stored import read
 
 _WORKER = re.compile(r"worker-([1-9]\d{0,2})", re.ASCII)
@@ -33,7 +35,15 @@ def worker_origin(origin: str, number: int) -> str:
 
 
 def log_directories(directory: Path) -> list[Path]:
-    """Every log under an audit directory: its own first, then the workers'; the directory itself when there is none."""
+    """Every log under an audit directory: its own first, then the workers'; the directory itself when there is none.
+
+    Before each come those that it was begun after.
+    """
+    return [path for log in current_directories(directory) for path in (*earlier(log), log)]
+
+
+def current_directories(directory: Path) -> list[Path]:
+    """The same without those that are not gone on with."""
     found: list[tuple[int, Path]] = []
     if directory.is_dir():
         for path in directory.iterdir():
@@ -42,7 +52,7 @@ def log_directories(directory: Path) -> list[Path]:
                 found.append((int(match[1]), path))
     workers = [path for _, path in sorted(found)]
     is_log = bool(segment_paths(directory)) or (directory / "head.json").exists()
-    return [directory, *workers] if is_log or not workers else workers
+    return [directory, *workers] if is_log or not workers or earlier(directory) else workers
 
 
 def merged(logs: Iterable[Iterable[bytes]]) -> Iterator[bytes]:
