@@ -26,6 +26,8 @@ need msmtp msmtp
 need sieve-connect sieve-connect
 need nginx nginx
 need haproxy haproxy
+need slapd slapd
+need ldapmodify ldap-utils
 [ -e /usr/lib/nginx/modules/ngx_mail_module.so ] || missing="$missing libnginx-mod-mail"
 [ -x /usr/lib/cyrus/bin/master ] || missing="$missing cyrus-common"
 # Debian's cyrus-imapd and dovecot-imapd shut each other out: the former's programs are unpacked beside its libraries.

@@ -100,6 +100,7 @@ _CONFIGURATION = {"name": "configuration", "type_id": 99, "type": "Configuration
 _INVENTORY = {"name": "inventory", "type_id": 99, "type": "Inventory"}
 _AUDIT_LOG = {"name": "audit log", "type_id": 99, "type": "Audit Log"}
 _LEGAL_HOLD = {"name": "legal hold", "type_id": 99, "type": "Legal Hold"}
+_DIRECTORY = {"name": "directory of groups", "type_id": 99, "type": "Directory"}
 _ACTIVATE, _UPDATE, _READ, _CREATE, _DELETE = 10, 3, 2, 1, 4
 
 CLASSIFICATIONS: Mapping[EventCode, Classification] = MappingProxyType(
@@ -146,6 +147,15 @@ CLASSIFICATIONS: Mapping[EventCode, Classification] = MappingProxyType(
         ),
         EventCode.CONFIGURATION_REJECTED: _entity(
             Word.CONFIG, "Configuration rejected", _CONFIGURATION, accepted=False, activity_id=_ACTIVATE
+        ),
+        EventCode.DIRECTORY_SILENT: _entity(
+            Word.CONFIG, "Directory of groups does not answer", _DIRECTORY, accepted=False, activity_id=_READ
+        ),
+        EventCode.DIRECTORY_ANSWERS: _entity(
+            Word.CONFIG, "Directory of groups answers again", _DIRECTORY, accepted=True, activity_id=_READ
+        ),
+        EventCode.GROUPS_EXPIRED: _entity(
+            Word.CONFIG, "Groups of the directory are unknown", _DIRECTORY, accepted=False, activity_id=_READ
         ),
         EventCode.POLICY_ACTIVATED: _entity(
             Word.POLICY, "Policy activated", _POLICY, accepted=True, activity_id=_ACTIVATE
@@ -273,6 +283,15 @@ EVENT_MEANINGS: Mapping[EventCode, str] = MappingProxyType(
         EventCode.CONFIGURATION_LOADED: "A reload put a configuration in force.",
         EventCode.CONFIGURATION_REJECTED: (
             "A reload was rejected, for its configuration, policy or certificates; the ones before stay in force."
+        ),
+        EventCode.DIRECTORY_SILENT: (
+            "The directory of the policy's groups does not answer (`directory`, `reason`); its last answer counts on "
+            "(`answered`, `kept_until`)."
+        ),
+        EventCode.DIRECTORY_ANSWERS: "The directory of the policy's groups answers again (`directory`, `silent_s`).",
+        EventCode.GROUPS_EXPIRED: (
+            "The last answer of the directory is older than `groups.keep` (`answered`): who is in its groups is "
+            "unknown, so rules for them hold for everybody."
         ),
         EventCode.POLICY_PUBLISHED: (
             "An approved bundle with a policy was found in the store (`policy_version`, `author`, "

@@ -7,9 +7,8 @@ import ssl
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import timedelta
-from enum import StrEnum
 from pathlib import Path
 
 import click
@@ -17,6 +16,8 @@ from cryptography import x509
 
 from gatekeeper.adapters.stores.engine import StoreError
 from gatekeeper.adapters.stores.migrate import open_store
+from gatekeeper.cli.doctor_groups import groups
+from gatekeeper.cli.findings import Finding, State
 from gatekeeper.cli.words import EXIT_FAILED, EXIT_UPSTREAM, load_settings, say_json
 from gatekeeper.config.settings import Settings
 from gatekeeper.domain.document import DocumentError
@@ -38,29 +39,11 @@ _SLOW_SYNC_S = 0.010
 _SYNCS = 50
 
 
-class State(StrEnum):
-    """How a test went."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One test's result, and what to do about it."""
-
-    test: str
-    state: State
-    found: str
-    advice: str = ""
-
-
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.pass_obj
 def doctor(config_path: Path, *, as_json: bool) -> None:
-    """Test ports, certificates, mail servers, store, policy and disk; say what to do about what is wrong."""
+    """Test ports, certificates, mail servers, directory, store, policy and disk; say what to do about what is wrong."""
     settings = load_settings(config_path)
     findings: list[Finding] = []
 
@@ -88,7 +71,7 @@ Found = Callable[[Finding], None]
 async def _examine(settings: Settings, poller: Poller, found: Found) -> None:
     for note in settings.notes:
         found(Finding("configuration", State.WARN, note))
-    for test in (_ports, _certificates, _policy, _disk):
+    for test in (_ports, _certificates, _policy, groups, _disk):
         for finding in test(settings):
             found(finding)
     for finding in [*await _store(settings), *await _mail_servers(settings, poller)]:

@@ -17,6 +17,8 @@ _LEADS_EVERYWHERE = """
 max_people = 1
 [policy.canary]
 [policy.break_glass]
+[groups.ldap]
+[groups.scim]
 [tls]
 [[tls.certificate_for]]
 [[listener]]
@@ -45,6 +47,8 @@ max_errors = 3
 """
 """Wrong in every section, but every question is asked of it."""
 _WITH_LISTS = """
+[groups.ldap]
+url = ["ldaps://a"]
 [[listener]]
 protocol = "imap"
 [upstream.imap]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from gatekeeper.adapters.groups.settings import AskedSettings
 from gatekeeper.attestation.issuer import Issuer
 from gatekeeper.domain.request import MailProtocol
 from gatekeeper.enforcement.flow.account import AccountSettings, ServiceAccount
@@ -91,6 +92,14 @@ class BundleSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GroupsSettings:
+    """Who is in the groups of the directory that the policy names: a file, or a directory that is asked, or nothing."""
+
+    file: Path | None = None
+    asked: AskedSettings | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AdminSettings:
     """The admin port."""
 
@@ -122,9 +131,8 @@ class Settings:
     policy_file: Path
     """The policy in force, or with `bundles` the draft that `policy build` takes."""
     bundles: BundleSettings | None
-    groups_file: Path | None
-    """Who is in the groups of the directory that the policy names."""
     """None: a single file."""
+    groups: GroupsSettings
     break_glass: BreakGlassSettings | None
     """None: nobody can open it."""
     store_url: str

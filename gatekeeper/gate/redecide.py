@@ -86,11 +86,19 @@ class Redecision:
         self._ruling.waived_until = until
         self.decide_again(self._sessions.all())
 
-    def replace_members(self, members: Mapping[str, frozenset[str]]) -> None:
-        """Who is in the directory's groups changed; every open session is decided again."""
-        self.changes += 1
-        self._ruling.know_members(members)
-        self.decide_again(self._sessions.all())
+    def replace_members(self, members: Mapping[str, frozenset[str]]) -> frozenset[str] | None:
+        """Who is in the directory's groups changed; the open sessions of those who moved are decided again.
+
+        Returns who that is; None: everybody, for a group has become known or unknown.
+        """
+        moved = self._ruling.know_members(members)
+        if moved is None:
+            self.changes += 1
+            self.decide_again(self._sessions.all())
+        elif moved:
+            self.changes += 1
+            self.decide_again(self._sessions.concerned(moved, frozenset()))
+        return moved
 
     def devices_changed(self, changes: tuple[DeviceChange, ...]) -> None:
         """Something about devices changed: decide again about the sessions it concerns."""

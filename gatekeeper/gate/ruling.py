@@ -58,10 +58,21 @@ class Ruling:
         self._trial = trial
         self._trial_of_some = None if trial is None else replace(trial, policy=self._with_members(trial.policy))
 
-    def know_members(self, members: Mapping[str, frozenset[str]]) -> None:
-        """Take over the members of the directory's groups, by the directory's names."""
-        self._members = members
+    def know_members(self, members: Mapping[str, frozenset[str]]) -> frozenset[str] | None:
+        """Take over the members of the directory's groups, by the directory's names.
+
+        Returns who moved; None: everybody, for a group has become known or unknown.
+        """
+        before, self._members = self._members, members
         self.policy, self.trial = self._policy, self._trial
+        moved: set[str] = set()
+        for place in {place for policy in self.policies for place in policy.directory_groups.values()}:
+            was, is_ = before.get(place), members.get(place)
+            if was is not None and is_ is not None:
+                moved |= was ^ is_
+            elif was is not is_:
+                return None
+        return frozenset(moved)
 
     def _with_members(self, policy: Policy) -> Policy:
         return policy.with_groups(self._members) if policy.directory_groups else policy

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
+import structlog
+
 from gatekeeper.adapters.sinks.file import FileAuditLog
 from gatekeeper.adapters.sinks.succession import AUDIT_HEADS
 from gatekeeper.adapters.stores.directory import DeviceDirectory
@@ -34,16 +36,19 @@ from gatekeeper.net.pool import UpstreamPool
 from gatekeeper.net.relay import Relay
 from gatekeeper.ports.groups import Groups
 from gatekeeper.publishing.break_glass import Opening
+from gatekeeper.server import group_standing
 from gatekeeper.server.admin_listener import AdminListener
 from gatekeeper.server.changes import ChangeRecorder
 from gatekeeper.server.clock import SystemClock
 from gatekeeper.server.contexts import ServerContexts
 from gatekeeper.server.evidence import EvidenceDesk
-from gatekeeper.server.group_source import open_groups, read_members
+from gatekeeper.server.group_source import learn_members, open_groups
 from gatekeeper.server.metrics import Metrics
 from gatekeeper.server.policy_source import Source, read_source
 from gatekeeper.server.publications import Look, Publications
 from gatekeeper.server.rollouts import Rollouts
+
+_log = structlog.get_logger("gatekeeper.groups")
 
 MAX_ADDRESSES = 32
 """Of one mail server, names resolved: a log-in may try each, and each is probed."""
@@ -98,6 +103,8 @@ class Gatekeeper:
     """The last one that was refused: told once."""
     groups: Groups | None = None
     """Who is in the groups of the directory."""
+    groups_expired: bool = False
+    """That the directory's last answer is too old was told."""
     contexts: ServerContexts = field(default_factory=ServerContexts)
     sockets: dict[str, socket.socket] | None = None
     """Of a worker: what its listeners listen on, by name; None: they open their own."""
@@ -127,7 +134,9 @@ async def compose(
     else:
         source = inherited.source
     groups = open_groups(settings)
-    members = read_members(groups)
+    members, unknown = learn_members(groups, source.places)
+    for line in unknown:
+        _log.warning("groups.unknown", reason=line)
     settings.state_directory.mkdir(mode=0o750, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(open_store(settings.store_url))
@@ -198,6 +207,9 @@ async def compose(
         )
         gatekeeper.metrics.watch_break_glass(lambda: gatekeeper.break_glass is not None)
         gatekeeper.metrics.watch_rollout(lambda: gatekeeper.rollouts.progress if gatekeeper.rollouts else None)
+        gatekeeper.metrics.watch_groups(
+            lambda: group_standing.figures(gatekeeper.groups, clock.now()) if changes.is_on else None
+        )
         gatekeeper.metrics.watch_bounds(gatekeeper.fronts, gatekeeper.throttle, gatekeeper.refusals)
         yield gatekeeper
 

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from gatekeeper.server import group_standing
+
 if TYPE_CHECKING:
     from gatekeeper.server.compose import Gatekeeper
 
@@ -15,6 +17,7 @@ def checks(gatekeeper: "Gatekeeper") -> dict[str, str]:
         "store": "ok" if gatekeeper.directory.healthy else "does not answer",
         "listeners": f"not bound: {', '.join(closed)}" if closed else "ok" if gatekeeper.listeners else "none",
         "mail_servers": _mail_servers(gatekeeper),
+        "groups": group_standing.check(gatekeeper.groups),
         "draining": "draining" if gatekeeper.draining else "ok",
     }
 

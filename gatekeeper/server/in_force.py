@@ -14,7 +14,7 @@ from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.decision.policy import Policy
 from gatekeeper.publishing.approval import Approved
 from gatekeeper.publishing.rollout import Stage
-from gatekeeper.server import break_glass
+from gatekeeper.server import break_glass, group_watch
 from gatekeeper.server.publications import Look
 from gatekeeper.server.rollouts import Rollouts, Settled
 
@@ -57,7 +57,10 @@ async def step(gatekeeper: "Gatekeeper") -> None:
         look = await asyncio.to_thread(publications.look)
         if gatekeeper.changes.is_on:  # of several workers one records what all find
             tell(gatekeeper, look)
-        put_in_place(gatekeeper, rollouts, await asyncio.to_thread(rollouts.settle, *rollouts.figures()))
+        settled = await asyncio.to_thread(rollouts.settle, *rollouts.figures())
+        if settled.is_new:
+            await group_watch.learn(gatekeeper)
+        put_in_place(gatekeeper, rollouts, settled)
 
 
 def put_in_place(gatekeeper: "Gatekeeper", rollouts: Rollouts, settled: Settled) -> None:

@@ -90,6 +90,10 @@ class Metrics:
         """Read version and share from the rollout; None: the policy is a file."""
         self.registry.register(_Rollout(figures))
 
+    def watch_groups(self, figures: Callable[[], tuple[bool, float | None] | None]) -> None:
+        """Read from the process that asks a directory whether it answers, and the age of its last answer."""
+        self.registry.register(_Directory(figures))
+
     def watch_bounds(self, fronts: Mapping[str, Front], throttle: Throttle, refusals: Refusals) -> None:
         """Read what limits and throttle did from them."""
         self.registry.register(_Bounds(fronts, throttle, refusals))
@@ -229,6 +233,21 @@ class _Rollout(Collector):
         last_good, percent = figures
         yield GaugeMetricFamily("gatekeeper_policy_version", "The version for all but a share", last_good)
         yield GaugeMetricFamily("gatekeeper_policy_rollout_percent", "Share that the newest version rules for", percent)
+
+
+class _Directory(Collector):
+    def __init__(self, figures: Callable[[], tuple[bool, float | None] | None]) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterable[Metric]:
+        """How it goes with the directory of groups."""
+        figures = self._figures()
+        if figures is None:
+            return
+        answers, age_s = figures
+        yield GaugeMetricFamily("gatekeeper_groups_directory_up", "1 while the directory of groups answers", answers)
+        if age_s is not None:
+            yield GaugeMetricFamily("gatekeeper_groups_answer_age_seconds", "Age of its last good answer", age_s)
 
 
 class _MailServers(Collector):

@@ -11,7 +11,7 @@ from gatekeeper.domain.document import DocumentError, Fault
 from gatekeeper.domain.identity import IdentitySettings
 from gatekeeper.ports.clock import Clock
 from gatekeeper.publishing.approval import Approved, Refused, approve
-from gatekeeper.server.group_source import open_groups, read_members
+from gatekeeper.server.group_source import learn_members, open_groups, places
 from gatekeeper.server.publications import NOTHING_NEW, Look, Publications, all_good, newest_good
 from gatekeeper.server.rollouts import Rollouts, last_good
 
@@ -29,6 +29,12 @@ class Source:
     """What was found in the store."""
     rollouts: Rollouts | None = None
     """How they come to everybody."""
+
+    @property
+    def places(self) -> frozenset[str]:
+        """The directory's groups that the policies name which rule, or soon will."""
+        coming = (self.rollouts.base, self.rollouts.newest) if self.rollouts is not None else ()
+        return places((self.policy, *(approved.policy for approved in coming if approved is not None)))
 
 
 def load_policy(path: Path, names: IdentitySettings) -> Policy:
@@ -58,13 +64,17 @@ def read_source(settings: Settings, clock: Clock) -> Source:
 def policy_now(settings: Settings) -> Policy:
     """The policy that rules for everybody, or for all but a share, with the members of the directory's groups.
 
-    Changes nothing. Raises DocumentError.
+    Changes nothing; asks a directory for what is not known. Raises DocumentError.
     """
+    policy = policy_in_force(settings)
+    return policy.with_groups(learn_members(open_groups(settings), places([policy]))[0])
+
+
+def policy_in_force(settings: Settings) -> Policy:
+    """That policy, without knowing who is in the directory's groups. Raises DocumentError."""
     if settings.bundles is None:
-        policy = load_policy(settings.policy_file, settings.accounts.names)
-    else:
-        policy = approved_now(settings.bundles, settings).policy
-    return policy.with_groups(read_members(open_groups(settings))) if policy.directory_groups else policy
+        return load_policy(settings.policy_file, settings.accounts.names)
+    return approved_now(settings.bundles, settings).policy
 
 
 def approved_now(bundles: BundleSettings, settings: Settings) -> Approved:

@@ -25,7 +25,7 @@ from gatekeeper.net.pool import UpstreamPool
 from gatekeeper.ports.clock import Clock
 from gatekeeper.ports.groups import Groups
 from gatekeeper.server import compose, in_force
-from gatekeeper.server.group_source import NOBODY, open_groups, read_members
+from gatekeeper.server.group_source import NOBODY, learn_members, open_groups, read_members
 from gatekeeper.server.policy_source import Source, read_source
 
 if TYPE_CHECKING:
@@ -117,8 +117,11 @@ def faults_of(error: Exception) -> tuple[str, ...]:
 
 
 def _read(gatekeeper: "Gatekeeper") -> tuple[Settings, Source, dict[MailProtocol, UpstreamPool], _Groups]:
-    settings, source, groups = read_files(gatekeeper.config_path, gatekeeper.settings, gatekeeper.clock)
-    return settings, source, compose.upstreams(settings), groups  # blocks on DNS
+    settings, source, (groups, _) = read_files(gatekeeper.config_path, gatekeeper.settings, gatekeeper.clock)
+    members, unknown = learn_members(groups, source.places)
+    for line in unknown:
+        _log.warning("groups.unknown", reason=line)
+    return settings, source, compose.upstreams(settings), (groups, members)  # blocks on DNS
 
 
 def read_files(config_path: Path, before: Settings, clock: Clock) -> tuple[Settings, Source, _Groups]:

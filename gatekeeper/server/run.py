@@ -119,6 +119,7 @@ async def run(gatekeeper: Gatekeeper, stop: Stop) -> None:
             tasks.create_task(_reload_on(gatekeeper, stop.reload), name="reload on SIGHUP"),
             tasks.create_task(in_force.follow(gatekeeper), name="follow the published policies"),
             tasks.create_task(group_watch.follow(gatekeeper), name="follow the directory's groups"),
+            tasks.create_task(group_watch.ask(gatekeeper), name="ask the directory"),
             tasks.create_task(watch_upstreams(gatekeeper), name="watch the mail servers"),
         ]
         await stop.drain.wait()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from gatekeeper import __version__
-from gatekeeper.server import break_glass, health, in_force, recorder
+from gatekeeper.server import break_glass, group_standing, health, in_force, recorder
 from gatekeeper.server.reload import Reloaded, reload
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def status(gatekeeper: "Gatekeeper") -> dict[str, object]:
         "admin": gatekeeper.admin_port,
         "policy_sha256": gatekeeper.gate.policy.sha256,
         "policy": in_force.described(gatekeeper),
+        "groups": group_standing.described(gatekeeper.groups, gatekeeper.settings.groups, gatekeeper.clock.now()),
         "break_glass": break_glass.describe(gatekeeper),
         "audit_records": gatekeeper.audit.counters.records,
     }

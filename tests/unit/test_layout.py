@@ -8,6 +8,9 @@ UNIT = ROOT / "tests" / "unit"
 
 ELSEWHERE = {
     "__main__.py": ("tests/unit/cli/test_main.py", "runs the module as a program"),
+    "adapters/groups/ldap_connection.py": ("tests/unit/adapters/groups/test_ldap.py", "asked of real servers there"),
+    "adapters/groups/scim_connection.py": ("tests/unit/adapters/groups/test_scim.py", "asked of real servers there"),
+    "adapters/groups/settings.py": ("tests/unit/config/test_sections_groups.py", "frozen values, made there"),
     "adapters/sinks/directory.py": ("tests/unit/adapters/sinks/test_opening.py", "what opening a log looks at"),
     "adapters/sinks/operations.py": ("tests/unit/adapters/sinks/test_file.py", "the system calls of the log"),
     "adapters/sinks/segment.py": ("tests/unit/adapters/sinks/test_reader.py", "read and written with its log"),
@@ -24,6 +27,7 @@ ELSEWHERE = {
     "campaign/plan.py": ("tests/unit/campaign/test_planner.py", "frozen values without behaviour, made there"),
     "cli/plan_words.py": ("tests/unit/cli/test_policy_plan.py", "what that command prints"),
     "cli/progress.py": ("tests/unit/cli/test_policy_plan.py", "a bar for people, which that command has"),
+    "cli/findings.py": ("tests/unit/cli/test_doctor_groups.py", "frozen values, made there"),
     "cli/breaker.py": ("tests/unit/cli/test_policy_bundles.py", "asked by `policy publish`"),
     "cli/policy_desk.py": ("tests/unit/cli/test_policy_bundles.py", "what the commands on bundles share"),
     "cli/policy_publish.py": ("tests/unit/cli/test_policy_bundles.py", "the end of what begins there"),

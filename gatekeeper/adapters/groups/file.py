@@ -6,7 +6,7 @@ holds, or one who is exempt.
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from os import stat_result
 from pathlib import Path
 from types import MappingProxyType
@@ -42,6 +42,14 @@ class GroupFile:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise DocumentError([Fault(str(self._path), "", f"cannot be read: {reason}")]) from error
         return read_groups(data, source=str(self._path), names=self._names)
+
+    def learn(self, wanted: Collection[str]) -> tuple[str, ...]:
+        """What the file does not have; what it has is known already."""
+        try:
+            known = self.members()
+        except DocumentError as error:
+            return (str(error.faults[0]),)
+        return tuple(f"`{group}`: {self._path} has no such group" for group in sorted(wanted) if group not in known)
 
     def _mark(self) -> tuple[int, int, int] | None:
         try:

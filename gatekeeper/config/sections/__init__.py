@@ -7,6 +7,7 @@ from pathlib import Path
 from gatekeeper.config.sections.audit import read_audit
 from gatekeeper.config.sections.binding import read_binding
 from gatekeeper.config.sections.evidence import read_evidence
+from gatekeeper.config.sections.groups import read_groups
 from gatekeeper.config.sections.identity import read_accounts
 from gatekeeper.config.sections.limits import read_limits, read_throttle
 from gatekeeper.config.sections.listeners import read_listeners
@@ -30,8 +31,6 @@ def read_settings(root: Table, source: str) -> Settings:
     server = root.table("server")
     listeners = read_listeners(root)
     refusal, policy, store = root.table("refusal"), root.table("policy"), root.table("store")
-    groups = root.table("groups")
-    groups_file = groups.optional_text("file")
     throttle, refusals = read_throttle(root.table("throttle"))
     accounts = read_accounts(root)
     binding = read_binding(root.table("binding"), notes)
@@ -56,14 +55,14 @@ def read_settings(root: Table, source: str) -> Settings:
         policy_file=Path(policy.text("file", DEFAULT_POLICY_FILE)),
         bundles=read_bundles(policy, accounts.names),
         break_glass=read_break_glass(policy, audit.origin),
-        groups_file=Path(groups_file) if groups_file else None,
+        groups=read_groups(root.table("groups")),
         store_url=_store_url(store),
         audit=audit,
         evidence=read_evidence(root),
         admin=_admin(root.table("admin")),
         notes=tuple(notes),
     )
-    for table in (server, refusal, policy, groups, store, root):
+    for table in (server, refusal, policy, store, root):
         table.done()
     return settings
 

@@ -63,3 +63,17 @@ def test_members_of_a_directory_reach_both_policies() -> None:
     assert ruling.policy_for(nobody, "x").groups == {"sales": {"alice@example.com"}}
     ruling.policy = grouped
     assert ruling.policy_for(nobody, "x").groups == {"sales": {"alice@example.com"}}
+
+
+def test_who_moved_is_told() -> None:
+    """Of the groups that the policies name; everybody, when a group becomes known or unknown."""
+    grouped = parse_policy(
+        b'schema = 1\n[defaults]\nunknown_device = "allow"\n[groups]\nsales = { directory = "CN=Sales" }\n', source="p"
+    )
+    ruling = Ruling(grouped)
+    both, one = frozenset({"alice@example.com", "bob@example.com"}), frozenset({"bob@example.com"})
+    assert ruling.know_members({}) == frozenset()
+    assert ruling.know_members({"CN=Sales": both}) is None
+    assert ruling.know_members({"CN=Sales": one, "CN=Other": both}) == {"alice@example.com"}
+    assert ruling.know_members({"CN=Sales": one}) == frozenset()
+    assert ruling.know_members({"CN=Other": both}) is None

@@ -49,7 +49,7 @@ async def test_health_is_told(house: House, client: Client) -> None:
     ready = await client.get("/readyz?verbose")
     assert (ready.status, await ready.text()) == (
         200,
-        "ready\naudit: ok\npolicy: ok\nstore: ok\nlisteners: ok\nmail_servers: ok\ndraining: ok\n",
+        "ready\naudit: ok\npolicy: ok\nstore: ok\nlisteners: ok\nmail_servers: ok\ngroups: ok\ndraining: ok\n",
     )
     house.gatekeeper.listeners["imaps"].stop()
     house.gatekeeper.draining = True
