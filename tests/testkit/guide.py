@@ -6,9 +6,15 @@ time to time. A session that needs a running gate has a name: `console gate publ
 """
 
 import re
+import shlex
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from click.testing import CliRunner
+
+from gatekeeper.cli.main import cli
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "policy.md"
@@ -17,6 +23,10 @@ EXAMPLES = ROOT / "config" / "examples"
 GATE_SESSIONS = frozenset({"publish", "watch", "file", "roll-back", "put-back", "break-glass"})
 """Those that the end-to-end tests perform."""
 
+SAFE = "/media/safe"
+"""Where the guide has the key that is kept offline; the tests have it at home."""
+
+_PASSPHRASE = re.compile(r"Passphrase of \S+: \n?")
 _LINK = re.compile(r"\((\.\./config/examples/[a-z0-9-]+\.toml)\)")
 
 
@@ -97,3 +107,22 @@ def exchanges(block: Block) -> Iterator[Exchange]:
     for part in re.split(r"(?m)^\$ ", block.text)[1:]:
         command, _, printed = part.replace("\\\n", "").partition("\n")
         yield Exchange(" ".join(command.split()), printed)
+
+
+def perform(exchange: Exchange, typed: str = "") -> str:
+    """Do what a shell would do in this directory, in this process; return what was printed, which the guide says.
+
+    `typed` answers the questions, first those for passphrases; the questions for those are not in the guide.
+    """
+    words = [
+        str(Path(word.replace(SAFE, "~")).expanduser()) if word.startswith(("~", SAFE)) else word
+        for word in shlex.split(exchange.command)
+    ]
+    if words[0] == "cp":
+        shutil.copy(words[1], words[2])
+        return ""
+    assert words[0] == "gatekeeper", words
+    done = CliRunner().invoke(cli, words[1:], input=typed)
+    printed = _PASSPHRASE.sub("", done.output)
+    assert exchange.allows(printed), f"{exchange.command}\n{printed}"
+    return printed

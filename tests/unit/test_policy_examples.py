@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from gatekeeper.cli.main import cli
 from gatekeeper.decision.cases import read_cases
+from gatekeeper.decision.cases_schema import cases_schema
 from gatekeeper.decision.json_schema import json_schema
 from gatekeeper.decision.schema import parse_policy
 from gatekeeper.decision.trial import differences
@@ -39,7 +40,10 @@ def test_it_is_valid_and_nothing_in_it_is_odd(recipe: Path) -> None:
 
     assert checked.exit_code == 0, checked.stderr
     assert json.loads(checked.stdout)["warnings"] == []
-    assert list(complaints(json_schema(), tomllib.loads(recipe.read_text()))) == []
+    for path, schema in ((recipe, json_schema()), (recipe.with_suffix(".test.toml"), cases_schema())):
+        assert list(complaints(schema, tomllib.loads(path.read_text()))) == []
+        named = path.read_text().partition("\n")[0].removeprefix("#:schema ")
+        assert json.loads((path.parent / named).read_text()) == schema
 
 
 @each_recipe
