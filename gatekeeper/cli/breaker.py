@@ -3,16 +3,14 @@
 from pathlib import Path
 
 from gatekeeper.adapters.stores.registry import SqlRegistry
+from gatekeeper.cli.directory import members_of
 from gatekeeper.cli.store import in_registry
 from gatekeeper.cli.why import PAGE
-from gatekeeper.cli.words import EXIT_CONFIG, fail
 from gatekeeper.config.settings import Settings
 from gatekeeper.decision.policy import Policy
-from gatekeeper.domain.document import DocumentError
 from gatekeeper.publishing.approval import Approved
 from gatekeeper.publishing.breaker import Count, Impact, objections
 from gatekeeper.server.clock import SystemClock
-from gatekeeper.server.group_source import open_groups, read_members
 
 
 def breaker_objections(config_path: Path, settings: Settings, old: Approved | None, new: Policy) -> tuple[str, ...]:
@@ -23,10 +21,7 @@ def breaker_objections(config_path: Path, settings: Settings, old: Approved | No
 
 
 def _impact(config_path: Path, settings: Settings, old: Policy, new: Policy) -> Impact:
-    try:
-        members = read_members(open_groups(settings))
-    except DocumentError as error:
-        fail(*map(str, error.faults), code=EXIT_CONFIG)
+    members = members_of(settings, old, new)
     old, new = (policy.with_groups(members) if policy.directory_groups else policy for policy in (old, new))
     asked = [(listener.protocol, listener.name) for listener in settings.listeners]
     count = Count(old, new, asked, SystemClock().now())

@@ -1,12 +1,14 @@
 """`gatekeeper policy`: what is asked of a policy, and the commands by which one comes into force."""
 
 import dataclasses
+import os
 from datetime import datetime
 from pathlib import Path
 
 import click
 
 from gatekeeper.adapters.stores.registry import SqlRegistry
+from gatekeeper.cli import directory
 from gatekeeper.cli.break_glass import break_glass
 from gatekeeper.cli.policy_bundles import build, diff, rollback, sign
 from gatekeeper.cli.policy_keys import key
@@ -16,6 +18,7 @@ from gatekeeper.cli.policy_tests import test
 from gatekeeper.cli.store import in_registry, store_option
 from gatekeeper.cli.why import PAGE, instant, why
 from gatekeeper.cli.words import EXIT_FAILED, counted, fail, identity_settings, load_settings, say_json
+from gatekeeper.config.load import load
 from gatekeeper.decision.cases_schema import cases_schema
 from gatekeeper.decision.json_schema import json_schema
 from gatekeeper.decision.lint import Breadth, warnings
@@ -50,7 +53,8 @@ def check(  # noqa: PLR0913  one for each option
 ) -> None:
     """Read a policy (default: the configured one); say everything that is wrong, at once.
 
-    Warnings are about what is allowed but probably not meant.
+    Warnings are about what is allowed but probably not meant. The directory is asked whether it has the groups that
+    the policy takes from it.
     """
     if as_schema:
         say_json(json_schema())
@@ -64,6 +68,7 @@ def check(  # noqa: PLR0913  one for each option
             raise SystemExit(EXIT_FAILED) from None
         fail(*map(str, error.faults), code=EXIT_FAILED)
     concerns = warnings(found, at or SystemClock().now())
+    concerns += _of_directory(found, config_path)
     if on_devices:
         concerns += _breadth(found, config_path, store)
     if as_json:
@@ -73,6 +78,14 @@ def check(  # noqa: PLR0913  one for each option
         click.echo(f"warning: {concern}", err=True)
     size = f"{counted(len(found.rules), 'rule')}, {counted(len(found.exemptions), 'exemption')}"
     click.echo(f"{path}: fine ({size}, sha256 {found.sha256[:16]})")
+
+
+def _of_directory(policy: Policy, config_path: Path) -> tuple[Fault, ...]:
+    """A policy may be looked at where no gate is configured, or is not configured well."""
+    try:
+        return directory.concerns(policy, load(config_path, os.environ)) if policy.directory_groups else ()
+    except DocumentError:
+        return ()
 
 
 def _breadth(policy: Policy, config_path: Path, store: str | None) -> tuple[Fault, ...]:

@@ -1,6 +1,5 @@
 """`gatekeeper policy plan`: what a policy would do, to whom and when, before anyone is touched."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ from gatekeeper.campaign.dates import EXACT_REPORTS, coming
 from gatekeeper.campaign.outline import Outline
 from gatekeeper.campaign.plan import Plan, Question
 from gatekeeper.campaign.planner import Planner
+from gatekeeper.cli.directory import members_of
 from gatekeeper.cli.plan_words import plan_document, say_plan
 from gatekeeper.cli.progress import progress
 from gatekeeper.cli.store import in_store, store_option
@@ -26,8 +26,7 @@ from gatekeeper.domain.identity import IdentitySettings, canonical_account
 from gatekeeper.domain.request import MailProtocol
 from gatekeeper.ports.population import Sighting
 from gatekeeper.server.clock import SystemClock
-from gatekeeper.server.group_source import open_groups, read_members
-from gatekeeper.server.policy_source import load_policy, policy_now
+from gatekeeper.server.policy_source import load_policy, policy_in_force
 
 _MAX_WATCHED_OCTETS = 4 * 1024 * 1024
 _BACK = timedelta(days=7)
@@ -110,17 +109,18 @@ def plan(  # noqa: PLR0913, PLR0917  one for each option
     """  # noqa: D301  click's paragraph mark
     names_settings = identity_settings(config_path)
     now, kind = SystemClock().now(), MailProtocol(protocol)
-    members: Mapping[str, frozenset[str]] = {}
-    if against is None:
-        settings = load_settings(config_path)
-        in_force, members = _in_force(settings)
-        listener = listener or settings.first_listener(kind)
-    else:
+    settings = None
+    if against is not None:
         in_force = _load(against, names_settings, EXIT_CONFIG)
+    else:
+        settings = load_settings(config_path)
+        in_force = _in_force(settings)
+        listener = listener or settings.first_listener(kind)
     proposed = in_force if candidate is None else _load(candidate, names_settings, EXIT_USAGE)
+    members = {} if settings is None else members_of(settings, in_force, proposed)
     wanted = _Wanted(
-        in_force=in_force,
-        candidate=proposed.with_groups(members) if proposed.directory_groups else proposed,
+        in_force=in_force.with_groups(members),
+        candidate=proposed.with_groups(members),
         asked=Asked(kind, listener or protocol, reporting_since=now if is_reporting else None),
         now=now,
         until=now + until if isinstance(until, timedelta) else until,
@@ -184,10 +184,9 @@ def _burn_down(found: Plan, sightings: tuple[Sighting, ...], now: datetime) -> t
     return tuple(lines)
 
 
-def _in_force(settings: Settings) -> tuple[Policy, Mapping[str, frozenset[str]]]:
-    """The policy, and who is in the groups of the directory."""
+def _in_force(settings: Settings) -> Policy:
     try:
-        return policy_now(settings), read_members(open_groups(settings))
+        return policy_in_force(settings)
     except DocumentError as error:
         fail(*map(str, error.faults), code=EXIT_CONFIG)
 
