@@ -34,6 +34,7 @@ _PLACES = {
     "prove": "gatekeeper.cli.audit_prove:prove",
     "witness": "gatekeeper.cli.audit_witness:witness_command",
     "keys": "gatekeeper.cli.audit_keys:keys",
+    "registry": "gatekeeper.cli.audit_registry:registry_group",
     "replay": "gatekeeper.cli.audit_replay:replay",
     "export": "gatekeeper.cli.audit_export:export",
     "check-export": "gatekeeper.cli.audit_export:check_export",

@@ -29,6 +29,8 @@ class Verified:
     """What came of one log."""
 
     directory: Path
+    note: bytes | None
+    """The head that was published when the verification began."""
     report: Report
     signed: SignedReport
     missing: tuple[str, ...]
@@ -81,6 +83,7 @@ def verify_log(where: Path, known: Known, since: Sequence[Checkpoint] = ()) -> V
         missing.append(f"the last line is torn: {report.torn.length} octets at {report.torn.place}")
     return Verified(
         where,
+        note,
         report,
         signed_report,
         tuple(missing),

@@ -1,7 +1,6 @@
 """`gatekeeper audit verify`: chain, tree, tiles and signature of every log, and heads that were kept elsewhere."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -9,14 +8,12 @@ import click
 from gatekeeper.adapters.sinks.several import log_directories
 from gatekeeper.audit.checkpoint import Checkpoint, read_checkpoint
 from gatekeeper.audit.cosignature import Cosigned, CosignerKey, cosigned_by
-from gatekeeper.audit.record import clean
 from gatekeeper.cli.audit_keys import Kept, Known, cosigners, kept, known_for, origin_of, vkey_option
 from gatekeeper.cli.audit_options import audit_directory, existing
-from gatekeeper.cli.audit_report import as_document, print_report, verify_log, worst_of
-from gatekeeper.cli.words import EXIT_FAILED, EXIT_INCOMPLETE
+from gatekeeper.cli.audit_outcome import Muster, Outcome, Required
+from gatekeeper.cli.audit_registry import advanced, muster, read_registry, registry_option, write_registry
+from gatekeeper.cli.audit_report import print_report, verify_log
 from gatekeeper.signing.note import NoteError, VerifierKey
-
-_LATEST = 253_402_300_799  # 9999-12-31T23:59:59Z, the last instant that datetime can say
 
 
 @click.command("verify")
@@ -37,53 +34,71 @@ _LATEST = 253_402_300_799  # 9999-12-31T23:59:59Z, the last instant that datetim
     callback=cosigners,
     help="The key of a witness, or a file with it: kept checkpoints must bear its cosignature (repeat for more).",
 )
+@click.option("--all", "is_all", is_flag=True, help="Every log of the registry; none may be missing or unknown.")
+@registry_option
+@click.option("--update", "is_updated", is_flag=True, help="When all are sound, note in the registry what they signed.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.pass_context
-def verify(
+def verify(  # noqa: PLR0913, PLR0917  one for each option
     context: click.Context,
     directory: Path | None,
     pinned: tuple[VerifierKey, ...],
     since: tuple[Kept, ...],
     witnesses: tuple[CosignerKey, ...],
+    is_all: bool,
+    file: Path | None,
+    is_updated: bool,
     as_json: bool,
 ) -> None:
     """Verify that nothing was changed, dropped, inserted, reordered or cut off, and that the right key signed it.
 
-    Of several workers each has a log of its own; all are verified, and the worst result counts.
+    Of several workers each has a log of its own; all are verified, and the worst result counts. With --all those of a
+    registry are (`audit registry`), each under its own key and against what it had signed before.
 
     Exit codes: 0 sound, 1 tampering, 2 wrong usage, 3 incomplete, or not signed or cosigned by the keys that are known.
     """
-    logs = log_directories(existing(directory or audit_directory(context)))
+    if is_all:
+        if pinned or since:
+            raise click.UsageError("--all takes keys and older heads from the registry")
+        registry = read_registry(file)
+        found = muster(registry, [] if directory is None else [existing(directory)])
+    elif is_updated:
+        raise click.UsageError("--update goes with --all")
+    else:
+        registry, found = None, _found(context, directory, pinned, since)
     verified = []
-    for number, log in enumerate(logs):
-        known = known_for(context, log, pinned)
-        verified.append(verify_log(log, known, _older(log, known, since)))
+    for number, one in enumerate(found.required):
+        verified.append(verify_log(one.directory, one.known, one.older))
         if not as_json:
             if number:
                 click.echo()
             print_report(verified[-1])
-    origins = {origin_of(log) for log in logs}
-    gone = [one.checkpoint for one in since if one.checkpoint.origin not in origins]
     seen = {one.path: _cosigned(one, witnesses) for one in since}
     unseen = [path for path, witnessed in seen.items() if len(witnessed) < len(witnesses)]
-    status = EXIT_FAILED if gone else worst_of(verified).status or (EXIT_INCOMPLETE if unseen else 0)
+    outcome = Outcome(verified, found, {str(path): each for path, each in seen.items()}, [str(path) for path in unseen])
     if as_json:
-        documents = [{"directory": str(one.directory), **as_document(one)} for one in verified]
-        result = "TAMPERED" if gone else worst_of(verified).result
-        several = {"result": result, "gone": [one.origin for one in gone], "logs": documents}
-        document = documents[0] if len(logs) == 1 and not gone else several
-        witnessed = [{"name": one.witness.name, "time": one.time} for each in seen.values() for one in each]
-        click.echo(json.dumps({**document, "witnessed": witnessed} if witnesses else document))
+        click.echo(json.dumps(outcome.document(is_with_witnesses=bool(witnesses))))
     else:
-        for one in gone:
-            what = f"there is no log `{clean(one.origin)}`, of which {one.size} records were signed"
-            click.echo(f"FOUND      gone: {what}")
-        for path, each in seen.items():
-            for cosigned in each:
-                click.echo(f"witness    {path}: {cosigned.witness.name} saw it at {_instant(cosigned.time)}")
-        for path in unseen:
-            click.echo(f"missing    {path} is not cosigned by every known witness")
-    context.exit(status)
+        for line in outcome.lines():
+            click.echo(line)
+    if is_updated and registry is not None and file is not None and not outcome.status:
+        write_registry(file, advanced(registry, verified))
+    context.exit(outcome.status)
+
+
+def _found(
+    context: click.Context, directory: Path | None, pinned: tuple[VerifierKey, ...], since: tuple[Kept, ...]
+) -> Muster:
+    """The logs of one audit directory, and those of kept heads that are not there."""
+    logs = log_directories(existing(directory or audit_directory(context)))
+    required = []
+    for log in logs:
+        known = known_for(context, log, pinned)
+        required.append(Required(log, known, tuple(_older(log, known, since))))
+    origins = {origin_of(log) for log in logs}
+    heads = [one.checkpoint for one in since]
+    gone = [(head.origin, head.size) for head in heads if head.origin not in origins]
+    return Muster(tuple(required), tuple(gone))
 
 
 def _cosigned(one: Kept, witnesses: tuple[CosignerKey, ...]) -> tuple[Cosigned, ...]:
@@ -91,12 +106,6 @@ def _cosigned(one: Kept, witnesses: tuple[CosignerKey, ...]) -> tuple[Cosigned, 
         return cosigned_by(read_checkpoint(one.note)[1], witnesses)
     except NoteError as error:
         raise click.UsageError(f"{one.path}: {error}") from error
-
-
-def _instant(seconds: int) -> str:
-    if seconds > _LATEST:
-        return f"{seconds} s after 1970"
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _older(log: Path, known: Known, since: tuple[Kept, ...]) -> list[Checkpoint]:

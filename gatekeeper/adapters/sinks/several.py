@@ -18,7 +18,7 @@ from pathlib import Path
 
 from gatekeeper.adapters.sinks.directory import AuditLogError, lock, segment_paths
 from gatekeeper.adapters.sinks.reader import Position, last_lines, news
-from gatekeeper.adapters.sinks.succession import earlier
+from gatekeeper.adapters.sinks.succession import earlier, is_earlier
 from gatekeeper.audit.stored import read
 
 _WORKER = re.compile(r"worker-([1-9]\d{0,2})", re.ASCII)
@@ -53,6 +53,13 @@ def current_directories(directory: Path) -> list[Path]:
     workers = [path for _, path in sorted(found)]
     is_log = bool(segment_paths(directory)) or (directory / "head.json").exists()
     return [directory, *workers] if is_log or not workers or earlier(directory) else workers
+
+
+def audit_root(log: Path) -> Path:
+    """The audit directory that a log lies in, whichever of those in it this is."""
+    if is_earlier(log):
+        log = log.parent
+    return log.parent if _WORKER.fullmatch(log.name) else log
 
 
 def merged(logs: Iterable[Iterable[bytes]]) -> Iterator[bytes]:

@@ -137,6 +137,11 @@ def earlier(directory: Path) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
+def is_earlier(log: Path) -> bool:
+    """Whether this is where a log was set aside."""
+    return _BEFORE.fullmatch(log.name) is not None
+
+
 def _set_aside(directory: Path, base: str, known: Checkpoint, records: int | None, files: FileOperations) -> Succession:
     there = earlier(directory)
     number = int(there[-1].name.partition("-")[2]) + 1 if there else 1
