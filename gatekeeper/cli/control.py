@@ -11,8 +11,8 @@ import click
 
 from gatekeeper.cli.words import EXIT_CONFIG, EXIT_TRY_AGAIN, fail, load_settings, say_json
 from gatekeeper.config.load import state_directory
+from gatekeeper.config.settings import CONTROL_SOCKET
 from gatekeeper.domain.document import parse_duration
-from gatekeeper.server.run import CONTROL_SOCKET
 
 _TIMEOUT_S = 30.0
 

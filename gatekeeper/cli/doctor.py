@@ -19,7 +19,7 @@ from gatekeeper.adapters.stores.migrate import open_store
 from gatekeeper.cli.doctor_groups import groups
 from gatekeeper.cli.findings import Finding, State
 from gatekeeper.cli.words import EXIT_FAILED, EXIT_UPSTREAM, load_settings, say_json
-from gatekeeper.config.settings import Settings
+from gatekeeper.config.settings import CONTROL_SOCKET, Settings
 from gatekeeper.domain.document import DocumentError
 from gatekeeper.domain.request import MailProtocol
 from gatekeeper.net.dial import TlsMode, Upstream
@@ -30,7 +30,6 @@ from gatekeeper.server.clock import SystemClock
 from gatekeeper.server.compose import upstreams
 from gatekeeper.server.policy_source import policy_now
 from gatekeeper.server.probe import ProbeFailed, probe
-from gatekeeper.server.run import CONTROL_SOCKET
 
 _EXPIRES_SOON = timedelta(days=21)
 _LIST_EXPIRES_SOON = timedelta(days=1)

@@ -22,6 +22,9 @@ from gatekeeper.publishing.break_glass import BreakGlassSettings
 from gatekeeper.publishing.breaker import BreakerSettings
 from gatekeeper.publishing.rollout import RolloutSettings
 
+CONTROL_SOCKET = "control.sock"
+"""Where in the state directory the running process listens to its command line."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenerSettings:

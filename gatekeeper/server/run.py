@@ -16,7 +16,7 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
-from gatekeeper.config.settings import AdminSettings, Settings
+from gatekeeper.config.settings import CONTROL_SOCKET, AdminSettings, Settings
 from gatekeeper.gate.outage import TICK_S, share
 from gatekeeper.net.poller import Poller, PollerLoop
 from gatekeeper.net.relay import Ended
@@ -29,7 +29,6 @@ from gatekeeper.server.reload import reload
 
 _log = structlog.get_logger("gatekeeper.run")
 
-CONTROL_SOCKET = "control.sock"
 _IDLE_PERIOD_S = 15.0
 
 

@@ -21,10 +21,10 @@ from typing import Any, NoReturn
 import structlog
 
 from gatekeeper.adapters.sinks.several import hold
-from gatekeeper.config.settings import Settings
+from gatekeeper.config.settings import CONTROL_SOCKET, Settings
 from gatekeeper.net.listen import bind
 from gatekeeper.server.metrics import lasting, merged
-from gatekeeper.server.run import CONTROL_SOCKET, admin_taken, spare_the_collector
+from gatekeeper.server.run import admin_taken, spare_the_collector
 from gatekeeper.server.workers.channel import Channel, ChannelClosed, Message, pair
 from gatekeeper.server.workers.estate import Estate
 from gatekeeper.server.workers.questions import Answers, Questions
