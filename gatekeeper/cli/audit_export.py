@@ -6,11 +6,10 @@ that an export that was cut short has none.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol, Unpack
+from typing import BinaryIO, Unpack
 
 import click
 
@@ -19,11 +18,11 @@ from gatekeeper.adapters.sinks.tiles import read_checkpoint_file
 from gatekeeper.audit.checkpoint import Checkpoint, read_checkpoint
 from gatekeeper.audit.manifest import Manifest, Outline, Tally
 from gatekeeper.audit.mappings import cef, columnar, ecs, ocsf, table
-from gatekeeper.audit.parquet import ParquetFile
 from gatekeeper.audit.stored import StoredRecord, read
 from gatekeeper.audit.wanted import Wanted
 from gatekeeper.cli.audit_filters import Filters, asked, filters, searching, wanted_of
 from gatekeeper.cli.audit_options import audit_directory, existing
+from gatekeeper.cli.audit_parquet import require_duckdb, to_parquet
 from gatekeeper.cli.audit_tlog import export_tlog
 from gatekeeper.cli.policy_keys import passphrase_option, unlock
 from gatekeeper.cli.recording import record_export, whoever
@@ -35,61 +34,23 @@ MANIFEST = "MANIFEST"
 _STEP = 1 << 20
 
 
-class _Form(Protocol):
-    """What a file is made of: what the methods return, in their order."""
-
-    def begin(self) -> bytes: ...
-
-    def add(self, record: StoredRecord, line: bytes, sha256: str) -> bytes:
-        """`sha256` is that of the line (hex), which has its newline."""
-        ...
-
-    def end(self) -> bytes: ...
+_Written = Callable[[StoredRecord, bytes, str], bytes]
+"""What is written of a record; from its line, which has its newline, and the SHA-256 (hex) of that without it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Lines:
-    """A line for each record."""
-
-    written: Callable[[StoredRecord, str], bytes] | None = None
-    """None: as it stands in the log."""
-    beginning: bytes = b""
-
-    def begin(self) -> bytes:
-        return self.beginning
-
-    def add(self, record: StoredRecord, line: bytes, sha256: str) -> bytes:
-        return line if self.written is None else self.written(record, sha256)
-
-    def end(self) -> bytes:
-        return b""
+def _view(written: Callable[[StoredRecord, str], bytes]) -> _Written:
+    return lambda record, _, sha256: written(record, sha256)
 
 
-class _Columns:
-    """Apache Parquet."""
-
-    def __init__(self) -> None:
-        self._file = ParquetFile(columnar.COLUMNS)
-
-    def begin(self) -> bytes:
-        return self._file.begin()
-
-    def add(self, record: StoredRecord, line: bytes, sha256: str) -> bytes:
-        return self._file.add(columnar.row(record, line.removesuffix(b"\n"), sha256))
-
-    def end(self) -> bytes:
-        return self._file.end()
-
-
-_FORMATS: dict[str, tuple[str, Callable[[], _Form]]] = {
-    "jsonl": ("jsonl", _Lines),
-    "csv": ("csv", lambda: _Lines(table.record_row, table.header())),
-    "ocsf": ("jsonl", lambda: _Lines(ocsf.line)),
-    "ecs": ("jsonl", lambda: _Lines(ecs.line)),
-    "cef": ("cef", lambda: _Lines(cef.line)),
-    "parquet": ("parquet", _Columns),
+_FORMATS: dict[str, tuple[str, bytes, _Written]] = {
+    "jsonl": ("jsonl", b"", lambda _, line, __: line),
+    "csv": ("csv", table.header(), _view(table.record_row)),
+    "ocsf": ("jsonl", b"", _view(ocsf.line)),
+    "ecs": ("jsonl", b"", _view(ecs.line)),
+    "cef": ("cef", b"", _view(cef.line)),
+    "parquet": ("parquet", b"", columnar.row),
 }
-"""Ending of the file, and how it is made."""
+"""Ending of the file, its first octets, and how a record is written. Parquet is made of its rows in the end."""
 _TLOG = "tlog"
 
 
@@ -135,12 +96,16 @@ def export(
     if name == _TLOG:
         _export_tlog(context, directory, out, is_plain=wanted == Wanted() and key is None)
         return
-    ending, form = _FORMATS[name]
+    if name == "parquet":
+        require_duckdb()
+    ending, beginning, written = _FORMATS[name]
     file = _fresh(out) / f"records.{ending}"
     checkpoints = _checkpoints(directory)  # before the log is read: they can only be behind it
     tally = Tally()
     with searching(directory, wanted, without_index=without_index) as search:
-        octets, sha256 = _write(file, search.all(), form(), tally)
+        octets, sha256 = _write(file, beginning, search.all(), written, tally)
+    if name == "parquet":
+        octets, sha256 = _columns(file)
     manifest = Manifest(
         format=name,
         made=SystemClock().now().isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -219,12 +184,16 @@ def _new_file(path: Path) -> BinaryIO:
     return open(descriptor, "wb")  # noqa: PTH123  a descriptor, not a path; the caller closes it
 
 
-def _write(file: Path, lines: Iterable[bytes], form: _Form, tally: Tally) -> tuple[int, str]:
+def _write(file: Path, beginning: bytes, lines: Iterable[bytes], written: _Written, tally: Tally) -> tuple[int, str]:
     """Write the records; returns octets and SHA-256 of the file."""
-    digest, octets = hashlib.sha256(), 0
+    digest, octets = hashlib.sha256(beginning), len(beginning)
     try:
         with _new_file(file) as stream:
-            for data in _made(lines, form, tally):
+            stream.write(beginning)
+            for line in lines:
+                record = read(line)
+                tally.add(record)
+                data = written(record, line, hashlib.sha256(line.removesuffix(b"\n")).hexdigest())
                 stream.write(data)
                 digest.update(data)
                 octets += len(data)
@@ -235,13 +204,18 @@ def _write(file: Path, lines: Iterable[bytes], form: _Form, tally: Tally) -> tup
     return octets, digest.hexdigest()
 
 
-def _made(lines: Iterable[bytes], form: _Form, tally: Tally) -> Iterator[bytes]:
-    yield form.begin()
-    for line in lines:
-        record = read(line)
-        tally.add(record)
-        yield form.add(record, line, hashlib.sha256(line.removesuffix(b"\n")).hexdigest())
-    yield form.end()
+def _columns(file: Path) -> tuple[int, str]:
+    """Make a Parquet file of the rows that were written into it; returns its octets and SHA-256."""
+    rows = file.with_suffix(".rows")
+    try:
+        file.rename(rows)
+        with _new_file(file):
+            pass
+        to_parquet(rows, file, columnar.COLUMNS)
+        rows.unlink()
+        return _measured(file)
+    except OSError as error:
+        fail(f"`{file}` cannot be written: {error.strerror or error}", code=EXIT_FAILED)
 
 
 def _measured(file: Path) -> tuple[int, str]:
