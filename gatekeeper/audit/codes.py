@@ -99,6 +99,7 @@ _POLICY = {"name": "policy", "type_id": 5}
 _CONFIGURATION = {"name": "configuration", "type_id": 99, "type": "Configuration"}
 _INVENTORY = {"name": "inventory", "type_id": 99, "type": "Inventory"}
 _AUDIT_LOG = {"name": "audit log", "type_id": 99, "type": "Audit Log"}
+_IDENTITY = {"name": "identity map", "type_id": 99, "type": "Identity Map"}
 _LEGAL_HOLD = {"name": "legal hold", "type_id": 99, "type": "Legal Hold"}
 _DIRECTORY = {"name": "directory of groups", "type_id": 99, "type": "Directory"}
 _ACTIVATE, _UPDATE, _READ, _CREATE, _DELETE = 10, 3, 2, 1, 4
@@ -203,6 +204,15 @@ CLASSIFICATIONS: Mapping[EventCode, Classification] = MappingProxyType(
             Word.EVIDENCE, "Device removed from the registry", SOFTWARE_INVENTORY, 2, 1, 1
         ),
         EventCode.AUDIT_EXPORTED: _entity(Word.LOG, "Audit log read", _AUDIT_LOG, accepted=True, activity_id=_READ),
+        EventCode.IDENTITY_RESOLVED: _entity(
+            Word.LOG, "Name behind a pseudonym told", _IDENTITY, accepted=True, activity_id=_READ
+        ),
+        EventCode.IDENTITY_ERASED: _entity(
+            Word.LOG, "Name behind pseudonyms erased", _IDENTITY, accepted=True, activity_id=_DELETE
+        ),
+        EventCode.QUARTER_DESTROYED: _entity(
+            Word.LOG, "Names of a quarter destroyed", _IDENTITY, accepted=True, activity_id=_DELETE
+        ),
         EventCode.HOLD_PLACED: _entity(
             Word.LOG, "Legal hold placed on the audit log", _LEGAL_HOLD, accepted=True, activity_id=_CREATE
         ),
@@ -333,6 +343,17 @@ EVENT_MEANINGS: Mapping[EventCode, str] = MappingProxyType(
         EventCode.AUDIT_EXPORTED: (
             "Somebody was shown records of the log, or took them out (`what`: the command, `asked`: its filters, "
             "`records_n`, `by`; of what was taken out `format` and `sha256`)."
+        ),
+        EventCode.IDENTITY_RESOLVED: (
+            "Somebody asked whose a pseudonym is (`pseudonym`, `outcome`: `named`, `erased` or `unknown`; `reason`, "
+            "`by`)."
+        ),
+        EventCode.IDENTITY_ERASED: (
+            "The names behind somebody's pseudonyms were removed for good (`pseudonyms_n`, `names_n`, `reason`, `by`)."
+        ),
+        EventCode.QUARTER_DESTROYED: (
+            "The secret of a quarter that no record is left of was destroyed, and with it all of its names (`quarter`, "
+            "`by`)."
         ),
         EventCode.HOLD_PLACED: (
             "A legal hold keeps records from being pruned (`hold`, `reason`, `case`, `hold_since`, `hold_until`, `by`)."

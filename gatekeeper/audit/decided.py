@@ -22,6 +22,7 @@ class _Metadata(msgspec.Struct):
 
 class _User(msgspec.Struct):
     name: str | None = None
+    uid: str | None = None
 
 
 class _Device(msgspec.Struct):
@@ -82,6 +83,7 @@ class Decided(NamedTuple):
     verdict: Verdict
     rules: tuple[str, ...]
     account: str
+    """Or a pseudonym, as each name here."""
     protocol: MailProtocol
     listener: str
     address: str | None
@@ -115,7 +117,7 @@ def read_decided(line: bytes) -> Decided | None:
     where = record.dst_endpoint or _Endpoint()
     verdict = _VERDICTS.get(record.status_code.partition(".")[0])
     protocol = _PROTOCOLS.get(where.svc_name or "")
-    account = record.user.name if record.user else None
+    account = (record.user.name or record.user.uid) if record.user else None
     if facts.binding is None or facts.policy_sha256 is None:
         return None
     if verdict is None or protocol is None or account is None:

@@ -23,6 +23,7 @@ from gatekeeper.audit.codes import (
     PRODUCT,
     SOFTWARE_INVENTORY,
 )
+from gatekeeper.audit.concealment import Concealment, Names
 from gatekeeper.audit.event import Event
 from gatekeeper.domain.decision import Decision
 from gatekeeper.domain.posture import PostureState
@@ -88,7 +89,15 @@ RULES_KEPT = frozenset({_USUAL.items, _TIGHT.items})
 """A record with so many rules may have had more."""
 
 
-def encode(event: Event, *, sequence: int, prev: str, origin: str, address_prefix: tuple[int, int] | None) -> bytes:
+def encode(
+    event: Event,
+    *,
+    sequence: int,
+    prev: str,
+    origin: str,
+    address_prefix: tuple[int, int] | None,
+    names: Names | None = None,
+) -> bytes:
     """The line of `event`, without newline.
 
     Args:
@@ -97,11 +106,13 @@ def encode(event: Event, *, sequence: int, prev: str, origin: str, address_prefi
         prev: SHA-256 (hex) of the line before; `FIRST_PREV` for the first.
         origin: name of the log.
         address_prefix: bits kept of IPv4 and IPv6 client addresses; None keeps whole addresses.
+        names: where pseudonyms come from; None keeps names.
     """
-    record = _record(event, sequence, prev, origin, address_prefix, _USUAL)
+    hidden = None if names is None else Concealment(event, names)
+    record = _record(event, (sequence, prev, origin), address_prefix, hidden, _USUAL)
     line = _JSON.encode(record)
     if len(line) > MAX_RECORD:
-        record = _record(event, sequence, prev, origin, address_prefix, _TIGHT)
+        record = _record(event, (sequence, prev, origin), address_prefix, hidden, _TIGHT)
         line = _JSON.encode(record)
     return line
 
@@ -122,20 +133,21 @@ def clean(text: str, limit: int = _USUAL.text) -> str:
 
 def _record(
     event: Event,
-    sequence: int,
-    prev: str,
-    origin: str,
+    place: tuple[int, str, str],
     address_prefix: tuple[int, int] | None,
+    hidden: Concealment | None,
     caps: _Caps,
 ) -> dict[str, object]:
+    sequence, prev, origin = place
     row = CLASSIFICATIONS[event.code]
     decision = event.decision
-    device = _device(event, caps)
+    device = _device(event, hidden, caps)
+    message = event.message if hidden is None else hidden.text(event.message)
     is_on_host = device is not None or event.account is not None
     record: dict[str, object] = {
         **row.fixed,
         "time": milliseconds(event.time),
-        "message": clean(event.message, caps.text) or row.title,
+        "message": clean(message, caps.text) or row.title,
         "metadata": {
             "version": "1.8.0",
             "uid": f"{origin}#{sequence}",
@@ -158,25 +170,25 @@ def _record(
                 "version": clean(decision.policy_sha256, 64)[:12],
                 "is_applied": True,
             }
-    _add_people(record, event, device, row.class_uid, caps)
+    _add_people(record, event, device, (row.class_uid, hidden), caps)
     facts: dict[str, object] = {"v": 1, "log": origin, "prev": prev}
-    _add_connection(record, facts, event.connection, row.class_uid, address_prefix)
-    _add_decision(facts, decision, event, caps)
+    _add_connection(record, facts, event.connection, (row.class_uid, hidden), address_prefix)
+    _add_decision(facts, event, hidden, caps)
     if event.detail:
-        _add_detail(facts, event, caps)
+        _add_detail(facts, event, hidden, caps)
     record["unmapped"] = {"gatekeeper": facts}
     return record
 
 
-def _device(event: Event, caps: _Caps) -> dict[str, object] | None:
+def _device(event: Event, hidden: Concealment | None, caps: _Caps) -> dict[str, object] | None:
     """The device the event is about: the decision's, else the one that `detail["device_id"]` names."""
     decision = event.decision
     if decision is None:
         uid = event.detail.get("device_id")
-        return None if uid is None else {"uid": clean(str(uid), caps.text), "type_id": 0}
+        return None if uid is None else {"uid": _device_name(str(uid), hidden, caps), "type_id": 0}
     if decision.device_id is None:
         return None
-    device: dict[str, object] = {"uid": clean(decision.device_id, caps.text), "type_id": 0}
+    device: dict[str, object] = {"uid": _device_name(decision.device_id, hidden, caps), "type_id": 0}
     if decision.posture is PostureState.CLEAN:
         device["is_compliant"] = True
     elif decision.posture is PostureState.DENIED:
@@ -184,12 +196,27 @@ def _device(event: Event, caps: _Caps) -> dict[str, object] | None:
     return device
 
 
+def _device_name(device_id: str, hidden: Concealment | None, caps: _Caps) -> str:
+    return clean(device_id, caps.text) if hidden is None else hidden.device(device_id)
+
+
+def _user(account: str, hidden: Concealment | None, caps: _Caps) -> dict[str, object]:
+    """A person: by name, or by a pseudonym, which OCSF calls a unique id."""
+    if hidden is None:
+        return {"name": clean(account, caps.text), "type_id": 1}
+    return {"uid": hidden.person(account), "type_id": 1}
+
+
 def _add_people(
-    record: dict[str, object], event: Event, device: dict[str, object] | None, class_uid: int, caps: _Caps
+    record: dict[str, object],
+    event: Event,
+    device: dict[str, object] | None,
+    of: tuple[int, Concealment | None],
+    caps: _Caps,
 ) -> None:
     """Who and on what device, where the class has a place for it."""
-    # Accounts stand in clear; keyed pseudonyms will take this place (`user.uid`), and nothing else has to change.
-    user = None if event.account is None else {"name": clean(event.account, caps.text), "type_id": 1}
+    class_uid, hidden = of
+    user = None if event.account is None else _user(event.account, hidden, caps)
     if class_uid == AUTHENTICATION:
         record["user"] = user or _NOBODY  # the class asks for a user
         if event.mechanism is not None:
@@ -211,10 +238,11 @@ def _add_connection(
     record: dict[str, object],
     facts: dict[str, object],
     connection: Connection | None,
-    class_uid: int,
+    of: tuple[int, Concealment | None],
     address_prefix: tuple[int, int] | None,
 ) -> None:
     """Where it happened: our listener, the client's (cut) address, the id of the connection."""
+    class_uid, hidden = of
     if connection is None:
         facts["conn"] = None
         if class_uid in (AUTHENTICATION, NETWORK_ACTIVITY):
@@ -238,17 +266,18 @@ def _add_connection(
         "port": connection.server_port,
     }
     if connection.load_balancer is not None:
-        _add_load_balancer(facts, connection.load_balancer)
+        _add_load_balancer(facts, connection.load_balancer, hidden)
 
 
-def _add_load_balancer(facts: dict[str, object], balancer: LoadBalancer) -> None:
+def _add_load_balancer(facts: dict[str, object], balancer: LoadBalancer, hidden: Concealment | None) -> None:
     """Who brought the connection, whole: no person's address. What it says of the phone's TLS session is hearsay."""
     facts["via"] = clean(balancer.address, 64)
     if balancer.tls is not None:
         facts["via_tls"] = clean(balancer.tls.version, 16)
         facts["via_certificate_verified"] = balancer.tls.is_certificate_verified
         if balancer.tls.common_name is not None:
-            facts["via_common_name"] = clean(balancer.tls.common_name, 64)
+            name = balancer.tls.common_name
+            facts["via_common_name"] = clean(name, 64) if hidden is None else hidden.device(name)
 
 
 @lru_cache(maxsize=4096)
@@ -271,8 +300,9 @@ def _cut_address(address: str, address_prefix: tuple[int, int] | None) -> tuple[
     return {"ip": str(type(parsed)(int(parsed) >> host_bits << host_bits))}, bits
 
 
-def _add_decision(facts: dict[str, object], decision: Decision | None, event: Event, caps: _Caps) -> None:
+def _add_decision(facts: dict[str, object], event: Event, hidden: Concealment | None, caps: _Caps) -> None:
     """Why: the contract's keys stand in every record, the others where they are known."""
+    decision = event.decision
     if decision is None:
         facts.update(_NO_DECISION)
         return
@@ -292,35 +322,40 @@ def _add_decision(facts: dict[str, object], decision: Decision | None, event: Ev
     if decision.apps_count is not None:
         facts["apps_n"] = decision.apps_count
     if decision.exemptions:
-        facts["exemptions"] = _cleaned(decision.exemptions, caps)
+        named = decision.exemptions if hidden is None else tuple(map(hidden.text, decision.exemptions))
+        facts["exemptions"] = _cleaned(named, caps)
     if decision.valid_until is not None:
         facts["valid_until"] = decision.valid_until.isoformat()
     if binding.claimed_device is not None and binding.claimed_device != decision.device_id:
-        facts["claimed_device"] = clean(binding.claimed_device, caps.text)
-    facts["judged"] = _judged(decision, caps)
+        facts["claimed_device"] = _device_name(binding.claimed_device, hidden, caps)
+    facts["judged"] = _judged(decision, hidden, caps)
     facts["engine"] = ENGINE
 
 
-def _judged(decision: Decision, caps: _Caps) -> list[str] | None:
+def _judged(decision: Decision, hidden: Concealment | None, caps: _Caps) -> list[str] | None:
     """Each device that counted, with the revision of its posture: `replay` finds there what was decided on.
 
     None rather than a part of it: a decision cannot be performed again on some of its devices.
     """
     if len(decision.judged) > caps.items or any(len(device_id) > caps.text for device_id, _ in decision.judged):
         return None
-    return [f"{clean(device_id, caps.text)}@{revision}" for device_id, revision in decision.judged]
+    return [f"{_device_name(device_id, hidden, caps)}@{revision}" for device_id, revision in decision.judged]
 
 
 def _cleaned(texts: tuple[str, ...], caps: _Caps) -> list[str]:
     return [clean(text, caps.text) for text in texts[: caps.items]]
 
 
-def _add_detail(facts: dict[str, object], event: Event, caps: _Caps) -> None:
+def _add_detail(facts: dict[str, object], event: Event, hidden: Concealment | None, caps: _Caps) -> None:
     """The event's own facts; they never replace what is already said."""
     for count, (name, value) in enumerate(event.detail.items()):
         if count == caps.details:
             facts["cut"] = True
             return
         key = clean(name, 48)
-        if facts.get(key) is None:
-            facts[key] = max(-_INT64, min(value, _INT64 - 1)) if isinstance(value, int) else clean(value, caps.text)
+        if facts.get(key) is not None:
+            continue
+        if isinstance(value, int):
+            facts[key] = max(-_INT64, min(value, _INT64 - 1))
+        else:
+            facts[key] = clean(value if hidden is None else hidden.fact(name, value), caps.text)

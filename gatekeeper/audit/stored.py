@@ -52,13 +52,13 @@ class StoredRecord:
 
     @property
     def account(self) -> str | None:
-        """Who."""
+        """Who, by name or by pseudonym."""
         document = self.document
         for holder in (document, _table(document, "actor")):
-            name = _table(holder, "user").get("name")
-            if isinstance(name, str):
+            name = _person(_table(holder, "user"))
+            if name is not None:
                 return name
-        return _text(_table(_table(document, "device"), "owner").get("name"))
+        return _person(_table(_table(document, "device"), "owner"))
 
     @property
     def device(self) -> str | None:
@@ -180,6 +180,11 @@ LOG_OPENED, LOG_CLOSED, TAIL_RECOVERED, LOG_PRUNED = (
 def _table(holder: Mapping[str, object], name: str) -> Mapping[str, object]:
     value = holder.get(name)
     return value if isinstance(value, dict) else _NOTHING
+
+
+def _person(user: Mapping[str, object]) -> str | None:
+    name = user.get("name")
+    return name if isinstance(name, str) else _text(user.get("uid"))
 
 
 def _text(value: object) -> str | None:

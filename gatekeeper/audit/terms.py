@@ -49,7 +49,7 @@ def terms_of(line: bytes) -> Terms:
         raise ValueError("`time` is out of range")
     facts = record.unmapped.gatekeeper
     device = record.device.uid if record.device else None
-    account = record.user.name if record.user else None
+    account = _named(record.user)
     if account is None:
         account = _elsewhere(record)
     return Terms(
@@ -94,9 +94,14 @@ def _terms_of_odd(record: StoredRecord) -> Terms:
 
 def _elsewhere(record: "_Record") -> str | None:
     """The account of a record whose class has no place for it at the top."""
-    actor = record.actor.user.name if record.actor.user else None
-    owner = record.device.owner if record.device else None
-    return actor if actor is not None or owner is None else owner.name
+    actor = _named(record.actor.user)
+    return actor if actor is not None else _named(record.device.owner if record.device else None)
+
+
+def _named(user: "_User | None") -> str | None:
+    if user is None:
+        return None
+    return user.uid if user.name is None else user.name
 
 
 def _words(  # noqa: PLR0913, PLR0917  one argument a kind
@@ -137,6 +142,7 @@ def _key(text: str) -> bytes:
 
 class _User(msgspec.Struct, gc=False):
     name: str | None = None
+    uid: str | None = None
 
 
 class _Actor(msgspec.Struct, gc=False, frozen=True):

@@ -23,6 +23,8 @@ class Wanted:
 
     account: str | None = None
     device: str | None = None
+    also: frozenset[str] = frozenset()
+    """Pseudonyms of that account and that device: records fit that have one in the place of the name."""
     codes: frozenset[str] | None = None
     rule: str | None = None
     app: str | None = None
@@ -43,8 +45,8 @@ class Wanted:
         yield self.since is None or record.time >= self.since
         yield self.until is None or record.time <= self.until
         yield self.codes is None or record.code in self.codes
-        yield self.account is None or record.account == self.account
-        yield self.device is None or record.device == self.device
+        yield self.account is None or record.account == self.account or record.account in self.also
+        yield self.device is None or record.device == self.device or record.device in self.also
         yield self.protocol is None or record.protocol == self.protocol
         yield self.conn is None or record.text("conn") == self.conn
         yield self.rule is None or self.rule in record.texts("rules")
@@ -58,15 +60,20 @@ class Wanted:
         return any(filtered is not None for filtered in by_index)
 
     @property
-    def needles(self) -> tuple[bytes, ...]:
-        """Octets that stand in every line that fits.
+    def needles(self) -> tuple[tuple[bytes, ...], ...]:
+        """Octets of which, in each group, one stands in every line that fits.
 
         A line that lacks one is not worth parsing: ten times faster over a large log.
         """
-        texts = [self.account, self.device, self.protocol, self.conn, self.rule]
+        groups = [(self.account, *self.also) if self.account else (), (self.device, *self.also) if self.device else ()]
+        groups += [(text,) for text in (self.protocol, self.conn, self.rule) if text]
         if self.codes is not None and len(self.codes) == 1:
-            texts += self.codes
-        return tuple(json.dumps(text, ensure_ascii=False).encode("utf-8", "replace") for text in texts if text)
+            groups.append(tuple(self.codes))
+        return tuple(tuple(map(_needle, group)) for group in groups if group)
+
+
+def _needle(text: str | None) -> bytes:
+    return json.dumps(text, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def is_app(found: str, pattern: str) -> bool:

@@ -5,7 +5,7 @@ What the log says is compared, not trusted: verdict and rules have to come out a
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -45,6 +45,7 @@ class Gap(StrEnum):
     ADDRESS_CUT = "a rule asks for a network, and the recorded address is cut too short to tell"
     GROUPS = "a rule asks for groups of the directory, and who was in them then is not recorded"
     WITHIN_COUNT = "it is one of several in a counted record, and they would differ"
+    NAMELESS = "a name in it is a pseudonym, and whose it is was erased or is not known here"
     FAULT = "a fault decided it, not the policy"
 
 
@@ -82,6 +83,10 @@ class Report:
         return self.same + self.different
 
 
+Named = Callable[[Decided], Decided | None]
+"""The decision with names in the place of pseudonyms; None: one of them is not known. Reports keep the pseudonyms."""
+
+
 class _Remembered(NamedTuple):
     since: datetime
     until: datetime
@@ -92,13 +97,18 @@ class Rehearsal:
     """Takes decisions in; `report` tells what came out."""
 
     def __init__(
-        self, policies: Mapping[str, Policy], candidate: Policy | None, postures: Mapping[tuple[str, int], Posture]
+        self,
+        policies: Mapping[str, Policy],
+        candidate: Policy | None,
+        postures: Mapping[tuple[str, int], Posture],
+        named: "Named | None" = None,
     ) -> None:
         """With a candidate every decision is made by it, else by that of `policies` (by digest) that made it."""
         self.report = Report()
         self._policies = policies
         self._candidate = candidate
         self._postures = postures
+        self._named = named or _as_it_is
         self._networks: dict[str, tuple[Network, ...]] = {}
         self._remembered: dict[object, _Remembered] = {}
 
@@ -107,7 +117,8 @@ class Rehearsal:
         report = self.report
         report.records += 1
         report.decisions += decided.times
-        found = self._perform(decided)
+        known = self._named(decided)
+        found = Gap.NAMELESS if known is None else self._perform(known)
         if isinstance(found, Gap):
             report.gaps[found] += decided.times
         elif self._is_same(decided, found):
@@ -216,6 +227,10 @@ class Rehearsal:
             if cut.version == network.version and cut.overlaps(network) and cut.prefixlen < network.prefixlen:
                 return None
         return decided.address
+
+
+def _as_it_is(decided: Decided) -> Decided:
+    return decided
 
 
 def _whoever_is_in_groups(policy: Policy, subject: Subject, request: Request, now: datetime) -> Decision | None:

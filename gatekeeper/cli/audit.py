@@ -39,6 +39,8 @@ _PLACES = {
     "export": "gatekeeper.cli.audit_export:export",
     "check-export": "gatekeeper.cli.audit_export:check_export",
     "report": "gatekeeper.cli.audit_page:report",
+    "resolve": "gatekeeper.cli.audit_identity:resolve",
+    "erase": "gatekeeper.cli.audit_identity:erase",
     "hold": "gatekeeper.cli.audit_hold:hold",
     "prune": "gatekeeper.cli.audit_prune:prune",
 }

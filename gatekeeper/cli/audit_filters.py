@@ -18,6 +18,7 @@ from gatekeeper.audit.codes import Word
 from gatekeeper.audit.stored import codes_of
 from gatekeeper.audit.wanted import Network, Wanted
 from gatekeeper.cli.audit_codes import EventCodeType
+from gatekeeper.cli.audit_names import pseudonyms_of
 from gatekeeper.cli.audit_options import instant
 from gatekeeper.domain.request import MailProtocol
 
@@ -80,9 +81,11 @@ def wanted_of(given: Filters) -> Wanted:
     codes = None if code is None else frozenset({code})
     if verdict is not None:
         codes = codes_of(verdict) if codes is None else codes & codes_of(verdict)
+    account = None if user is None else user.lower()
     return Wanted(
-        account=None if user is None else user.lower(),
+        account=account,
         device=given["device"],
+        also=pseudonyms_of(account, given["device"]),
         codes=codes,
         rule=given["rule"],
         app=given["app"],

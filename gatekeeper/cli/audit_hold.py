@@ -18,7 +18,7 @@ from gatekeeper.audit.record import clean, milliseconds
 from gatekeeper.audit.retention import Hold
 from gatekeeper.audit.stored import stamp
 from gatekeeper.cli.audit_options import audit_directory, existing, instant, reason
-from gatekeeper.cli.recording import record_on_log, whoever
+from gatekeeper.cli.recording import as_owner_of, record_on_log, whoever
 from gatekeeper.cli.words import EXIT_FAILED, EXIT_USAGE, fail, say_json, say_table
 from gatekeeper.server.clock import SystemClock
 
@@ -51,7 +51,7 @@ def add(context: click.Context, why: str, case: str, since: datetime | None, unt
         until_ms=None if until is None else milliseconds(until),
     )
     try:
-        with holding(directory):
+        with as_owner_of(directory), holding(directory):
             write_holds(directory, (*read_holds(directory), placed), FileOperations())
     except (AuditLogError, OSError) as error:
         fail(f"the hold is not placed: {error}", code=EXIT_FAILED)
@@ -85,7 +85,7 @@ def release(context: click.Context, hold_id: str, why: str) -> None:
     """End a hold: what it kept may be pruned again."""
     directory = existing(audit_directory(context))
     try:
-        with holding(directory):
+        with as_owner_of(directory), holding(directory):
             holds = read_holds(directory)
             if hold_id not in {one.id for one in holds}:
                 fail(f"there is no hold `{clean(hold_id, 64)}`: `audit hold list`", code=EXIT_USAGE)

@@ -5,6 +5,7 @@ the log tells of and `holds.json` does not know stops everything.
 """
 
 import os
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,19 +17,22 @@ from gatekeeper.adapters.sinks.index import NAME as INDEX
 from gatekeeper.adapters.sinks.index import IndexUnusable, LogIndex
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.pruning import holding, prunable_of, read_holds, remove, tree_root
+from gatekeeper.adapters.sinks.reader import pieces
 from gatekeeper.adapters.sinks.several import current_directories, log_directories
 from gatekeeper.adapters.sinks.tiles import read_checkpoint_file
 from gatekeeper.audit.checkpoint import Checkpoint, read_checkpoint
 from gatekeeper.audit.event import EventCode
+from gatekeeper.audit.pseudonyms import quarter_end_ms
 from gatekeeper.audit.record import clean, milliseconds
 from gatekeeper.audit.retention import Hold, Prunable
 from gatekeeper.audit.stored import read, stamp
 from gatekeeper.audit.wanted import Wanted
 from gatekeeper.cli.audit_filters import searching
 from gatekeeper.cli.audit_keys import known_for
+from gatekeeper.cli.audit_names import identities_of
 from gatekeeper.cli.audit_options import existing
 from gatekeeper.cli.audit_report import verify_log
-from gatekeeper.cli.recording import record_pruned, whoever
+from gatekeeper.cli.recording import as_owner_of, record_on_log, record_pruned, whoever
 from gatekeeper.cli.words import EXIT_FAILED, fail, load_settings, say_json
 from gatekeeper.server.clock import SystemClock
 from gatekeeper.signing.note import NoteError
@@ -59,7 +63,7 @@ def prune(context: click.Context, is_meant: bool, as_json: bool) -> None:
     directory, retention = existing(settings.audit.directory), settings.audit.retention
     before_ms = milliseconds(SystemClock().now() - retention)
     try:
-        with holding(directory):
+        with as_owner_of(directory), holding(directory):
             holds = read_holds(directory)
             _refuse_lost_holds(directory, holds)
             plans = [_plan(log, before_ms, holds) for log in current_directories(directory)]
@@ -69,13 +73,17 @@ def prune(context: click.Context, is_meant: bool, as_json: bool) -> None:
                 for plan in plans:
                     _prune(context, plan, retention, before_ms)
                 _forget_in_index(directory)
+            destroyed = _destroy_quarters(context.obj, directory, is_meant=is_meant)
     except (AuditLogError, OSError) as error:
         fail(f"nothing more is pruned: {error}", code=EXIT_FAILED)
     if as_json:
-        say_json({"older_than": stamp(before_ms), "removed": is_meant, "logs": [_document(plan) for plan in plans]})
+        logs = [_document(plan) for plan in plans]
+        say_json({"older_than": stamp(before_ms), "removed": is_meant, "logs": logs, "quarters": destroyed})
         return
     for plan in plans:
         _say(plan, is_done=is_meant)
+    for quarter in destroyed:
+        click.echo(f"the names of {quarter} " + ("are destroyed" if is_meant else "would be destroyed"))
     if not is_meant and any(plan.found.spans for plan in plans):
         click.echo("nothing was removed: --yes does it")
 
@@ -135,6 +143,23 @@ def _prune(context: click.Context, plan: _Plan, retention: timedelta, before_ms:
     if not record_pruned(context.obj, plan.log, plan.checkpoint.origin, detail):
         raise AuditLogError(f"that records of `{plan.log}` go cannot be recorded, so they stay")
     remove(plan.log, spans, FileOperations())
+
+
+def _destroy_quarters(config_path: Path, directory: Path, *, is_meant: bool) -> list[str]:
+    """Destroy the names of quarters that no record is left of: a hold keeps records, and so it keeps their names."""
+    names = identities_of(config_path)
+    if names is None:
+        return []
+    with closing(names):
+        firsts = [next(pieces(paths[0]), b"") for paths in map(segment_paths, log_directories(directory)) if paths]
+        begins_ms = min((read(line).time_ms for line in firsts if line), default=0)
+        over = [quarter for quarter in names.quarters() if quarter_end_ms(quarter) <= begins_ms]
+        for quarter in over if is_meant else ():
+            detail: dict[str, str | int] = {"quarter": quarter, "by": whoever()}
+            if not record_on_log(config_path, directory, EventCode.QUARTER_DESTROYED, detail):
+                raise AuditLogError(f"that the names of {quarter} are destroyed cannot be recorded, so they stay")
+            names.destroy(quarter)
+    return over
 
 
 def _forget_in_index(directory: Path) -> None:

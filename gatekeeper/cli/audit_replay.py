@@ -15,7 +15,8 @@ from gatekeeper.adapters.stores.population import SqlPopulation
 from gatekeeper.audit.decided import Decided, read_decided
 from gatekeeper.audit.record import clean
 from gatekeeper.campaign.outline import Outline
-from gatekeeper.campaign.rehearsal import Difference, Rehearsal, Report
+from gatekeeper.campaign.rehearsal import Difference, Named, Rehearsal, Report
+from gatekeeper.cli.audit_names import naming, pseudonyms_of
 from gatekeeper.cli.audit_options import audit_directory, existing, instant
 from gatekeeper.cli.progress import progress
 from gatekeeper.cli.recording import record_read
@@ -88,12 +89,14 @@ def replay(  # noqa: PLR0913, PLR0917  one for each option
     config_path: Path = context.obj
     policy = None if candidate is None else _candidate(candidate, config_path)
     policies = _known_policies(config_path, older) if policy is None else {}
-    wanted = _Wanted(since, until, _account(user, config_path), device, seq)
+    account = _account(user, config_path)
+    wanted = _Wanted(since, until, (account, device, pseudonyms_of(account, device)), seq)
+    with naming(config_path) as named:
 
-    async def work(engine: AsyncEngine) -> Report:
-        return await _replay(engine, directory, policies, policy, wanted)
+        async def work(engine: AsyncEngine) -> Report:
+            return await _replay(engine, directory, (policies, policy, named), wanted)
 
-    report = in_store(config_path, store, work)
+        report = in_store(config_path, store, work)
     record_read(config_path, directory, {"what": "replay", "asked": wanted.asked, "records_n": report.records})
     if as_json:
         say_json(_document(report, policy))
@@ -109,10 +112,15 @@ class _Wanted:
     """Which decisions are asked about."""
 
     def __init__(
-        self, since: datetime, until: datetime | None, account: str | None, device: str | None, sequence: int | None
+        self,
+        since: datetime,
+        until: datetime | None,
+        whose: tuple[str | None, str | None, frozenset[str]],
+        sequence: int | None,
     ) -> None:
+        """`whose`: account and device, and their pseudonyms."""
         self.since, self.until = since, until
-        self._account, self._device, self._sequence = account, device, sequence
+        (self._account, self._device, self._also), self._sequence = whose, sequence
 
     @property
     def asked(self) -> str:
@@ -127,18 +135,22 @@ class _Wanted:
         at = _EPOCH + timedelta(milliseconds=decided.time_ms)
         if at < self.since or (self.until is not None and at > self.until):
             return False
-        if self._account is not None and decided.account != self._account:
+        if self._account is not None and not self._is(decided.account, self._account):
             return False
         if self._sequence is not None and decided.sequence != self._sequence:
             return False
-        if self._device is None or decided.device == self._device:
+        if self._device is None or self._is(decided.device, self._device):
             return True
-        return any(device_id == self._device for device_id, _ in decided.judged or ())
+        return any(self._is(device_id, self._device) for device_id, _ in decided.judged or ())
+
+    def _is(self, found: str | None, name: str) -> bool:
+        return found == name or found in self._also
 
 
 async def _replay(
-    engine: AsyncEngine, directory: Path, policies: dict[str, Policy], candidate: Policy | None, wanted: _Wanted
+    engine: AsyncEngine, directory: Path, by: tuple[dict[str, Policy], Policy | None, Named], wanted: _Wanted
 ) -> Report:
+    policies, candidate, named = by
     outline = Outline((*policies.values(), *([candidate] if candidate else ())))
     postures: dict[tuple[str, int], Posture] = {}
     async with SqlPopulation(engine).snapshot() as snapshot:
@@ -146,7 +158,7 @@ async def _replay(
             async for some in snapshot.history(outline, wanted.since):
                 postures.update({(each.device.device_id, each.revision): each for each in some})
                 advance(len({each.device.device_id for each in some}) if len(some) > _LINES_A_STEP else 0)
-    rehearsal = Rehearsal(policies, candidate, postures)
+    rehearsal = Rehearsal(policies, candidate, postures, named)
     for decided in _decisions(directory, wanted):
         rehearsal.take(decided)
     return rehearsal.report

@@ -27,6 +27,7 @@ from gatekeeper.config.load import load
 from gatekeeper.config.settings import Settings
 from gatekeeper.domain.document import DocumentError
 from gatekeeper.server.clock import SystemClock
+from gatekeeper.server.names import open_names
 
 _MESSAGES = {
     EventCode.INVENTORY_IMPORTED: "Inventory imported",
@@ -229,6 +230,7 @@ async def _append_held(log: Path, origin: str, settings: Settings, event: Event,
 
 
 async def _append_to(directory: Path, origin: str, settings: Settings, event: Event, clock: SystemClock) -> None:
+    names = open_names(settings.audit)
     log = FileAuditLog.open(
         directory,
         origin=origin,
@@ -236,7 +238,11 @@ async def _append_to(directory: Path, origin: str, settings: Settings, event: Ev
         address_prefix=None if settings.audit.full_addresses else (24, 48),
         signing_key=settings.audit.signing_key,
         remember_in=settings.state_directory / AUDIT_HEADS,
+        names=names,
     )
     log.append(event)
-    if not await log.close():
+    is_closed = await log.close()
+    if names is not None:
+        names.close()
+    if not is_closed:
         raise AuditLogError("the audit log cannot be written")

@@ -66,6 +66,11 @@ class AuditSettings:
     """The file of the key that signs the log's heads; made when absent."""
     full_addresses: bool
     """Whether client addresses are kept whole instead of cut to /24 and /48."""
+    is_pseudonymous: bool
+    """Whether records have pseudonyms in the place of names."""
+    identity_map: Path
+    """Whose they are, encrypted; made when absent, as is its key."""
+    identity_key: Path
     retention: timedelta
     """How long records are kept at least; `audit prune` removes older ones."""
     fold: timedelta

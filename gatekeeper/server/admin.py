@@ -45,7 +45,8 @@ _STATUS = {
 _FROM_COMMANDS = (
     *(EventCode.INVENTORY_IMPORTED, EventCode.INVENTORY_REJECTED),
     *(EventCode.POLICY_REJECTED, EventCode.AUDIT_EXPORTED),
-    *(EventCode.HOLD_PLACED, EventCode.HOLD_RELEASED),
+    *(EventCode.HOLD_PLACED, EventCode.HOLD_RELEASED, EventCode.QUARTER_DESTROYED),
+    *(EventCode.IDENTITY_RESOLVED, EventCode.IDENTITY_ERASED),
 )
 _RECORDED_WITHIN_S = 2.0
 """As the audit log's stall limit: whoever waits here is told that it is not recorded."""

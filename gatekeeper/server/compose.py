@@ -44,6 +44,7 @@ from gatekeeper.server.contexts import ServerContexts
 from gatekeeper.server.evidence import EvidenceDesk
 from gatekeeper.server.group_source import learn_members, open_groups
 from gatekeeper.server.metrics import Metrics
+from gatekeeper.server.names import open_names
 from gatekeeper.server.policy_source import Source, read_source
 from gatekeeper.server.publications import Look, Publications
 from gatekeeper.server.rollouts import Rollouts
@@ -143,6 +144,9 @@ async def compose(
         directory = DeviceDirectory(engine)
         stack.push_async_callback(directory.close)
         await directory.refresh()
+        names = open_names(own_audit)
+        if names is not None:
+            stack.callback(names.close)  # after the log, which is closed before
         audit = FileAuditLog.open(
             own_audit.directory,
             origin=own_audit.origin,
@@ -150,6 +154,7 @@ async def compose(
             address_prefix=None if own_audit.full_addresses else (24, 48),
             signing_key=own_audit.signing_key,
             remember_in=settings.state_directory / AUDIT_HEADS,
+            names=names,
             post=poller.post,
             when_quiet=poller.when_quiet,
         )

@@ -21,6 +21,7 @@ ELSEWHERE = {
     ),
     "audit/event.py": ("tests/unit/audit/test_record.py", "frozen values without behaviour, encoded there"),
     "cli/audit_hold.py": ("tests/unit/cli/test_audit_prune.py", "what pruning has to heed"),
+    "cli/audit_names.py": ("tests/unit/cli/test_audit_identity.py", "what the commands ask of the identity map"),
     "cli/audit_options.py": ("tests/unit/cli/test_audit.py", "what those commands share"),
     "cli/audit_outcome.py": ("tests/unit/cli/test_audit_registry.py", "what `audit verify` says, also there"),
     "cli/audit_replay.py": ("tests/e2e/test_plan_and_replay.py", "asked of a real log and the store beside it"),

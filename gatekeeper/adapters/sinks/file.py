@@ -21,6 +21,7 @@ from pathlib import Path
 
 from gatekeeper.adapters.sinks.answers import Answers, Recorded
 from gatekeeper.adapters.sinks.directory import AuditLogError, lock
+from gatekeeper.adapters.sinks.identities import IdentityMap
 from gatekeeper.adapters.sinks.kept import Kept
 from gatekeeper.adapters.sinks.opening import find_ending
 from gatekeeper.adapters.sinks.operations import FileOperations
@@ -65,12 +66,14 @@ class FileAuditLog:
         post: Post | None,
         when_quiet: Post | None,
         quorum: Quorum | None,
+        names: IdentityMap | None,
     ) -> None:
         origin = succession.origin
         ending = find_ending(directory, origin, files)
         self._origin = origin
         self._clock = clock
         self._address_prefix = address_prefix
+        self._names = names
         self._limits = limits
         self._monotonic = monotonic
         self._loop = asyncio.get_running_loop()
@@ -104,6 +107,7 @@ class FileAuditLog:
             limits=limits,
             files=files,
             publisher=publisher,
+            before_lines=None if names is None else names.flush,
         )
         now = clock.now()
         events = [Event(code=EventCode.LOG_OPENED, time=now, detail={"pid": os.getpid()})]
@@ -143,6 +147,7 @@ class FileAuditLog:
         post: Post | None = None,
         when_quiet: Post | None = None,
         quorum: Quorum | None = None,
+        names: IdentityMap | None = None,
     ) -> "FileAuditLog":
         """Open the log in `directory`, made when absent; blocks while the last segment is verified (up to a second).
 
@@ -154,6 +159,8 @@ class FileAuditLog:
 
         `post` has something called on the loop's thread, from any other; `when_quiet` from the same one, once everybody
         who has something to say was heard, or soon. By default both are asyncio's own way.
+
+        With `names` records have pseudonyms in the place of names.
 
         With `quorum` a record is answered True only once remotes have it too, and the log counts as one that cannot be
         written while they are not up to date.
@@ -187,6 +194,7 @@ class FileAuditLog:
                 post=post,
                 when_quiet=when_quiet,
                 quorum=quorum,
+                names=names,
             )
         except BaseException as error:
             if lock_fd >= 0:
@@ -208,6 +216,10 @@ class FileAuditLog:
             line, digest = self._line(event, chain)
         except (TypeError, ValueError, LookupError, ArithmeticError):
             # An event that breaks its own types is a bug of whoever made it; it must not stop the log of the others.
+            self._answer_refused(recorded)
+            return
+        except AuditLogError as error:  # no pseudonym can be made: better no record, and no session, than a name
+            self._loop.call_exception_handler({"message": f"an event cannot be recorded: {error}"})
             self._answer_refused(recorded)
             return
         self._waiting.append((chain, line, digest))
@@ -319,6 +331,7 @@ class FileAuditLog:
             prev=chain.prev,
             origin=self._origin,
             address_prefix=self._address_prefix,
+            names=self._names,
         )
         digest = hashlib.sha256(line).hexdigest()
         chain.sequence += 1

@@ -28,7 +28,7 @@ from gatekeeper.audit.wanted import Network, Wanted, is_app
 
 NAME = "index.sqlite3"
 # Raised when terms or rows change, so that an older index is made again; offsets are in the machine's own order.
-_VERSION = 1 if sys.byteorder == "little" else -1
+_VERSION = 2 if sys.byteorder == "little" else -2
 _MAX_SEGMENT = (1 << 32) - 1  # octets that an offset can say; the writer begins a new segment long before
 _APPLICATION = 0x676B6978  # "gkix": what a database of this kind calls itself
 _BUSY_S = 5.0
@@ -198,7 +198,8 @@ class LogIndex:
         )
         for kind, text in exact:
             if text is not None:
-                yield self._exactly(segment, kind, [text.encode("utf-8", "surrogatepass")])
+                names = [text, *wanted.also] if kind in {Kind.ACCOUNT, Kind.DEVICE} else [text]
+                yield self._exactly(segment, kind, [name.encode("utf-8", "surrogatepass") for name in names])
         if wanted.app is not None:
             keys = self._database.execute(
                 "SELECT key FROM posting WHERE segment = ? AND kind = ?", (segment.number, int(Kind.APP))

@@ -54,7 +54,7 @@ class Search:
         """Those of `lines` that fit."""
         needles = self._wanted.needles
         for line in lines:
-            if not all(needle in line for needle in needles):
+            if not all(any(needle in line for needle in group) for group in needles):
                 continue
             try:
                 record = read(line)

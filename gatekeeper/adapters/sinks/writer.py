@@ -98,7 +98,9 @@ class Writer:
         limits: Limits,
         files: FileOperations,
         publisher: Publisher | None = None,
+        before_lines: Callable[[], None] | None = None,
     ) -> None:
+        """`before_lines`: makes durable what the lines to come rest on; raises `OSError`."""
         """`tell`: of so many lines, the next ones in the order of the queue, whether they are recorded."""
         self.queue: Mailbox[Item | None] = Mailbox()
         """None: close."""
@@ -120,6 +122,7 @@ class Writer:
         self._last = last
         """The last durable record."""
         self._publisher = publisher
+        self._before_lines = before_lines
         self._noted: Head | None = None
         self._next_note = 0.0
         self._next_try: float | None = None
@@ -225,6 +228,8 @@ class Writer:
 
     def _append(self, lines: list[tuple[bytes, str]]) -> None:
         """Make chained lines durable in the segment, or in the next one when it is full or old."""
+        if self._before_lines is not None:
+            self._before_lines()
         data = b"\n".join([line for line, _ in lines]) + b"\n"
         segment = self._segment
         if segment.durable and (

@@ -19,6 +19,10 @@ def read_audit(table: Table) -> AuditSettings:
         NETWORK = "network"
         FULL = "full"
 
+    class Privacy(StrEnum):
+        NAMES = "names"
+        PSEUDONYMS = "pseudonyms"
+
     directory = Path(table.text("directory", "var/audit"))
     origin = table.text("origin", "gatekeeper.example/audit/1", max_length=128)
     if not origin or not _KEY_NAME.fullmatch(origin):
@@ -26,11 +30,18 @@ def read_audit(table: Table) -> AuditSettings:
     retention = table.duration("retention", "400d")
     if retention < timedelta(days=1):
         table.fault("retention", "is less than a day: records would go that nobody has looked at")
+    full_addresses = table.choice("client_address", Addresses, Addresses.NETWORK) is Addresses.FULL
+    is_pseudonymous = table.choice("privacy", Privacy, Privacy.NAMES) is Privacy.PSEUDONYMS
+    if is_pseudonymous and full_addresses:
+        table.fault("client_address", '`full` tells who somebody is: with `privacy = "pseudonyms"` it is `network`')
     settings = AuditSettings(
         directory=directory,
         origin=origin,
         signing_key=Path(table.text("signing_key", str(directory / "signing.key"))),
-        full_addresses=table.choice("client_address", Addresses, Addresses.NETWORK) is Addresses.FULL,
+        full_addresses=full_addresses,
+        is_pseudonymous=is_pseudonymous,
+        identity_map=Path(table.text("identity_map", str(directory.parent / "identities.sqlite3"))),
+        identity_key=Path(table.text("identity_key", str(directory.parent / "identity.key"))),
         retention=retention,
         fold=table.duration("fold", "1m"),
         existing=table.choice("existing", Existing, Existing.KEEP),
