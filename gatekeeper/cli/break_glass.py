@@ -52,7 +52,11 @@ def break_glass(  # noqa: PLR0913  one for each option
     """  # noqa: D301  click's paragraph mark
     settings = load_settings(config_path)
     if settings.break_glass is None:
-        fail(f"{config_path}: policy.break_glass.key names no key that may do this", code=EXIT_CONFIG)
+        fail(
+            f"{config_path}: policy.break_glass.key names no key that may do this: make one with"
+            " `gatekeeper policy key new`, keep it offline, and set the key to what that prints",
+            code=EXIT_CONFIG,
+        )
     place = settings.state_directory / NOTE_FILE
     if end:
         place.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from gatekeeper.cli.policy_bundles import build, diff, rollback, sign
 from gatekeeper.cli.policy_keys import key
 from gatekeeper.cli.policy_plan import plan
 from gatekeeper.cli.policy_publish import publish, status
-from gatekeeper.cli.policy_tests import test
+from gatekeeper.cli.policy_tests import SUFFIX, test
 from gatekeeper.cli.store import in_registry, store_option
 from gatekeeper.cli.why import PAGE, instant, why
 from gatekeeper.cli.words import EXIT_FAILED, counted, fail, identity_settings, load_settings, say_json
@@ -66,7 +66,8 @@ def check(  # noqa: PLR0913  one for each option
         if as_json:
             say_json({"ok": False, "faults": [dataclasses.asdict(fault) for fault in error.faults]})
             raise SystemExit(EXIT_FAILED) from None
-        fail(*map(str, error.faults), code=EXIT_FAILED)
+        advice = [f"{path}: is a file of tests: `gatekeeper policy test` runs it"] if path.name.endswith(SUFFIX) else []
+        fail(*map(str, error.faults), *advice, code=EXIT_FAILED)
     concerns = warnings(found, at or SystemClock().now())
     concerns += _of_directory(found, config_path)
     if on_devices:

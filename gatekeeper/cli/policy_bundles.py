@@ -50,6 +50,9 @@ def rollback(config_path: Path, *, version: int, author: str, reason: str, outpu
     """Make a new version with the content of an older one; it is signed and published like any other."""
     place = desk(config_path)
     files = place.published(version).files
+    in_force = place.in_force()
+    if in_force is not None and in_force.bundle.files == files:
+        click.echo(f"warning: version {version} says what is in force: this changes nothing", err=True)
     _write_new(place, files, author=author, reason=f"rollback to {version}: {reason}", version=None, output=output)
 
 
@@ -67,9 +70,10 @@ def sign(bundle_file: Path, key_file: Path, passphrase_file: Path | None, *, as_
     if (signing_key.name == statement.author) != as_author:
         who = f"`{signing_key.name}` is {'not ' if as_author else ''}its author"
         fail(f"{who}{'' if as_author else ', who cannot approve it'}", code=EXIT_FAILED)
-    write_bundle(bundle_file, bundle.with_note(signing_key.sign(bundle.note)).encode())
+    signed = bundle.with_note(signing_key.sign(bundle.note))
+    write_bundle(bundle_file, signed.encode())
     click.echo(
-        f"{bundle_file}: signed by {signing_key.name} ({counted(len(bundle.signatures) + 1, 'signature')})", err=True
+        f"{bundle_file}: signed by {signing_key.name} ({counted(len(signed.signatures), 'signature')})", err=True
     )
 
 
@@ -89,6 +93,9 @@ def diff(config_path: Path, before: str | None, after: str | None) -> None:
       gatekeeper policy diff 41 policy-42.bundle
       gatekeeper policy diff config/policy.toml draft.toml
     """  # noqa: D301  click's paragraph mark
+    settings = load_settings(config_path) if before is None else None
+    if settings is not None and settings.bundles is None:
+        raise click.UsageError(f"name two files: the policy is `{settings.policy_file}`, and there are no bundles")
     old = _in_force(desk(config_path)) if before is None else _policy_files(config_path, before)
     draft = load_settings(config_path).policy_file if after is None else None
     new = {POLICY_FILE: read_octets(draft)} if draft else _policy_files(config_path, after or "")

@@ -133,6 +133,8 @@ def plan(  # noqa: PLR0913, PLR0917  one for each option
         return await _plan(engine, wanted, is_history_wanted=picture is not None or not as_json)
 
     found, sightings = in_store(config_path, store, work)
+    if not found.devices:
+        click.echo("note: no device is registered, so nobody can be hit: `gatekeeper inventory import FILE`", err=True)
     lines = _burn_down(found, sightings, now)
     if picture is not None:
         _draw(picture, svg(lines, title="Devices that have a denied app, and devices that rules block", now=now))

@@ -31,7 +31,7 @@ def test(
     mutation: bool,
     as_json: bool,
 ) -> None:
-    """Run tests of policies (default: every *.test.toml beside the configured policy).
+    """Run tests of policies (default: every *.test.toml beside the configured policy; of a directory: all in it).
 
     NAME.test.toml tests NAME.toml beside it, unless it names another `policy`. Exit code 0: all passed and would
     notice if a rule were dropped; 1: not; 3: there is no test.
@@ -42,7 +42,8 @@ def test(
       gatekeeper policy test config/policy.test.toml --min-coverage 100
     """  # noqa: D301  click's paragraph mark
     names = identity_settings(config_path)
-    found = files or _beside(policy_file or load_settings(config_path).policy_file)
+    given = files or ((policy_file or load_settings(config_path).policy_file).parent,)
+    found = [test for path in given for test in (_in(path) if path.is_dir() else [path])]
     if not found:
         fail(f"there is no test: write a NAME{SUFFIX} beside the policy", code=EXIT_INCOMPLETE)
     by_policy, faults = _grouped(found, policy_file, names)
@@ -65,8 +66,8 @@ def test(
     raise SystemExit(0 if is_good else EXIT_FAILED)
 
 
-def _beside(policy_file: Path) -> tuple[Path, ...]:
-    return tuple(sorted(policy_file.parent.glob(f"*{SUFFIX}")))
+def _in(directory: Path) -> list[Path]:
+    return sorted(directory.glob(f"*{SUFFIX}"))
 
 
 def _grouped(
@@ -80,6 +81,8 @@ def _grouped(
             sheet = _read(path, names)
         except DocumentError as error:
             faults += error.faults
+            if not path.name.endswith(SUFFIX) and path.is_file():
+                faults.append(Fault(str(path), "", f"is no file of tests: those of it stand in {path.stem}{SUFFIX}"))
             continue
         named = path.parent / (sheet.policy or f"{path.name.removesuffix(SUFFIX)}.toml")
         by_policy.setdefault(policy_file or named, []).append(sheet)

@@ -90,6 +90,14 @@ def test_every_fault_is_a_line(policy: Path) -> None:
     assert {fault["source"] for fault in faults["faults"]} == {str(policy)}
 
 
+def test_a_file_of_tests_is_told_from_a_policy(tmp_path: Path) -> None:
+    """With the command that is meant."""
+    path = tmp_path / "policy.test.toml"
+    path.write_text("schema = 1\n[[test]]\n")
+
+    assert "is a file of tests: `gatekeeper policy test` runs it" in run("policy", "check", path).stderr
+
+
 def test_a_policy_that_is_not_there_is_told(tmp_path: Path) -> None:
     """With its name."""
     result = run("policy", "check", tmp_path / "none.toml")

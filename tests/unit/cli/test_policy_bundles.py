@@ -73,6 +73,16 @@ def test_built_signed_published(bench: Bench) -> None:
     assert bench.run("build", *BUILD[1:]).stdout.splitlines()[1] == "2"
 
 
+def test_who_signs_twice_has_signed_once(bench: Bench) -> None:
+    """The figure is of people, not of attempts."""
+    path = bench.directory / "policy-1.bundle"
+    bench.run(*BUILD)
+
+    assert "(1 signature)" in bench.sign(path, "a.ruiz").stderr
+    assert "(1 signature)" in bench.sign(path, "a.ruiz").stderr
+    assert "(2 signatures)" in bench.sign(path, "i.novak").stderr
+
+
 def test_what_is_not_approved_is_not_published(bench: Bench) -> None:
     """Exit code 1, the reason, a record; the store stays as it was."""
     path = bench.directory / "policy-1.bundle"
@@ -125,6 +135,10 @@ def test_a_rollback_has_the_old_content_and_a_new_version(bench: Bench) -> None:
     assert made.statement.version == 3
     assert made.statement.reason == "rollback to 1: typo"
     assert made.files == bundle(1, policy_text()).files
+    assert "says what is in force" not in done.stderr
+    bench.store.publish(3, bundle(3, policy_text()).encode())
+    again = bench.run("rollback", "--to", 1, "--author", "w.author", "--reason", "again")
+    assert "version 1 says what is in force: this changes nothing" in again.stderr
     assert "there is no version 9" in bench.run("rollback", "--to", 9, "--author", "w", "--reason", "r").stderr
 
 
@@ -168,7 +182,8 @@ def test_two_files_are_compared_without_bundles(tmp_path: Path) -> None:
     assert lines[:3] == ["+ rule a", "--- before/policy.toml", "+++ after/policy.toml"]
     assert diff(draft).stdout.splitlines()[0] == "- rule a"
     assert diff(draft, draft).stdout == ""
-    assert diff().exit_code == diff("1", draft).exit_code == 78
+    assert diff("1", draft).exit_code == 78
+    assert (diff().exit_code, "name two files" in diff().stderr) == (2, True)
 
 
 def test_the_status_of_a_file(tmp_path: Path) -> None:

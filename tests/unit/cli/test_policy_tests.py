@@ -101,3 +101,9 @@ def test_without_a_test_nothing_is_proven(folder: Path) -> None:
         3,
         "error: there is no test: write a NAME.test.toml beside the policy\n",
     )
+
+
+def test_a_directory_stands_for_its_tests(folder: Path) -> None:
+    """And a policy that is taken for its tests is told from them."""
+    assert run(folder).stdout == run(folder / "policy.test.toml").stdout
+    assert "is no file of tests: those of it stand in policy.test.toml" in run(folder / "policy.toml").stderr
