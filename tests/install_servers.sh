@@ -28,6 +28,8 @@ need nginx nginx
 need haproxy haproxy
 need slapd slapd
 need ldapmodify ldap-utils
+need rsyslogd rsyslog
+[ -n "$(find /usr/lib -path '*/rsyslog/lmnsd_ossl.so' 2>/dev/null)" ] || missing="$missing rsyslog-openssl"
 [ -e /usr/lib/nginx/modules/ngx_mail_module.so ] || missing="$missing libnginx-mod-mail"
 [ -x /usr/lib/cyrus/bin/master ] || missing="$missing cyrus-common"
 # Debian's cyrus-imapd and dovecot-imapd shut each other out: the former's programs are unpacked beside its libraries.

@@ -264,6 +264,26 @@ CLASSIFICATIONS: Mapping[EventCode, Classification] = MappingProxyType(
             activity_name="Succeed",
             app=PRODUCT,
         ),
+        EventCode.REMOTE_LOST: _row(
+            Word.LOG,
+            "A remote takes no audit records",
+            APPLICATION_LIFECYCLE,
+            99,
+            3,
+            2,
+            activity_name="Remote lost",
+            app=PRODUCT,
+        ),
+        EventCode.REMOTE_FOUND: _row(
+            Word.LOG,
+            "A remote takes audit records again",
+            APPLICATION_LIFECYCLE,
+            99,
+            1,
+            1,
+            activity_name="Remote found",
+            app=PRODUCT,
+        ),
         EventCode.WORKER_DIED: _row(Word.LOG, "A worker died", APPLICATION_LIFECYCLE, 4, 4, 2, app=PRODUCT),
     }
 )
@@ -377,6 +397,10 @@ EVENT_MEANINGS: Mapping[EventCode, str] = MappingProxyType(
             "(`predecessor_size`, `predecessor_root`): restored from a backup, or cut to `found_n` records (-1: gone). "
             "What was there lies in `set_aside`."
         ),
+        EventCode.REMOTE_LOST: (
+            "A remote (`remote`) has not taken records for some seconds (`reason`, `behind_n`); they wait in the log."
+        ),
+        EventCode.REMOTE_FOUND: "A remote (`remote`) that was lost takes records again, after `seconds`.",
         EventCode.WORKER_DIED: "A worker ended by itself or was killed: its open connections have no terminal records.",
     }
 )

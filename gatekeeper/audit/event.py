@@ -75,6 +75,9 @@ class EventCode(StrEnum):
     """Whole segments older than the retention were removed; their hashes stay."""
     LOG_SUCCEEDS = "GK9007W"
     """This log was begun because the one before lies behind what it signed."""
+    REMOTE_LOST = "GK9030W"
+    """A remote has not taken records for a while; they wait in the log."""
+    REMOTE_FOUND = "GK9031I"
     WORKER_DIED = "GK9010E"
     """One of several processes ended by itself or was killed; its connections have no records of their ends."""
 

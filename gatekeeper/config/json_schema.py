@@ -36,6 +36,17 @@ service_user = "x"
 [upstream.sieve]
 [upstream.http]
 [[delegation]]
+[audit]
+[[audit.remote]]
+kind = "syslog"
+[[audit.remote]]
+kind = "http"
+[[audit.checkpoint]]
+kind = "file"
+[[audit.checkpoint]]
+kind = "syslog"
+[[audit.checkpoint]]
+kind = "http"
 [evidence]
 [[evidence.issuer]]
 [limits]

@@ -1,10 +1,11 @@
 """The whole configuration as a frozen tree; each part is what one component is given."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 from gatekeeper.adapters.groups.settings import AskedSettings
+from gatekeeper.adapters.sinks.shipping.settings import ShippingSettings
 from gatekeeper.attestation.issuer import Issuer
 from gatekeeper.domain.request import MailProtocol
 from gatekeeper.enforcement.flow.account import AccountSettings, ServiceAccount
@@ -77,6 +78,8 @@ class AuditSettings:
     """How long repeats are counted before they are recorded; 0: each is recorded by itself."""
     existing: Existing
     """What open sessions do while it cannot be written."""
+    shipping: ShippingSettings = field(default_factory=ShippingSettings)
+    """What leaves the machine, and what a session waits for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from time import monotonic
 import structlog
 
 from gatekeeper.adapters.sinks.file import FileAuditLog
+from gatekeeper.adapters.sinks.shipping.remotes import Remotes
 from gatekeeper.adapters.sinks.succession import AUDIT_HEADS
 from gatekeeper.adapters.stores.directory import DeviceDirectory
 from gatekeeper.adapters.stores.migrate import open_store
@@ -83,6 +84,8 @@ class Gatekeeper:
     registry: SqlRegistry
     directory: DeviceDirectory
     audit: FileAuditLog
+    remotes: Remotes
+    """Where the audit log is sent."""
     folding: FoldingLog
     """What sessions and refusals are recorded through."""
     gate: Gate
@@ -147,6 +150,8 @@ async def compose(
         names = open_names(own_audit)
         if names is not None:
             stack.callback(names.close)  # after the log, which is closed before
+        remotes = Remotes(own_audit.shipping, clock=clock)
+        stack.push_async_callback(remotes.close)  # after the log is closed: its last record is sent too
         audit = FileAuditLog.open(
             own_audit.directory,
             origin=own_audit.origin,
@@ -157,8 +162,10 @@ async def compose(
             names=names,
             post=poller.post,
             when_quiet=poller.when_quiet,
+            quorum=remotes.quorum,
         )
         stack.push_async_callback(audit.close)
+        remotes.start(audit, own_audit.directory, audit.origin, poller.post)
         folding = FoldingLog(audit, window_s=settings.audit.fold.total_seconds(), monotonic=monotonic)
         stack.callback(folding.close)  # before the log is closed: what was counted is not lost
         registry = SqlRegistry(engine)
@@ -178,6 +185,7 @@ async def compose(
             registry=registry,
             directory=directory,
             audit=audit,
+            remotes=remotes,
             folding=folding,
             gate=gate,
             outage=Outage(audit=audit, relay=relay, clock=clock, monotonic=monotonic, existing=settings.audit.existing),
@@ -210,6 +218,7 @@ async def compose(
             directory=directory,
             policy=lambda: gate.policy,
         )
+        gatekeeper.metrics.watch_remotes(remotes)
         gatekeeper.metrics.watch_break_glass(lambda: gatekeeper.break_glass is not None)
         gatekeeper.metrics.watch_rollout(lambda: gatekeeper.rollouts.progress if gatekeeper.rollouts else None)
         gatekeeper.metrics.watch_groups(

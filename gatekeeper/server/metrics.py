@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from gatekeeper import __version__
 from gatekeeper.adapters.sinks.file import FileAuditLog
+from gatekeeper.adapters.sinks.shipping.remotes import Remotes
 from gatekeeper.adapters.stores.directory import DeviceDirectory
 from gatekeeper.decision.policy import Policy
 from gatekeeper.domain.decision import Decision
@@ -24,10 +25,19 @@ Upstreams = Callable[[], Mapping[MailProtocol, UpstreamPool]]
 
 Family = list[Any]
 """Name, type, help, and samples of name, labels and value: what can be sent to another process."""
-_LOWEST = frozenset({"gatekeeper_audit_writable", "gatekeeper_store_healthy", "gatekeeper_upstream_up"})
+_LOWEST = frozenset(
+    {
+        "gatekeeper_audit_checkpoint_copy_up",
+        "gatekeeper_audit_remote_up",
+        "gatekeeper_audit_writable",
+        "gatekeeper_store_healthy",
+        "gatekeeper_upstream_up",
+    }
+)
 """Of several workers' figures the lowest is the whole's: one that is not well is enough."""
 _HIGHEST = frozenset(
     {
+        "gatekeeper_audit_remote_lag_seconds",
         "gatekeeper_break_glass_open",
         "gatekeeper_build_info",
         "gatekeeper_policy_info",
@@ -85,6 +95,10 @@ class Metrics:
         """Read whether everybody is let through."""
         gauge = Gauge("gatekeeper_break_glass_open", "1 while everybody is let through", registry=self.registry)
         gauge.set_function(is_open)
+
+    def watch_remotes(self, remotes: Remotes) -> None:
+        """Read how far the remotes have the audit log."""
+        self.registry.register(_Remotes(remotes))
 
     def watch_rollout(self, figures: Callable[[], tuple[int, int] | None]) -> None:
         """Read version and share from the rollout; None: the policy is a file."""
@@ -248,6 +262,37 @@ class _Directory(Collector):
         yield GaugeMetricFamily("gatekeeper_groups_directory_up", "1 while the directory of groups answers", answers)
         if age_s is not None:
             yield GaugeMetricFamily("gatekeeper_groups_answer_age_seconds", "Age of its last good answer", age_s)
+
+
+class _Remotes(Collector):
+    def __init__(self, remotes: Remotes) -> None:
+        self._remotes = remotes
+
+    def collect(self) -> Iterable[Metric]:
+        """How far each is behind."""
+        names = ("remote",)
+        up = GaugeMetricFamily("gatekeeper_audit_remote_up", "1 while a remote takes records", labels=names)
+        records = GaugeMetricFamily("gatekeeper_audit_remote_lag_records", "Records it does not have", labels=names)
+        seconds = GaugeMetricFamily("gatekeeper_audit_remote_lag_seconds", "For how long", labels=names)
+        sent = CounterMetricFamily("gatekeeper_audit_remote_sent", "Records sent, repeats included", labels=names)
+        failures = CounterMetricFamily("gatekeeper_audit_remote_failures", "Failed attempts to send", labels=names)
+        for one in self._remotes.shippers:
+            up.add_metric([one.name], one.is_up)
+            records.add_metric([one.name], one.lag_records)
+            seconds.add_metric([one.name], one.lag_s)
+            sent.add_metric([one.name], one.sent)
+            failures.add_metric([one.name], one.failures)
+        yield from (up, records, seconds, sent, failures) if self._remotes.shippers else ()
+        if self._remotes.copiers:
+            names = ("copy",)
+            up = GaugeMetricFamily("gatekeeper_audit_checkpoint_copy_up", "1 while it takes heads", labels=names)
+            copied = GaugeMetricFamily("gatekeeper_audit_checkpoint_copied_records", "Under its head", labels=names)
+            failures = CounterMetricFamily("gatekeeper_audit_checkpoint_copy_failures", "Failed copies", labels=names)
+            for copier in self._remotes.copiers:
+                up.add_metric([copier.name], copier.is_up)
+                copied.add_metric([copier.name], copier.copied)
+                failures.add_metric([copier.name], copier.failures)
+            yield from (up, copied, failures)
 
 
 class _MailServers(Collector):

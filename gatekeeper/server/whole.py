@@ -93,4 +93,5 @@ def status(gatekeeper: "Gatekeeper") -> dict[str, object]:
         "groups": group_standing.described(gatekeeper.groups, gatekeeper.settings.groups, gatekeeper.clock.now()),
         "break_glass": break_glass.describe(gatekeeper),
         "audit_records": gatekeeper.audit.counters.records,
+        "audit_remotes": gatekeeper.remotes.status(),
     }

@@ -14,6 +14,14 @@ ELSEWHERE = {
     "adapters/sinks/directory.py": ("tests/unit/adapters/sinks/test_opening.py", "what opening a log looks at"),
     "adapters/sinks/operations.py": ("tests/unit/adapters/sinks/test_file.py", "the system calls of the log"),
     "adapters/sinks/segment.py": ("tests/unit/adapters/sinks/test_reader.py", "read and written with its log"),
+    "adapters/sinks/shipping/channel.py": (
+        "tests/unit/adapters/sinks/shipping/test_shipper.py",
+        "a protocol and its errors, met there",
+    ),
+    "adapters/sinks/shipping/settings.py": (
+        "tests/unit/config/test_audit_remotes.py",
+        "frozen values without behaviour, made there",
+    ),
     "adapters/stores/reading.py": ("tests/unit/adapters/stores/test_directory.py", "the queries behind the look-ups"),
     "attestation/rejection.py": (
         "tests/unit/attestation/test_profile.py",

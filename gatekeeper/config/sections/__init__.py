@@ -34,13 +34,14 @@ def read_settings(root: Table, source: str) -> Settings:
     throttle, refusals = read_throttle(root.table("throttle"))
     accounts = read_accounts(root)
     binding = read_binding(root.table("binding"), notes)
-    audit = read_audit(root.table("audit"))
+    hostname = server.text("hostname", socket.gethostname() or "localhost")
+    audit = read_audit(root.table("audit"), hostname)
     settings = Settings(
         source=source,
         state_directory=Path(server.text("state_directory", DEFAULT_STATE_DIRECTORY)),
         workers=server.integer("workers", 1, low=1, high=MAX_WORKERS),
         drain_timeout=server.duration("drain_timeout", "30s"),
-        hostname=server.text("hostname", socket.gethostname() or "localhost"),
+        hostname=hostname,
         check_url=server.text("check_url", "", max_length=200),
         idle_timeout=at_least(server, "idle_timeout", "60m", timedelta(minutes=1)),
         refusal_code=refusal.choice("imap_code", RefusalCode, RefusalCode.UNAVAILABLE),

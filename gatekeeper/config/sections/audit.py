@@ -5,6 +5,7 @@ from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 
+from gatekeeper.config.sections.audit_remotes import read_shipping
 from gatekeeper.config.settings import AuditSettings
 from gatekeeper.domain.document import Table
 from gatekeeper.gate.outage import Existing
@@ -12,8 +13,8 @@ from gatekeeper.gate.outage import Existing
 _KEY_NAME = re.compile(r"[!-*,-~]+", re.ASCII)  # c2sp.org/signed-note
 
 
-def read_audit(table: Table) -> AuditSettings:
-    """What the audit log is opened with."""
+def read_audit(table: Table, hostname: str) -> AuditSettings:
+    """What the audit log is opened with, and where it is sent."""
 
     class Addresses(StrEnum):
         NETWORK = "network"
@@ -45,6 +46,7 @@ def read_audit(table: Table) -> AuditSettings:
         retention=retention,
         fold=table.duration("fold", "1m"),
         existing=table.choice("existing", Existing, Existing.KEEP),
+        shipping=read_shipping(table, hostname),
     )
     table.done()
     return settings

@@ -54,6 +54,10 @@ class Together:
         whole = dict(own)
         for name in ("sessions", "waiting", "audit_records"):
             whole[name] = sum(one[name] for one in found.values())
+        whole["audit_remotes"] = {
+            name: {number: one["audit_remotes"].get(name, "unknown") for number, one in found.items()}
+            for name in own.get("audit_remotes", {})
+        }
         whole["admin"] = self._gatekeeper.admin_port
         whole["ready"] = _checks(
             {**answer, "workers": {number: one and one.get("ready") for number, one in answer["workers"].items()}}

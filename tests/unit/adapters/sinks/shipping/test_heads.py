@@ -1,0 +1,106 @@
+"""A signed head's thread, driven look by look."""
+
+from pathlib import Path
+
+import pytest
+
+from gatekeeper.adapters.sinks.shipping.channel import PeerFailed
+from gatekeeper.adapters.sinks.shipping.heads import LOOK_S, HeadCopier
+from gatekeeper.audit.checkpoint import Checkpoint
+from testkit.audit_log import log_of, write_segments
+from testkit.merkle import sign_log
+
+LOG = log_of(40)
+
+
+class Shelf:
+    def __init__(self) -> None:
+        self.kept: list[int] = []
+        self.refuses: Exception | None = None
+        self.closed = 0
+
+    def keep(self, note: bytes, head: Checkpoint) -> None:
+        if self.refuses is not None:
+            raise self.refuses
+        assert note.startswith(head.text.encode())
+        self.kept.append(head.size)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Bench:
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.signed = 0
+        self.now = 100.0
+        self.shelf = Shelf()
+        self.copier = HeadCopier(
+            "auditors",
+            self.shelf,
+            where="there",
+            directory=directory,
+            signed=lambda: self.signed,
+            monotonic=lambda: self.now,
+            chance=lambda: 1.0,
+        )
+
+    def sign(self, size: int) -> None:
+        write_segments(self.directory, LOG[:size])
+        sign_log(self.directory)
+        self.signed = size
+
+    def look(self) -> float:
+        return self.copier._look()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_each_new_head_is_copied_once(bench: Bench) -> None:
+    """And nothing while there is none."""
+    bench.look()
+    bench.sign(10)
+    assert bench.look() == LOOK_S
+    bench.look()
+    bench.sign(30)
+    bench.look()
+    assert bench.shelf.kept == [10, 30]
+    assert bench.copier.copied == 30
+    assert bench.copier.is_up
+
+
+def test_a_place_that_fails_gets_the_newest_head_when_it_is_back(bench: Bench) -> None:
+    """It is asked less and less often, and what it says it wants is heeded."""
+    bench.sign(10)
+    bench.shelf.refuses = PeerFailed("it answered 503", wait_s=120)
+    assert bench.look() == 120
+    bench.shelf.refuses = OSError(30, "Read-only file system")
+    assert bench.look() == 2
+    assert (bench.copier.fault, bench.copier.failures, bench.copier.is_up) == ("Read-only file system", 2, False)
+    assert bench.shelf.closed == 2
+    bench.sign(40)
+    bench.shelf.refuses = None
+    bench.look()
+    assert bench.shelf.kept == [40]
+    assert bench.copier.fault is None
+
+
+def test_a_head_that_cannot_be_read_is_not_copied(bench: Bench) -> None:
+    """What is no checkpoint is nobody's business elsewhere."""
+    bench.sign(10)
+    (bench.directory / "checkpoint").write_bytes(b"?")
+    bench.look()
+    assert bench.shelf.kept == []
+    assert bench.copier.fault is not None
+
+
+def test_the_last_head_is_copied_at_the_end(bench: Bench) -> None:
+    """The one that is signed when the log is closed."""
+    bench.sign(40)
+    bench.copier.stop(bench.now + 2)
+    bench.copier.run()
+    assert bench.shelf.kept == [40]
+    assert bench.shelf.closed == 1

@@ -1,0 +1,147 @@
+"""A log with everything that sends it, to real receivers: threads, answers, and the end."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from gatekeeper.adapters.sinks.file import FileAuditLog
+from gatekeeper.adapters.sinks.reader import lines
+from gatekeeper.adapters.sinks.shipping import shipper
+from gatekeeper.adapters.sinks.shipping.quorum import Required
+from gatekeeper.adapters.sinks.shipping.remotes import Remotes
+from gatekeeper.adapters.sinks.shipping.settings import (
+    FilePlace,
+    HeadSettings,
+    HttpPeer,
+    RemoteSettings,
+    ShippingSettings,
+    SyslogPeer,
+)
+from gatekeeper.audit.checkpoint import read_checkpoint
+from testkit.audit_log import ORIGIN, StandingClock, event
+from testkit.receivers import Certificates, HttpReceiver, SyslogReceiver
+from testkit.waiting import eventually
+
+
+@asynccontextmanager
+async def sending(directory: Path, settings: ShippingSettings) -> AsyncIterator[tuple[FileAuditLog, Remotes]]:
+    """As it is composed: the log is closed first, then what sends it."""
+    clock = StandingClock()
+    remotes = Remotes(settings, clock=clock)
+    log = FileAuditLog.open(
+        directory, origin=ORIGIN, clock=clock, signing_key=directory / "signing.key", quorum=remotes.quorum
+    )
+    remotes.start(log, directory, ORIGIN, asyncio.get_running_loop().call_soon_threadsafe)
+    try:
+        async with asyncio.timeout(20):
+            yield log, remotes
+    finally:
+        await log.close()
+        await remotes.close()
+
+
+def append(log: FileAuditLog, conn: str = "a") -> "asyncio.Future[bool]":
+    answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    log.append(event(conn), answer.set_result)
+    return answer
+
+
+def stored(directory: Path) -> list[bytes]:
+    return [line.rstrip(b"\n") for line in lines(directory)]
+
+
+async def test_everything_arrives_at_every_remote_up_to_the_record_of_closing(
+    tmp_path: Path, certificates: Certificates, syslog: SyslogReceiver, collector: HttpReceiver
+) -> None:
+    """Octet by octet what lies in the log; the last head too."""
+    directory, shelf = tmp_path / "log", tmp_path / "shelf"
+    shelf.mkdir()
+    settings = ShippingSettings(
+        remotes=(
+            RemoteSettings(name="siem", peer=SyslogPeer(host="localhost", port=syslog.port, tls=certificates.tls)),
+            RemoteSettings(
+                name="collector", peer=HttpPeer(url=collector.url, tls=certificates.tls), resend=timedelta(0)
+            ),
+        ),
+        heads=(HeadSettings(name="auditors", peer=FilePlace(path=shelf)),),
+    )
+    async with sending(directory, settings) as (log, remotes):
+        for number in range(20):
+            assert await append(log, f"c{number}")
+    expected = stored(directory)
+    assert len(expected) == 22
+    await asyncio.to_thread(syslog.wait_for, 22)
+    assert [message.partition(b'"] ')[2] for message in syslog.messages] == expected
+    assert collector.lines == expected
+    (kept,) = shelf.glob("*.checkpoint")
+    assert read_checkpoint(kept.read_bytes())[0].size == 22
+    assert remotes.status() == {"siem": "ok", "collector": "ok", "auditors": "ok, head of 22 records"}
+
+
+async def test_what_a_remote_missed_it_gets_from_the_next_process(
+    tmp_path: Path, certificates: Certificates, collector: HttpReceiver
+) -> None:
+    """The log is the queue; what arrived is not sent again."""
+    remote = RemoteSettings(
+        name="collector", peer=HttpPeer(url=collector.url, tls=certificates.tls), resend=timedelta(0)
+    )
+    settings = ShippingSettings(remotes=(remote,))
+    async with sending(tmp_path, settings) as (log, _):
+        assert await append(log, "a")
+    before = len(collector.lines)
+    collector.answers.status = 503
+    async with sending(tmp_path, settings) as (log, _):
+        assert await append(log, "b")  # whoever does not ask for remotes does not wait for them
+    collector.answers.status = 200
+    async with sending(tmp_path, settings) as (log, _):
+        assert await append(log, "c")
+    assert before == 3
+    assert collector.lines == stored(tmp_path)
+
+
+@pytest.mark.parametrize("required", [Required.REMOTE, Required.ALL])
+async def test_a_session_goes_on_only_once_a_remote_has_its_record(
+    tmp_path: Path, certificates: Certificates, collector: HttpReceiver, required: Required
+) -> None:
+    """When it does not take it, the log cannot be written, and says so; when it does again, it can, by itself."""
+    remote = RemoteSettings(
+        name="collector", peer=HttpPeer(url=collector.url, tls=certificates.tls), resend=timedelta(0)
+    )
+    settings = ShippingSettings(required=required, timeout=timedelta(milliseconds=500), remotes=(remote,))
+    async with sending(tmp_path, settings) as (log, _):
+        await asyncio.to_thread(eventually, lambda: log.writable, within=5)
+        assert await append(log, "a")
+        assert collector.lines == stored(tmp_path)
+        collector.answers.status = 503
+        assert not await append(log, "b")
+        assert not log.writable
+        assert log.fault is not None
+        assert "collector: it answered 503" in log.fault
+        collector.answers.status = 200
+        await asyncio.to_thread(eventually, lambda: log.writable, within=10)
+        assert await append(log, "c")
+        assert collector.lines == stored(tmp_path)
+
+
+async def test_a_remote_that_is_lost_and_found_is_on_record(
+    tmp_path: Path, certificates: Certificates, collector: HttpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the log itself, so that auditors see when copies were missing."""
+    monkeypatch.setitem(shipper.Shipper.__init__.__kwdefaults__, "lost_after_s", 0.0)
+    collector.answers.status = 503
+    remote = RemoteSettings(
+        name="collector", peer=HttpPeer(url=collector.url, tls=certificates.tls), resend=timedelta(0)
+    )
+    async with sending(tmp_path, ShippingSettings(remotes=(remote,))) as (log, _):
+
+        def has(code: bytes) -> bool:
+            return any(code in line for line in stored(tmp_path))
+
+        await asyncio.to_thread(eventually, lambda: has(b"GK9030W"), within=5)
+        collector.answers.status = 200
+        await asyncio.to_thread(eventually, lambda: has(b"GK9031I"), within=5)
+        assert log.writable
