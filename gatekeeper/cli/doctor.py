@@ -17,6 +17,7 @@ from cryptography import x509
 from gatekeeper.adapters.stores.engine import StoreError
 from gatekeeper.adapters.stores.migrate import open_store
 from gatekeeper.cli.doctor_groups import groups
+from gatekeeper.cli.doctor_remotes import remotes
 from gatekeeper.cli.findings import Finding, State
 from gatekeeper.cli.words import EXIT_FAILED, EXIT_UPSTREAM, load_settings, say_json
 from gatekeeper.config.settings import CONTROL_SOCKET, Settings
@@ -70,7 +71,7 @@ Found = Callable[[Finding], None]
 async def _examine(settings: Settings, poller: Poller, found: Found) -> None:
     for note in settings.notes:
         found(Finding("configuration", State.WARN, note))
-    for test in (_ports, _certificates, _policy, groups, _disk):
+    for test in (_ports, _certificates, _policy, groups, _disk, remotes):
         for finding in test(settings):
             found(finding)
     for finding in [*await _store(settings), *await _mail_servers(settings, poller)]:
