@@ -19,6 +19,7 @@ from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.pruning import holding, prunable_of, read_holds, remove, tree_root
 from gatekeeper.adapters.sinks.reader import pieces
 from gatekeeper.adapters.sinks.several import current_directories, log_directories
+from gatekeeper.adapters.sinks.shipping.position import least_shipped
 from gatekeeper.adapters.sinks.tiles import read_checkpoint_file
 from gatekeeper.audit.checkpoint import Checkpoint, read_checkpoint
 from gatekeeper.audit.event import EventCode
@@ -119,6 +120,12 @@ def _refuse_lost_holds(directory: Path, holds: tuple[Hold, ...]) -> None:
 def _verify(context: click.Context, plan: _Plan) -> None:
     if not plan.found.spans:
         return
+    name, sent = least_shipped(plan.log) or ("", plan.found.spans[-1].last.sequence + 1)
+    if sent <= plan.found.spans[-1].last.sequence:
+        raise AuditLogError(
+            f"the remote `{name}` has only {sent} records of `{plan.log}`: wait for it, or remove its position in "
+            "`shipped/` if there is no such remote any more"
+        )
     verified = verify_log(plan.log, known_for(context, plan.log, ()))
     if verified.status:
         what = [str(finding) for finding in verified.findings] + list(verified.missing)

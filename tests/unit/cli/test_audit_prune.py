@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 from gatekeeper.adapters.sinks.directory import note_head, segment_paths
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.reader import lines
+from gatekeeper.adapters.sinks.shipping.position import note_position
 from gatekeeper.audit.stored import read
 from gatekeeper.cli.main import cli
 from testkit.audit_log import ORIGIN, head_of, log_of, write_segments
@@ -166,3 +167,15 @@ def test_the_retention_is_the_configuration_s() -> None:
     assert json.loads(done.stdout)["logs"][0]["segments"] == 0
     Path("gatekeeper.toml").write_text(CONFIGURATION.replace("[audit]", '[audit]\nretention = "1h"'))
     assert "audit.retention: is less than a day" in run("prune").stderr
+
+
+def test_what_a_remote_does_not_have_yet_stays() -> None:
+    """It may have been away for a while, or be gone for good, which a person must say."""
+    note_position(AUDIT, "siem", ORIGIN, 599, FileOperations())
+    done = run("prune", "--yes")
+    assert done.exit_code == 1
+    assert "the remote `siem` has only 599 records" in done.stderr
+    assert first() == 0
+    note_position(AUDIT, "siem", ORIGIN, 600, FileOperations())
+    assert run("prune", "--yes").exit_code == 0
+    assert first() == 600

@@ -49,12 +49,12 @@ def note_position(directory: Path, name: str, origin: str, records: int, files: 
     put(path, json.dumps(document).encode() + b"\n", files, is_durable=True)
 
 
-def least_shipped(directory: Path) -> int | None:
-    """How many records every remote has that ever had a position here; None: there is no such remote.
+def least_shipped(directory: Path) -> tuple[str, int] | None:
+    """The remote with the fewest records, and how many, of those that ever had a position here; None: there is none.
 
     A remote that is no longer configured counts until its file is removed. One that cannot be read has nothing.
     """
-    found: list[int] = []
+    found: list[tuple[int, str]] = []
     try:
         paths = [path for path in (directory / _DIRECTORY).iterdir() if path.suffix == ".json"]
     except FileNotFoundError:
@@ -64,8 +64,11 @@ def least_shipped(directory: Path) -> int | None:
             records = json.loads(path.read_bytes()).get("records")
         except (OSError, ValueError, AttributeError, RecursionError):
             records = 0
-        found.append(records if isinstance(records, int) else 0)
-    return min(found, default=None)
+        found.append((records if isinstance(records, int) else 0, path.stem))
+    if not found:
+        return None
+    records, name = min(found)
+    return name, records
 
 
 def _advice(path: Path) -> str:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from gatekeeper.adapters.sinks.directory import AuditLogError
+from gatekeeper.adapters.sinks.directory import AuditLogError, segment_paths
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.reader import LineCursor
 from gatekeeper.adapters.sinks.shipping.backoff import BackOff
@@ -84,7 +84,7 @@ class Shipper:
         self._stop_by = 0.0
         position = read_position(directory, self.name, origin)
         if position is None:
-            position = durable() if settings.start is Start.NOW else 0
+            position = durable() if settings.start is Start.NOW else _first(directory)
         if position > durable():
             raise AuditLogError(
                 f"remote `{self.name}` has {position} records, but the log in `{directory}` only {durable()}: it was "
@@ -254,3 +254,9 @@ class Shipper:
             wait_s = max(wait_s, error.wait_s)
         # Whoever hurries: a peer that is down is not asked more often because many want something.
         self._stopping.wait(wait_s)
+
+
+def _first(directory: Path) -> int:
+    """The first record that is there: older ones may have been pruned."""
+    segments = segment_paths(directory)
+    return int(segments[0].name[:20]) if segments else 0

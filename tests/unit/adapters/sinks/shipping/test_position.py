@@ -60,6 +60,6 @@ def test_whoever_removes_old_records_can_ask_what_every_remote_has(tmp_path: Pat
     assert least_shipped(tmp_path) is None
     note(tmp_path, "siem", 100)
     note(tmp_path, "archive", 40)
-    assert least_shipped(tmp_path) == 40
+    assert least_shipped(tmp_path) == ("archive", 40)
     position_path(tmp_path, "siem").write_text("?")
-    assert least_shipped(tmp_path) == 0
+    assert least_shipped(tmp_path) == ("siem", 0)

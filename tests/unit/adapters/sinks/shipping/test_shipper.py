@@ -111,6 +111,15 @@ def test_a_remote_can_begin_with_what_comes(tmp_path: Path) -> None:
     assert bench.channel.taken == LINES[299:]
 
 
+def test_a_new_remote_of_a_pruned_log_begins_with_what_is_left(tmp_path: Path) -> None:
+    """What was removed under the retention is nowhere to be had."""
+    first, _ = write_segments(tmp_path, LINES[:100], LINES[100:])
+    first.unlink()
+    bench = Bench(tmp_path)
+    bench.turn()
+    assert bench.channel.taken == LINES[100:]
+
+
 def test_after_a_lost_connection_what_was_sent_of_late_is_sent_again(tmp_path: Path) -> None:
     """What a peer's TCP took may never have been read by the program behind it."""
     bench = Bench(tmp_path, durable=100)
