@@ -181,6 +181,10 @@ def test_two_files_are_compared_without_bundles(tmp_path: Path) -> None:
     lines = diff(configuration.policy_path, draft, config=Path("/nowhere.toml")).stdout.splitlines()
     assert lines[:3] == ["+ rule a", "--- before/policy.toml", "+++ after/policy.toml"]
     assert diff(draft).stdout.splitlines()[0] == "- rule a"
+    for version, text in ((1, policy_text()), (2, policy_text(b="com.b"))):
+        (tmp_path / f"policy-{version}.bundle").write_bytes(bundle(version, text).encode())
+    bundles = [tmp_path / f"policy-{version}.bundle" for version in (1, 2)]
+    assert diff(*bundles, config=Path("/nowhere.toml")).stdout.splitlines()[0] == "+ rule b"
     assert diff(draft, draft).stdout == ""
     assert diff("1", draft).exit_code == 78
     assert (diff().exit_code, "name two files" in diff().stderr) == (2, True)
