@@ -45,6 +45,8 @@ class _Facts(msgspec.Struct):
     src_prefix: int | None = None
     valid_until: str | None = None
     engine: str | None = None
+    groups: list[str] | None = None
+    groups_unknown: list[str] = []
     break_glass: str | None = None
 
 
@@ -98,7 +100,11 @@ class Decided(NamedTuple):
     """The devices that counted, each with the revision of its posture; None: not recorded."""
     policy_sha256: str
     engine: str | None
-    is_waived: bool
+    groups: tuple[str, ...] | None = None
+    """Groups of a directory that the policy names and the person was in; None: not recorded, or it names none."""
+    groups_unknown: tuple[str, ...] = ()
+    """Those of them of which it was not known."""
+    is_waived: bool = False
     """Break-glass was open: whom the policy refused was let through."""
 
 
@@ -142,6 +148,8 @@ def read_decided(line: bytes) -> Decided | None:
         judged=None if facts.judged is None else tuple(_judged(text) for text in facts.judged),
         policy_sha256=facts.policy_sha256,
         engine=facts.engine,
+        groups=None if facts.groups is None else tuple(facts.groups),
+        groups_unknown=tuple(facts.groups_unknown),
         is_waived=facts.break_glass is not None,
     )
 

@@ -69,6 +69,8 @@ FIELDS: Mapping[str, str] = MappingProxyType(
         "exemptions": "Ids of the exemptions that were used.",
         "valid_until": "When time alone can change the verdict.",
         "claimed_device": "Id of a device that was claimed and is not the one decided on.",
+        "groups": "Groups that the policy takes from a directory and the person was in; absent: it takes none.",
+        "groups_unknown": "Those of them of which it was not known.",
         "judged": "The devices that counted, each with the revision of its posture: `id@revision`.",
         "engine": "Version of the procedure that decides.",
         "cut": "True: there were more details than a record has room for.",

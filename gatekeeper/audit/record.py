@@ -328,6 +328,10 @@ def _add_decision(facts: dict[str, object], event: Event, hidden: Concealment | 
         facts["valid_until"] = decision.valid_until.isoformat()
     if binding.claimed_device is not None and binding.claimed_device != decision.device_id:
         facts["claimed_device"] = _device_name(binding.claimed_device, hidden, caps)
+    if decision.groups is not None and _is_kept_whole((*decision.groups, *decision.groups_unknown), caps):
+        facts["groups"] = decision.groups
+        if decision.groups_unknown:
+            facts["groups_unknown"] = decision.groups_unknown
     facts["judged"] = _judged(decision, hidden, caps)
     facts["engine"] = ENGINE
 
@@ -340,6 +344,11 @@ def _judged(decision: Decision, hidden: Concealment | None, caps: _Caps) -> list
     if len(decision.judged) > caps.items or any(len(device_id) > caps.text for device_id, _ in decision.judged):
         return None
     return [f"{_device_name(device_id, hidden, caps)}@{revision}" for device_id, revision in decision.judged]
+
+
+def _is_kept_whole(names: tuple[str, ...], caps: _Caps) -> bool:
+    """As with devices: none rather than a part. A policy's names have letters, digits and `._@-` only."""
+    return len(names) <= caps.items and all(len(name) <= caps.text for name in names)
 
 
 def _cleaned(texts: tuple[str, ...], caps: _Caps) -> list[str]:

@@ -43,7 +43,7 @@ class Gap(StrEnum):
     OTHER_POLICY = "it was made by a policy that is not at hand"
     OTHER_ENGINE = "it was made by another version of the decision procedure"
     ADDRESS_CUT = "a rule asks for a network, and the recorded address is cut too short to tell"
-    GROUPS = "a rule asks for groups of the directory, and who was in them then is not recorded"
+    GROUPS = "it hangs on groups of the directory, and whether the person was in them then is not recorded"
     WITHIN_COUNT = "it is one of several in a counted record, and they would differ"
     NAMELESS = "a name in it is a pseudonym, and whose it is was erased or is not known here"
     FAULT = "a fault decided it, not the policy"
@@ -161,6 +161,7 @@ class Rehearsal:
         # A phone that polls is decided on the same again and again, with the same answer until `valid_until`.
         key = (
             policy.sha256,
+            decided.policy_sha256,
             decided.account,
             decided.protocol,
             decided.listener,
@@ -168,6 +169,8 @@ class Rehearsal:
             decided.assurance,
             decided.claimed_device,
             decided.judged,
+            decided.groups,
+            decided.groups_unknown,
             decided.is_waived,
         )
         known = self._remembered.get(key)
@@ -179,7 +182,8 @@ class Rehearsal:
             if posture is None:
                 return Gap.POSTURE_GONE
             postures.append(posture)
-        decision = _whoever_is_in_groups(policy, _subject(decided, tuple(postures)), _request(decided, address), now)
+        subject, request = _subject(decided, tuple(postures)), _request(decided, address)
+        decision = _as_far_as_known(policy, self._groups(decided), subject, request, now)
         if decision is None:
             return Gap.GROUPS
         if decided.is_waived and not decision.verdict.admits:
@@ -188,6 +192,20 @@ class Rehearsal:
             self._remembered.clear()
         self._remembered[key] = _Remembered(now, decision.valid_until or _FOREVER, decision)
         return decision
+
+    def _groups(self, decided: Decided) -> Mapping[str, bool | None]:
+        """By the directory's name: whether the person was in the group then, None where that was not known.
+
+        Of the groups that the record tells of, by the policy's own names for them.
+        """
+        made_by = self._policies.get(decided.policy_sha256)
+        was_in, unknown = decided.groups, decided.groups_unknown
+        if made_by is None or was_in is None:
+            return {}
+        found: dict[str, bool | None] = {}
+        for name, place in made_by.directory_groups.items():
+            found[place] = None if name in unknown else name in was_in
+        return found
 
     def _is_same(self, decided: Decided, found: Decision) -> bool:
         """A candidate is compared by what people notice; the policy that decided must name the same rules, too."""
@@ -233,21 +251,25 @@ def _as_it_is(decided: Decided) -> Decided:
     return decided
 
 
-def _whoever_is_in_groups(policy: Policy, subject: Subject, request: Request, now: datetime) -> Decision | None:
-    """The decision, when it is the same whether or not the person was in the directory's groups, or that was not known.
+def _as_far_as_known(
+    policy: Policy, groups: Mapping[str, bool | None], subject: Subject, request: Request, now: datetime
+) -> Decision | None:
+    """The decision, with the person in these groups of the directory and not in those.
 
-    The log does not say who was in them.
+    Of groups that are not among them, every membership is tried: None, unless all come to the same.
     """
     places = tuple(dict.fromkeys(policy.directory_groups.values()))
     if not places:
         return decide(policy, subject, request, now)
-    if len(places) > MAX_GROUPS:
+    people = {True: frozenset({request.account}), False: frozenset[str]()}
+    known = {place: people[was_in] for place, was_in in groups.items() if was_in is not None}
+    open_ = [place for place in places if place not in groups]
+    if len(open_) > MAX_GROUPS:
         return None
-    states = (None, frozenset[str](), frozenset({request.account}))
     decisions = []
-    for members in product(states, repeat=len(places)):
-        known = {place: people for place, people in zip(places, members, strict=True) if people is not None}
-        decisions.append(decide(policy.with_groups(known), subject, request, now))
+    for members in product((None, *people.values()), repeat=len(open_)):
+        tried = {place: members_ for place, members_ in zip(open_, members, strict=True) if members_ is not None}
+        decisions.append(decide(policy.with_groups({**known, **tried}), subject, request, now))
     if len({(decision.verdict, decision.rule_ids) for decision in decisions}) > 1:
         return None
     until = min((decision.valid_until for decision in decisions if decision.valid_until), default=None)

@@ -88,7 +88,8 @@ def replay(  # noqa: PLR0913, PLR0917  one for each option
     directory = existing(audit_directory(context))
     config_path: Path = context.obj
     policy = None if candidate is None else _candidate(candidate, config_path)
-    policies = _known_policies(config_path, older) if policy is None else {}
+    # With a candidate they only tell which groups of the directory a record means.
+    policies = _known_policies(config_path, older) if policy is None or policy.directory_groups else {}
     account = _account(user, config_path)
     wanted = _Wanted(since, until, (account, device, pseudonyms_of(account, device)), seq)
     with naming(config_path) as named:

@@ -58,6 +58,8 @@ class Case:
     subject: Subject
     request: Request
     expected: Expected
+    groups: tuple[str, ...] | None = None
+    """Groups of a directory that the person is in, by the policy's names, and in no other; None: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +117,7 @@ def _case(
         client_address=session.text("address", ""),
         languages=session.texts("languages"),
     )
+    groups = session.texts("groups") if session.has("groups") else None
     session.done()
     assurance = Assurance.USER if tie is Tie.USER else Assurance.PROVEN
     case = Case(
@@ -126,6 +129,7 @@ def _case(
         ),
         request=request,
         expected=_expected(table.table("expect"), zone),
+        groups=groups,
     )
     table.done()
     return case

@@ -21,7 +21,7 @@ collected = "2h"
 flags = { compromised = true, unverified_boot = true, debuggable = true }
 [[test]]
 devices = ["a"]
-session = { user = "a" }
+session = { user = "a", groups = [] }
 expect = { rules = [], reasons = [], posture = "clean", phase = "warn", exemptions = [] }
 """
 """Wrong in many places, but every question is asked of it."""
@@ -36,6 +36,7 @@ _MEANINGS: Mapping[str, str] = MappingProxyType(
         "at": "When the session comes.",
         "devices": "Those that count, by name; none: an unregistered device.",
         "session": "The session; by default of the first device's user, over IMAP.",
+        "groups": "Of those that the policy takes from a directory; without it, it is not known who is in them.",
         "binding": "Tied to one device, or to the user only.",
         "expect": "What has to come out; what is left out does not matter.",
         "reasons": "Exactly these, in the decision's order.",

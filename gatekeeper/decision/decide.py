@@ -15,6 +15,7 @@ is no loss of knowledge but a change of what is registered, and can lift a block
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, tzinfo
 
 from gatekeeper.decision.judgement import EFFECT_ORDER, Effect, Hit, Judgement, judge
@@ -59,6 +60,18 @@ _ALLOW, _WARN, _USER, _MOBILE = Verdict.ALLOW, Verdict.WARN, Assurance.USER, Dev
 
 def decide(policy: Policy, subject: Subject, request: Request, now: datetime) -> Decision:
     """The verdict on a session, with everything needed to explain it. `now` is aware UTC."""
+    decision = _decide(policy, subject, request, now)
+    if not policy.directory_groups:
+        return decision
+    members = {name: policy.groups.get(name) for name in policy.directory_groups}
+    return replace(
+        decision,
+        groups=tuple(name for name, people in members.items() if people is not None and request.account in people),
+        groups_unknown=tuple(name for name, people in members.items() if people is None),
+    )
+
+
+def _decide(policy: Policy, subject: Subject, request: Request, now: datetime) -> Decision:
     postures = judged_by(subject)
     if not postures:
         return _unknown_device(policy, subject, request)

@@ -81,9 +81,14 @@ def phases_of(rule: Rule) -> tuple[Phase, ...]:
 
 def differences(policy: Policy, case: Case) -> tuple[str, ...]:
     """What a decision has otherwise than the test expects, `what: got, expected`."""
-    decision = decide(policy, case.subject, case.request, case.now)
+    decision = decide(_known(policy, case), case.subject, case.request, case.now)
     expected = case.expected
     found = [
+        f"session.groups: the policy takes no group `{name}` from a directory"
+        for name in case.groups or ()
+        if name not in policy.directory_groups
+    ]
+    found += [
         f"{name}: is {_shown(is_)}, expected {_shown(wanted)}"
         for name, is_, wanted in (
             ("verdict", decision.verdict, expected.verdict),
@@ -104,6 +109,17 @@ def differences(policy: Policy, case: Case) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _known(policy: Policy, case: Case) -> Policy:
+    """The policy, with what the test says of who is in the directory's groups."""
+    if case.groups is None or not policy.directory_groups:
+        return policy
+    who = frozenset({case.request.account})
+    members = dict.fromkeys(policy.directory_groups.values(), frozenset[str]())
+    return policy.with_groups(
+        members | {policy.directory_groups[name]: who for name in policy.directory_groups if name in case.groups}
+    )
+
+
 def message(decision: Decision) -> str:
     """What the person is told, with stand-ins for what a running gate fills in; empty: nothing."""
     if decision.message is None:
@@ -116,7 +132,8 @@ def message(decision: Decision) -> str:
 
 def _reached(policy: Policy, case: Case) -> list[Place]:
     places: list[Place] = []
-    without = replace(policy, exemptions=()) if policy.exemptions else policy
+    known = _known(policy, case)
+    without = replace(known, exemptions=()) if known.exemptions else known
     for posture in judged_by(case.subject):
         found = judge(without, posture, case.request, case.now)
         places.extend((hit.rule.id, hit.phase) for hit in found.hits)

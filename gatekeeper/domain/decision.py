@@ -108,3 +108,7 @@ class Decision:
     apps_count: int | None = None
     judged: tuple[tuple[DeviceId, int], ...] = ()
     """Every device that counted, and the revision of its posture: what the decision can be performed again from."""
+    groups: tuple[str, ...] | None = None
+    """Groups of a directory that the policy names and the person was in; None: it names none."""
+    groups_unknown: tuple[str, ...] = ()
+    """Those of them of which it was not known."""

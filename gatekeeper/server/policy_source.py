@@ -95,7 +95,7 @@ def policies_by_digest(settings: Settings) -> dict[str, Policy]:
 
     Raises DocumentError when there is none in force; a version that is no good any more is left out.
     """
-    newest = policy_now(settings)
+    newest = policy_in_force(settings)
     found = {newest.sha256: newest}
     if settings.bundles is not None:
         for approved in all_good(settings.bundles, settings.accounts.names):

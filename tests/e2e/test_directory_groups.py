@@ -88,6 +88,7 @@ def test_who_is_moved_is_cut_and_let_in_again(  # noqa: PLR0917  a directory, a 
     assert _examined(gate) == ["ok", "warn"], "the group has an administrator without mail"
     replay = gate.cli("audit", "replay", "--json")
     assert json.loads(replay.stdout)["different"] == 0, replay.stdout
+    assert json.loads(replay.stdout)["not_performed"] == {}, replay.stdout
 
     slapd.pause()
     gate.wait_for_record(lambda record: bool(coded([record], "GK3040W")), within=WITHIN_S)
@@ -97,10 +98,6 @@ def test_who_is_moved_is_cut_and_let_in_again(  # noqa: PLR0917  a directory, a 
     gate.stop()
     gate.start()
     assert imap_login_reply(gate.ports.imaps, context, BOB).startswith(b"OK")
-    gate.wait_for_record(lambda record: bool(coded([record], "GK3040W")), within=WITHIN_S)
-    status = json.loads(gate.cli("status", "--json").stdout)
-    assert status["groups"]["state"].startswith("SILENT since"), status["groups"]
-    assert _examined(gate) == ["fail"]
-
+    eventually(lambda: len(coded(gate.audit_records(), "GK3040W")) == 2, within=WITHIN_S)
     slapd.start()
-    gate.wait_for_record(lambda record: bool(coded([record], "GK3041I")), within=35)
+    gate.wait_for_record(lambda record: bool(coded([record], "GK3041I")), within=WITHIN_S)

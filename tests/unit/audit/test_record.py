@@ -268,6 +268,20 @@ def test_a_counted_record_says_how_many_and_from_when_to_when() -> None:
     assert not {"count", "start_time", "end_time"} & json.loads(line(event())).keys()
 
 
+def test_groups_of_the_directory_are_named_all_or_none() -> None:
+    """Where the policy takes none nothing is said; where it takes some, also that the person is in none of them."""
+
+    def said(**groups: object) -> tuple[object, object]:
+        decision = dataclasses.replace(BLOCKED, **groups)  # type: ignore[arg-type]  # spelled like the fields
+        facts = json.loads(line(event("abc", decision=decision)))["unmapped"]["gatekeeper"]
+        return facts.get("groups"), facts.get("groups_unknown")
+
+    assert said() == (None, None)
+    assert said(groups=()) == ([], None)
+    assert said(groups=("press",), groups_unknown=("lab",)) == (["press"], ["lab"])
+    assert said(groups=tuple(f"g{number}" for number in range(65))) == (None, None)
+
+
 def test_the_postures_that_were_judged_are_named_all_or_none() -> None:
     """A decision can be performed again on all of its devices, never on a part of them."""
     few = dataclasses.replace(BLOCKED, judged=((DeviceId("ph-001"), 17), (DeviceId("ph@2"), 18)))

@@ -22,6 +22,7 @@ STALE = '[defaults]\nevidence_max_age = "24h"\nstale = "warn"\n'
 LIVE = policy(STALE + rule('{ id = "com.zhiliaoapp.musically" }', phases='warn = "2020-01-01"'))
 STRICT = policy(STALE + rule('{ id = "com.zhiliaoapp.musically" }'))
 PHONE = replace(posture([TIKTOK]), revision=7)
+ALICE = frozenset({"alice@example.com"})
 
 
 def decided(phone: Posture = PHONE, made_by: Policy = LIVE, now: datetime = NOON, **more: object) -> Decided:
@@ -49,6 +50,8 @@ def decided(phone: Posture = PHONE, made_by: Policy = LIVE, now: datetime = NOON
         "judged": decision.judged,
         "policy_sha256": made_by.sha256,
         "engine": "1",
+        "groups": decision.groups,
+        "groups_unknown": decision.groups_unknown,
         "is_waived": False,
     }
     return Decided(**{**facts, **more})  # type: ignore[arg-type]  # spelled like the fields
@@ -146,11 +149,51 @@ def test_what_break_glass_let_through_is_let_through_again() -> None:
     assert taken(waived, candidate=STRICT).same == 1
 
 
+GROUPS = '[groups]\nboard = { directory = "CN=Board" }\n'
+SPARED = policy(STALE + GROUPS + rule('{ id = "com.zhiliaoapp.musically" }', 'scope = { not_groups = ["board"] }'))
+
+
 def test_who_was_in_a_group_of_the_directory_is_not_guessed() -> None:
     """A decision that depends on it is not performed; one that does not is."""
-    groups = '[groups]\nboard = { directory = "CN=Board" }\n'
-    spared = policy(STALE + groups + rule('{ id = "com.zhiliaoapp.musically" }', 'scope = { not_groups = ["board"] }'))
     clean = replace(posture(), revision=7)
 
-    assert taken(decided(), candidate=spared).gaps == {Gap.GROUPS: 1}
-    assert taken(decided(clean), candidate=spared, kept=(clean,)).same == 1
+    assert taken(decided(), candidate=SPARED).gaps == {Gap.GROUPS: 1}
+    assert taken(decided(clean), candidate=SPARED, kept=(clean,)).same == 1
+
+
+@pytest.mark.parametrize(
+    ("board", "groups", "groups_unknown"),
+    [(ALICE, ("board",), ()), (frozenset[str](), (), ()), (None, (), ("board",))],
+    ids=["in", "not in", "unknown"],
+)
+def test_who_was_in_a_group_is_taken_from_the_record(
+    board: frozenset[str] | None, groups: tuple[str, ...], groups_unknown: tuple[str, ...]
+) -> None:
+    """Whatever the directory says today; also for a candidate that calls the group by another name."""
+    members = {} if board is None else {"CN=Board": board}
+    record = decided(made_by=SPARED.with_groups(members))
+    assert (record.groups, record.groups_unknown) == (groups, groups_unknown)
+    today = SPARED.with_groups({"CN=Board": frozenset() if board else ALICE})
+    postures = {(PHONE.device.device_id, PHONE.revision): PHONE}
+    rehearsal = Rehearsal({SPARED.sha256: today}, None, postures)
+    rehearsal.take(record)
+    rehearsal.take(record._replace(groups=None, groups_unknown=()))
+    assert rehearsal.report.same == 1
+    assert rehearsal.report.gaps == {Gap.GROUPS: 1}
+
+    renamed = policy(
+        STALE
+        + '[groups]\ntop = { directory = "CN=Board" }\n'
+        + rule('{ id = "com.zhiliaoapp.musically" }', 'scope = { groups = ["top"] }')
+    )
+    candidate = Rehearsal({SPARED.sha256: today}, renamed, postures)
+    candidate.take(record)
+    assert candidate.report.performed == 1
+    assert (
+        candidate.report.turns
+        == {
+            ALICE: {(Verdict.ALLOW, Verdict.BLOCK): 1},
+            frozenset(): {(Verdict.BLOCK, Verdict.ALLOW): 1},
+            None: {},
+        }[board]
+    )

@@ -47,7 +47,7 @@ signer_sha256 = "ab"
 name = "n"
 at = 2020-07-10T12:00:00
 devices = ["phone"]
-session = { user = "a@example.com", protocol = "smtp", listener = "l", address = "192.0.2.1", languages = ["de"], binding = "user" }
+session = { user = "a@example.com", protocol = "smtp", listener = "l", address = "192.0.2.1", languages = ["de"], groups = ["g"], binding = "user" }
 expect = { verdict = "block", rules = ["r"], reasons = ["app.match"], posture = "denied", phase = "warn", exemptions = ["e"], message = "m", deadline = "2020-07-11", valid_until = 2020-07-11 }
 """)
 

@@ -32,6 +32,32 @@ def test_what_is_not_as_expected_is_told() -> None:
     assert failed.differences[4].startswith("message: is `Mail is paused: com.a is on this device")
 
 
+def test_a_case_says_who_is_in_the_directory_s_groups() -> None:
+    """In these and no other; without it nothing is known, and a misspelt one is told."""
+    groups = (
+        '[groups]\npress = { directory = "CN=Press" }\npr = { directory = "CN=Press" }\nlab = { directory = "L" }\n'
+    )
+    spared = groups + rule("{ id = 'com.a' }", 'scope = { not_groups = ["press"] }', rule_id="a")
+    cases = [
+        f'at = "2020-07-11"\nsession = {{ {session} }}\nexpect = {{ verdict = "{verdict}" }}'
+        for session, verdict in (
+            ('groups = ["press"]', "allow"),
+            ('groups = ["pr"]', "allow"),
+            ('groups = ["lab"]', "block"),
+            ("groups = []", "block"),
+            ("", "block"),
+        )
+    ]
+    found = trial(spared, *cases)
+    assert found.failed == ()
+    assert found.coverage == 100
+    assert found.unmissed == ()
+    (failed,) = trial(
+        spared, 'at = "2020-07-11"\nsession = { groups = ["pres"] }\nexpect = { verdict = "block" }'
+    ).failed
+    assert failed.differences == ("session.groups: the policy takes no group `pres` from a directory",)
+
+
 def test_coverage_counts_rules_in_phases() -> None:
     """What no test comes to is named."""
     found = trial(A, BLOCKED)
