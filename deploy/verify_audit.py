@@ -3,30 +3,29 @@
 
     verify_audit.py DIRECTORY --vkey KEY [--since CHECKPOINT]
 
-DIRECTORY holds `checkpoint`, `segments` and, of a pruned log, `tile`. KEY is the verifier key that you pinned
+DIRECTORY holds `checkpoint`, `segments` (compressed or not) and `tile`. KEY is the verifier key that you pinned
 (`gatekeeper audit keys`), CHECKPOINT a `checkpoint` that you kept: the log must begin with what it signed.
 Exit: 0 sound, 1 tampering, 2 wrong usage, 3 incomplete, or not signed by the pinned key.
-
 Checked: each record's number and SHA-256 of the line before; the Merkle tree over the exact lines (RFC 6962) against
 the root in the checkpoint (c2sp.org/tlog-checkpoint); its Ed25519 signature; that a record tells of what was pruned.
 """
 
 import argparse
 import base64
+import gzip
 import json
 import re
 import subprocess
-import sys
 import tempfile
+import zlib
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
-from typing import NoReturn
 
 
-def stop(code: int, text: str) -> NoReturn:
+def stop(code: int, text: str) -> SystemExit:
     print(text)
-    sys.exit(code)
+    return SystemExit(code)
 
 
 def parse_key(vkey: str) -> tuple[str, bytes]:
@@ -38,63 +37,62 @@ def parse_key(vkey: str) -> tuple[str, bytes]:
 
 
 def checkpoint(path: Path, name: str, public: bytes) -> tuple[str, int, bytes]:
-    """Origin, size and root that the key signed."""
     text, _, signatures = path.read_bytes().partition(b"\n\n")
     origin, size, root = text.decode().split("\n")[:3]
     own_id = sha256(origin.encode() + b"\n\x01" + public).digest()[:4]
-    for line in signatures.decode().splitlines():
-        _, signer, blob = line.split(" ")
+    for _, signer, blob in (line.split(" ") for line in signatures.decode().splitlines()):
         octets = base64.b64decode(blob)
         # A gate's key also signs, in their names, the logs of its workers, and those that follow a restored one.
         is_ours = re.fullmatch(re.escape(name) + r"(/worker-\d+)?(/(?!1$)\d+)?", signer)
         if signer != origin or octets[:4] != own_id or not is_ours:
             continue
-        spki = bytes.fromhex("302a300506032b6570032100")  # RFC 8410: what stands before the octets of the key
+        key = bytes.fromhex("302a300506032b6570032100") + public  # RFC 8410
         with tempfile.TemporaryDirectory() as where:
-            for file, content in (("key", spki + public), ("text", text + b"\n"), ("signature", octets[4:])):
+            for file, content in (("key", key), ("text", text + b"\n"), ("signature", octets[4:])):
                 Path(where, file).write_bytes(content)
             command = "openssl pkeyutl -verify -pubin -keyform DER -inkey key -rawin -in text -sigfile signature"
             if subprocess.run(command.split(), cwd=where, capture_output=True, check=False).returncode:
-                stop(1, f"TAMPERED: {path}: the signature does not fit")
+                raise stop(1, f"TAMPERED: {path}: the signature does not fit")
         return origin, int(size), base64.b64decode(root)
-    stop(3, f"INCOMPLETE: {path}: not signed by the pinned key")
+    raise stop(3, f"INCOMPLETE: {path}: not signed by the pinned key")
 
 
 def pruned(directory: str, count: int) -> Iterator[bytes]:
     """The leaves of records that are not there any more: their hashes stay, in tiles of 256 (c2sp.org/tlog-tiles)."""
     for index in range(-(-count // 256)):
         *high, low = (part.zfill(3) for part in f"{index:,}".split(","))
-        tile = Path(directory, "tile/0", *(f"x{part}" for part in high), low)
-        hashes = tile.read_bytes()[: (count - index * 256) * 32]
-        yield from (hashes[place : place + 32] for place in range(0, len(hashes), 32))
+        tile = Path(directory, "tile/0", *(f"x{part}" for part in high), low).read_bytes()
+        yield from (tile[place : place + 32] for place in range(0, min(count - index * 256, 256) * 32, 32))
 
 
 def leaves(directory: str) -> Iterator[tuple[str, bytes]]:
     """Follow the chain: the origin that the records name, and the hash of each."""
     size, prev, origin, torn, first, kept = 0, "0" * 64, "", "", 0, 0
-    for segment in sorted(Path(directory, "segments").glob("*.jsonl")):
-        for number, raw in enumerate(segment.open("rb"), 1):
-            place, line = f"{segment.name} line {number}", raw[:-1]
-            if torn:
-                stop(1, f"TAMPERED: {torn}: the line has no end, though the log goes on")
-            if not raw.endswith(b"\n"):
-                torn = place  # at the end of the log: a crash, or a write under way
-                continue
-            try:
-                record = json.loads(line)
-                sequence, facts = record["metadata"]["sequence"], record["unmapped"]["gatekeeper"]
-                if not origin and sequence > 0:  # at the end: whether a record says that those before it were pruned
-                    size, prev, first = sequence, facts["prev"], sequence
-                    yield from ((facts["log"], leaf) for leaf in pruned(directory, first))
-                if (sequence, facts["prev"], facts["log"]) != (size, prev, origin or facts["log"]):
-                    stop(1, f"TAMPERED: {place}: record {sequence} does not follow the one before")
-                kept = max(kept, facts["first_kept"] if record["metadata"]["event_code"] == "GK9011I" else 0)
-            except (ValueError, KeyError, TypeError, RecursionError):
-                stop(1, f"TAMPERED: {place}: no record")
-            origin, prev, size = facts["log"], sha256(line).hexdigest(), size + 1
-            yield origin, sha256(b"\x00" + line).digest()
+    names = [str(path) for _ in range(2) for path in Path(directory, "segments").glob("*.jsonl*")]
+    for segment in sorted({name.removesuffix(".gz") for name in names if not name.endswith(".new")}):
+        with Path(segment).open("rb") if Path(segment).exists() else gzip.open(segment + ".gz") as lines:
+            for number, raw in enumerate(lines, 1):
+                place, line = f"{Path(segment).name} line {number}", raw[:-1]
+                if torn:
+                    raise stop(1, f"TAMPERED: {torn}: the line has no end, though the log goes on")
+                if not raw.endswith(b"\n"):
+                    torn = place  # at the end of the log: a crash, or a write under way
+                    continue
+                try:
+                    record = json.loads(line)
+                    sequence, facts = record["metadata"]["sequence"], record["unmapped"]["gatekeeper"]
+                    if not origin and sequence > 0:  # a later record has to say that those before were pruned
+                        size, prev, first = sequence, facts["prev"], sequence
+                        yield from ((facts["log"], leaf) for leaf in pruned(directory, first))
+                    if (sequence, facts["prev"], facts["log"]) != (size, prev, origin or facts["log"]):
+                        raise stop(1, f"TAMPERED: {place}: record {sequence} does not follow the one before")
+                    kept = max(kept, facts["first_kept"] if record["metadata"]["event_code"] == "GK9011I" else 0)
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    raise stop(1, f"TAMPERED: {place}: no record") from None
+                origin, prev, size = facts["log"], sha256(line).hexdigest(), size + 1
+                yield origin, sha256(b"\x00" + line).digest()
     if first > kept:
-        stop(1, f"TAMPERED: the log begins with record {first}, and no record says that those before were pruned")
+        raise stop(1, f"TAMPERED: the log begins with record {first}, and no record says that those before were pruned")
 
 
 parser = argparse.ArgumentParser(description="Verify an audit log with nothing of Gatekeeper.")
@@ -114,9 +112,9 @@ try:
             for _, peak in reversed(peaks[:-1]):
                 root = sha256(b"\x01" + peak + root).digest()
             roots[size] = root
-except (OSError, ValueError) as error:
-    stop(3 if isinstance(error, OSError) else 1, f"{args.directory}: a file that cannot be read: {error}")
+except (EOFError, OSError, ValueError, zlib.error) as error:
+    raise stop(3 if getattr(error, "errno", 0) else 1, f"{args.directory}, after {size} records: {error}") from None
 for path, named, many, root in signed:
     if named != (origin or named) or many > size or roots[many] != root:
-        stop(1, f"TAMPERED: the log has {size} records of {origin}, not the {many} of {named} that {path} signed")
+        raise stop(1, f"TAMPERED: the log has {size} records of {origin}, not the {many} of {named} that {path} signed")
 print(f"SOUND: {signed[0][2]} records of {origin} are signed, {size - signed[0][2]} more are chained")

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from gatekeeper.audit import stored
 from gatekeeper.audit.record import FIRST_PREV, MAX_RECORD
-from gatekeeper.audit.report import Finding, Head, Kind, Place, Pruned, Report, TornTail
+from gatekeeper.audit.report import Finding, Head, Kind, Place, Pruned, Report, TornTail, Unreadable
 from gatekeeper.audit.stored import StoredRecord
 
 MAX_PIECE = MAX_RECORD + 2
@@ -69,15 +69,19 @@ def verify(
 
     Args:
         segments: name and lines of each segment, in order; a line has its newline, a longer one than a record may be
-            comes in pieces of at most `MAX_PIECE` octets.
+            comes in pieces of at most `MAX_PIECE` octets. Whoever gives them raises `Unreadable` when the rest of a
+            segment cannot be read.
         head: a record known to have been there; a log that ends before it, or has another one there, is reported.
         start: the record before the first line, when the lines are not the whole log.
     """
     verification = _Verification(head, start)
     for name, pieces in segments:
         verification.begin(name)
-        for piece in pieces:
-            verification.take(piece)
+        try:
+            for piece in pieces:
+                verification.take(piece)
+        except Unreadable as error:
+            verification.stop(str(error))
     return verification.finish()
 
 
@@ -142,6 +146,11 @@ class _Verification:
             self._unreadable += 1
             return
         self._accept(record, hashlib.sha256(line).hexdigest(), replace(place, sequence=record.sequence))
+
+    def stop(self, why: str) -> None:
+        """The rest of the segment cannot be read."""
+        self._report_torn()
+        self._find(Kind.DAMAGED, Place(self._segment, self._line + 1, self._offset), why)
 
     def finish(self) -> Report:
         """All lines were taken."""

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
+class Unreadable(Exception):
+    """What a segment holds cannot be read any further; the text says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """A record by number and content: where a log ended, or where reading starts."""
@@ -37,6 +41,8 @@ class Kind(StrEnum):
     UNREADABLE = "unreadable"
     """The line is no record (any more)."""
     OVERLONG = "overlong"
+    DAMAGED = "damaged"
+    """A compressed segment is not as it was compressed, so that its lines cannot be read from there on."""
     CHANGED = "changed"
     """The line is not the one that the next record was chained to."""
     RENUMBERED = "renumbered"

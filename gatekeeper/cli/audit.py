@@ -12,10 +12,11 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from time import sleep as pause
-from typing import Unpack
+from typing import Any, Unpack
 
 import click
 
+from gatekeeper.adapters.sinks.directory import AuditLogError
 from gatekeeper.adapters.sinks.reader import Position
 from gatekeeper.adapters.sinks.several import follow_all, last_of_all
 from gatekeeper.audit.codes import Word
@@ -27,6 +28,7 @@ from gatekeeper.cli.audit_filters import Filters, asked, filters, searching, wan
 from gatekeeper.cli.audit_options import audit_directory, existing
 from gatekeeper.cli.lazy import LazyGroup
 from gatekeeper.cli.recording import Taken, record_read, recorded_read
+from gatekeeper.cli.words import EXIT_FAILED, fail
 
 _POLL_S = 0.2
 _PLACES = {
@@ -56,7 +58,18 @@ _COLOURS = {
 }
 
 
-@click.group(cls=LazyGroup, places=_PLACES)
+class _AuditGroup(LazyGroup):
+    """Every command on the log ends alike where the log itself cannot be read."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a damaged log ends it with exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except AuditLogError as error:
+            fail(str(error), code=EXIT_FAILED)
+
+
+@click.group(cls=_AuditGroup, places=_PLACES)
 @click.option(
     "--directory",
     type=click.Path(path_type=Path, file_okay=False),

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from gatekeeper.adapters.sinks import content
 from gatekeeper.adapters.sinks.directory import segment_paths
 from gatekeeper.adapters.sinks.reader import lines
 from gatekeeper.adapters.sinks.several import log_directories
@@ -187,7 +188,7 @@ def _decisions(directory: Path, wanted: _Wanted) -> Iterator[Decided]:
 def _sizes(directory: Path) -> Iterator[int]:
     for log in log_directories(directory):
         for path in segment_paths(log):
-            yield path.stat().st_size
+            yield content.size(path)
 
 
 def _candidate(path: Path, config_path: Path) -> Policy:

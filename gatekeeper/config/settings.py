@@ -76,6 +76,12 @@ class AuditSettings:
     """How long records are kept at least; `audit prune` removes older ones."""
     fold: timedelta
     """How long repeats are counted before they are recorded; 0: each is recorded by itself."""
+    segment_octets: int
+    """A segment of the log ends at this size"""
+    segment_age: timedelta
+    """or at this age."""
+    compress: bool
+    """Whether segments are compressed then."""
     existing: Existing
     """What open sessions do while it cannot be written."""
     shipping: ShippingSettings = field(default_factory=ShippingSettings)

@@ -13,6 +13,7 @@ import structlog
 from gatekeeper.adapters.sinks.file import FileAuditLog
 from gatekeeper.adapters.sinks.shipping.remotes import Remotes
 from gatekeeper.adapters.sinks.succession import AUDIT_HEADS
+from gatekeeper.adapters.sinks.writer import Limits
 from gatekeeper.adapters.stores.directory import DeviceDirectory
 from gatekeeper.adapters.stores.migrate import open_store
 from gatekeeper.adapters.stores.registry import SqlRegistry
@@ -160,6 +161,8 @@ async def compose(
             signing_key=own_audit.signing_key,
             remember_in=settings.state_directory / AUDIT_HEADS,
             names=names,
+            limits=Limits(segment_octets=own_audit.segment_octets, segment_age_s=own_audit.segment_age.total_seconds()),
+            compress=own_audit.compress,
             post=poller.post,
             when_quiet=poller.when_quiet,
             quorum=remotes.quorum,

@@ -6,6 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from gatekeeper.adapters.sinks.compressor import compress
+from gatekeeper.adapters.sinks.directory import segment_paths
+from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.audit.record import FIRST_PREV, encode
 from gatekeeper.audit.report import Head
@@ -111,3 +114,12 @@ def write_segments(directory: Path, *segments: Sequence[bytes]) -> list[Path]:
         paths.append(path)
         first += len(lines)
     return paths
+
+
+def pack_segments(directory: Path) -> list[Path]:
+    """Compress all segments of a log but the last, as the gate does; returns what they are called."""
+    *closed, last = segment_paths(directory)
+    for segment in closed:
+        if segment.exists():
+            compress(segment, FileOperations())
+    return [*closed, last]

@@ -26,7 +26,7 @@ class FaultyDisk(FileOperations):
         self.is_hanging = threading.Event()
 
     def open(self, path: Path, flags: int) -> int:
-        if self.fails_to_create and path.suffix == ".jsonl" and not path.exists():
+        if self.fails_to_create and ".jsonl" in path.name and not path.exists():
             raise OSError(errno.ENOSPC, "no space left on device")
         return super().open(path, flags)
 
@@ -53,4 +53,54 @@ class FaultyDisk(FileOperations):
     def sync_directory(self, path: Path) -> None:
         if self.fails_to_sync_names:
             raise OSError(errno.EIO, "input/output error")
+        super().sync_directory(path)
+
+
+class Killed(BaseException):
+    """The process is no more."""
+
+
+class DyingDisk(FileOperations):
+    """The process is killed at one call, before it has an effect; a write may get so many octets onto the disk."""
+
+    def __init__(self, calls: int, *, octets: int = 0) -> None:
+        self.left = calls
+        """Calls that are still done."""
+        self._octets = octets
+        self.calls: list[str] = []
+
+    def _live(self, call: str) -> None:
+        if self.left <= 0:
+            raise Killed
+        self.left -= 1
+        self.calls.append(call)
+
+    def open(self, path: Path, flags: int) -> int:
+        self._live("open")
+        return super().open(path, flags)
+
+    def write(self, fd: int, data: memoryview) -> int:
+        if self.left == 0 and self._octets:
+            super().write(fd, data[: self._octets])
+        self._live("write")
+        return super().write(fd, data)
+
+    def fdatasync(self, fd: int) -> None:
+        self._live("fdatasync")
+        super().fdatasync(fd)
+
+    def truncate(self, fd: int, length: int) -> None:
+        self._live("truncate")
+        super().truncate(fd, length)
+
+    def replace(self, source: Path, target: Path) -> None:
+        self._live("replace")
+        super().replace(source, target)
+
+    def unlink(self, path: Path) -> None:
+        self._live("unlink")
+        super().unlink(path)
+
+    def sync_directory(self, path: Path) -> None:
+        self._live("sync_directory")
         super().sync_directory(path)

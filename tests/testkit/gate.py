@@ -1,5 +1,6 @@
 """The gate as operators run it: configuration files, a process, the command line, the admin port, the audit log."""
 
+import gzip
 import json
 import os
 import signal
@@ -312,10 +313,19 @@ class GateProcess:
 def records_in(audit_directory: Path) -> list[Record]:
     """Return the complete records of an audit log, in order; those of several workers one log after the other."""
     records: list[Record] = []
-    for segment in sorted(audit_directory.rglob("segments/*.jsonl")):
-        *lines, _ = segment.read_bytes().split(b"\n")
+    files = [path for _ in range(2) for path in audit_directory.rglob("segments/*.jsonl*") if path.suffix != ".new"]
+    for segment in sorted({str(path).removesuffix(".gz") for path in files}):
+        *lines, _ = _lines_in(Path(segment)).split(b"\n")
         records += map(json.loads, lines)
     return records
+
+
+def _lines_in(segment: Path) -> bytes:
+    """Return what is in a segment, which may have been compressed a moment ago."""
+    try:
+        return segment.read_bytes()
+    except FileNotFoundError:
+        return gzip.decompress(segment.with_name(f"{segment.name}.gz").read_bytes())
 
 
 def code(record: Record) -> str:

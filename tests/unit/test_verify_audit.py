@@ -3,6 +3,7 @@
 The script and the commands are what `docs/audit.md` gives auditors; nothing of Gatekeeper takes part in them.
 """
 
+import gzip
 import hashlib
 import shutil
 import subprocess
@@ -24,7 +25,7 @@ from gatekeeper.audit.record import FIRST_PREV
 from gatekeeper.audit.stored import read
 from gatekeeper.cli.audit import audit
 from gatekeeper.signing.note import VerifierKey
-from testkit.audit_log import ORIGIN, head_of, log_of, write_segments
+from testkit.audit_log import ORIGIN, head_of, log_of, pack_segments, write_segments
 from testkit.merkle import KEY, OTHER_KEY, sign_log
 from testkit.pruned import pruned_lines, write_pruned
 
@@ -133,13 +134,17 @@ def script(log: Path, *more: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
+def _read(path: Path) -> bytes:
+    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+
+
 def foreign(log: Path) -> None:
     """The package tlog-scales by the tiles, metamorphic-log by the proofs; raises what they raise."""
     reader = TilesReader(LocalBackend(log))
     checkpoint = reader.get_checkpoint()
     checkpoint.verify(Vkey.from_string(str(KEY.verifier)))
     assert reader.calculate_root_hash() == checkpoint.root_hash
-    lines = [line for path in sorted((log / "segments").iterdir()) for line in path.read_bytes().splitlines()]
+    lines = [line for path in sorted((log / "segments").iterdir()) for line in _read(path).splitlines()]
     for index in range(0, checkpoint.size, 7):
         proof = reader.get_inclusion_proof(index, checkpoint.size)
         proof.check(leaf_hash(lines[index]), checkpoint.root_hash)
@@ -177,6 +182,85 @@ def test_foreign_programs_find_it_too(log: Path, name: str) -> None:
     TAMPERING[name][0](log)
     with pytest.raises(Exception, match=r".*"):
         foreign(log)
+
+
+def flipped(directory: Path, number: int, place: float) -> None:
+    path = sorted((directory / "segments").iterdir())[number]
+    data = bytearray(path.read_bytes())
+    data[int(len(data) * place)] ^= 0x10
+    path.write_bytes(data)
+
+
+def cut(directory: Path, number: int, kept: float) -> None:
+    path = sorted((directory / "segments").iterdir())[number]
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
+
+
+def swapped(directory: Path, lines: list[bytes]) -> None:
+    """The second segment becomes one with these lines, compressed as the gate does it."""
+    write_segments(directory, LOG[:300], lines, LOG[600:])
+    pack_segments(directory)
+
+
+COMPRESSED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "flip a bit of the lines": (lambda at: flipped(at, 1, 0.5), "damaged"),
+    "flip a bit of the first header": (lambda at: flipped(at, 1, 0.0), "damaged"),
+    "cut": (lambda at: cut(at, 0, 0.5), "damaged"),
+    "change a line": (
+        lambda at: swapped(at, [*LOG[300:400], LOG[400].replace(b"TikTok", b"TikTak"), *LOG[401:600]]),
+        "changed",
+    ),
+    "drop a line": (lambda at: swapped(at, [*LOG[300:400], *LOG[401:600]]), "missing"),
+    "replace by a whole segment": (lambda at: swapped(at, FORK[300:600]), "changed"),
+    "replace by nothing": (lambda at: sorted((at / "segments").iterdir())[1].write_bytes(b""), "damaged"),
+    "remove": (lambda at: sorted((at / "segments").iterdir())[1].unlink(), "missing"),
+    "restore another plain one": (lambda at: write_segments(at, LOG[:300], FORK[300:600]), "changed"),
+}
+"""What is done to compressed segments, and what `audit verify` calls it."""
+
+
+@pytest.fixture
+def compressed(log: Path) -> Path:
+    """The log with two of its three segments compressed."""
+    assert not pack_segments(log)[0].exists()
+    return log
+
+
+def test_a_compressed_log_is_sound_to_all(compressed: Path) -> None:
+    """Lines, tree, proofs and heads are those that they were."""
+    assert ours(compressed) == 0
+    assert script(compressed, "--since", str(compressed.parent / "kept")) == (
+        0,
+        f"SOUND: 900 records of {ORIGIN} are signed, 0 more are chained\n",
+    )
+    foreign(compressed)
+    for sequence in (0, 310, 899):
+        command = [sys.executable, "-m", "tlog_scales.cli", "gen-proof", str(compressed), str(sequence)]
+        theirs = subprocess.run(command, capture_output=True, check=True).stdout
+        arguments = ["--directory", str(compressed), "prove", "inclusion", str(sequence)]
+        assert theirs == CliRunner().invoke(audit, arguments).stdout_bytes
+
+
+@pytest.mark.parametrize("name", COMPRESSED)
+def test_tampering_with_compressed_segments_is_found(compressed: Path, name: str) -> None:
+    """By ours, with the segment, and by the script."""
+    tamper, called = COMPRESSED[name]
+    tamper(compressed)
+    arguments = ["verify", str(compressed), "--vkey", str(KEY.verifier)]
+    done = CliRunner().invoke(audit, arguments)
+    assert done.exit_code == 1
+    assert called in done.stdout
+    if "header" not in name:  # no other program looks there
+        assert script(compressed)[0] == 1
+
+
+def test_a_damaged_segment_ends_a_search(compressed: Path) -> None:
+    """Nobody takes what is left of it for all there is."""
+    flipped(compressed, 1, 0.5)
+    for command in (["query", "--user", "alice@example.com"], ["query", "--no-index"], ["prove", "inclusion", "590"]):
+        done = CliRunner().invoke(audit, ["--directory", str(compressed), *command])
+        assert done.exit_code == 1, command
+        assert "jsonl.gz` is damaged: the gzip member at octet" in done.stderr
 
 
 def commands(log: Path) -> str:
@@ -272,7 +356,7 @@ def test_tampering_with_a_pruned_log_is_found(pruned: Path, name: str) -> None:
 def test_the_script_is_short_and_needs_nothing() -> None:
     """An auditor reads it before trusting it."""
     lines = SCRIPT.read_text().splitlines()
-    assert len(lines) <= 130
+    assert len(lines) <= 120
     imported = [line.split()[1].partition(".")[0] for line in lines if line.startswith(("import ", "from "))]
     assert set(imported) <= sys.stdlib_module_names
     assert subprocess.run([sys.executable, "-I", SCRIPT], capture_output=True, check=False).returncode == 2

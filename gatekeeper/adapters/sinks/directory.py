@@ -3,7 +3,8 @@
     lock                                         held by the one process that writes (flock)
     head.json                                    number and SHA-256 of a durable record, at most a second old
     holds.json  holds.lock                       legal holds, as `pruning` says
-    segments/<first sequence, 20 digits>-<UTC>.jsonl   the log; names sort in the order of the records
+    segments/<first sequence, 20 digits>-<UTC>.jsonl   the log; names sort in the order of the records; `.gz` behind it
+                                                 when it is compressed, as `content` says
 
     tile/  checkpoint                            the Merkle log over the same lines, as `tiles` says
     signing.key                                  the key that signs it, unless the configuration has it elsewhere
@@ -45,11 +46,14 @@ class AuditLogDamaged(AuditLogError):
 
 
 def segment_paths(directory: Path) -> list[Path]:
-    """The segments in the order of their records."""
+    """The segments in the order of their records, each by its plain name, also where it is compressed."""
+    segments = directory / "segments"
     try:
-        return sorted(path for path in (directory / "segments").iterdir() if _SEGMENT.fullmatch(path.name))
+        # Twice: one that gets compressed while the names are read can be missed once, under either name.
+        names = {path.name.removesuffix(".gz") for _ in range(2) for path in segments.iterdir()}
     except FileNotFoundError:
         return []
+    return [segments / name for name in sorted(names) if _SEGMENT.fullmatch(name)]
 
 
 def first_sequence(directory: Path) -> int:

@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from gatekeeper.adapters.sinks.answers import Answers, Recorded
+from gatekeeper.adapters.sinks.compressor import Compressor
 from gatekeeper.adapters.sinks.directory import AuditLogError, lock
 from gatekeeper.adapters.sinks.identities import IdentityMap
 from gatekeeper.adapters.sinks.kept import Kept
@@ -41,6 +42,7 @@ _EXPIRY_S = 0.25
 """Between two looks at who has waited too long for a remote."""
 _UNHURRIED_S = 0.05
 """A record that nobody waits for rides along with the next one that somebody does, or goes after this."""
+_COMPRESSOR_ENDS_WITHIN_S = 2.0
 _LATE_AT_ONCE = 256
 """Kept events that are encoded in one go: some ten milliseconds."""
 _LATE_PAUSE_S = 0.05
@@ -61,6 +63,7 @@ class FileAuditLog:
         address_prefix: tuple[int, int] | None,
         signing_key: Path | None,
         limits: Limits,
+        compress: bool,
         files: FileOperations,
         monotonic: Callable[[], float],
         post: Post | None,
@@ -83,6 +86,7 @@ class FileAuditLog:
         self._ended = asyncio.Event()
         self._is_closing = False
         self._overflowed = 0
+        self._compressor = Compressor(directory, files, report=self._report) if compress else None
         publisher = None  # made before anything is written: a log that contradicts what was signed stays as it is
         if signing_key is not None:
             publisher = Publisher(
@@ -108,6 +112,7 @@ class FileAuditLog:
             files=files,
             publisher=publisher,
             before_lines=None if names is None else names.flush,
+            closed=(lambda: None) if self._compressor is None else self._compressor.wake,
         )
         now = clock.now()
         events = [Event(code=EventCode.LOG_OPENED, time=now, detail={"pid": os.getpid()})]
@@ -142,6 +147,7 @@ class FileAuditLog:
         signing_key: Path | None = None,
         remember_in: Path | None = None,
         limits: Limits | None = None,
+        compress: bool = False,
         files: FileOperations | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         post: Post | None = None,
@@ -152,7 +158,8 @@ class FileAuditLog:
         """Open the log in `directory`, made when absent; blocks while the last segment is verified (up to a second).
 
         With `signing_key`, the file of a key that is made when absent, the Merkle log is published too; what the log
-        had before becomes part of it.
+        had before becomes part of it. With `compress`, segments that have come to an end are compressed, by a thread
+        of its own.
 
         `remember_in` is a directory elsewhere, made when absent, for what was signed last. With it, a log that lies
         behind what is known of it is set aside, and a new one begins, as `succession` says; without it, an error.
@@ -189,6 +196,7 @@ class FileAuditLog:
                 address_prefix=address_prefix,
                 signing_key=signing_key,
                 limits=limits or Limits(),
+                compress=compress,
                 files=operations,
                 monotonic=monotonic,
                 post=post,
@@ -203,6 +211,8 @@ class FileAuditLog:
                 raise AuditLogError(f"the audit log in `{directory}` cannot be opened: {error.strerror}") from error
             raise
         # A daemon: a disk that hangs must not keep the process from ending. What it holds was never acknowledged.
+        if log._compressor is not None:
+            log._compressor.start()
         threading.Thread(target=log._run, args=(lock_fd,), name="audit-writer", daemon=True).start()
         return log
 
@@ -399,7 +409,8 @@ class FileAuditLog:
         try:
             self._writer.run()
         finally:
-            os.close(lock_fd)
+            if self._compressor is None or self._compressor.end(_COMPRESSOR_ENDS_WITHIN_S):
+                os.close(lock_fd)  # else the log stays this process's until it ends
             self._on_loop(self._ended.set)
 
     def _tell(self, count: int, is_recorded: bool) -> None:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from gatekeeper.adapters.sinks import content
 from gatekeeper.adapters.sinks.directory import AuditLogError
 from gatekeeper.adapters.sinks.reader import last_line, pieces
 from gatekeeper.audit.terms import Kind, last_key, network_key, terms_of
@@ -97,7 +98,7 @@ class LogIndex:
         """
         log = path.parent.parent.relative_to(self._directory).as_posix()
         try:
-            size, last = path.stat().st_size, hashlib.sha256(last_line(path) or b"").digest()
+            size, last = content.size(path), hashlib.sha256(last_line(path) or b"").digest()
             if size > _MAX_SEGMENT:
                 raise IndexUnusable(f"`{path}` is too large to be indexed")
             found = self._database.execute(_FIND, (log, path.name, size, last)).fetchone()

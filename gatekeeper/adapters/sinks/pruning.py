@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from gatekeeper.adapters.sinks import content
 from gatekeeper.adapters.sinks.directory import AuditLogDamaged, AuditLogError, segment_paths
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.reader import last_line, pieces
@@ -85,7 +86,7 @@ def closed_spans(log: Path) -> Iterator[Span]:
             raise AuditLogDamaged(f"`{path}`: {error}; `gatekeeper audit verify` says more") from error
         yield Span(
             name=path.name,
-            octets=path.stat().st_size,
+            octets=content.room(path),
             first=begins.sequence,
             last=Head(ends.sequence, hashlib.sha256(last.removesuffix(b"\n")).hexdigest()),
             first_ms=begins.time_ms,
@@ -109,5 +110,5 @@ def tree_root(log: Path, checkpoint: Checkpoint, size: int) -> bytes:
 def remove(log: Path, spans: Sequence[Span], files: FileOperations) -> None:
     """Remove segments, the oldest first."""
     for span in spans:
-        files.unlink(log / "segments" / span.name)
+        content.remove(log / "segments" / span.name, files)
         files.sync_directory(log / "segments")

@@ -5,13 +5,13 @@ lines that end in a newline are handed to people; nothing is written and no lock
 disturbs the writer.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from gatekeeper.adapters.sinks import content
 from gatekeeper.adapters.sinks.directory import AuditLogDamaged, began, segment_paths
 from gatekeeper.audit.chain import MAX_PIECE
 
@@ -29,9 +29,9 @@ class Position:
 
 def pieces(segment: Path, *, end: int | None = None) -> Iterator[bytes]:
     """The lines of a segment with their newlines, overlong ones in pieces, up to offset `end`."""
-    with segment.open("rb") as file:
-        remaining = os.fstat(file.fileno()).st_size if end is None else end
-        while remaining > 0 and (piece := file.readline(min(MAX_PIECE, remaining))):
+    with content.opened(segment) as lines:
+        remaining = lines.size if end is None else end
+        while piece := lines.readline(min(MAX_PIECE, remaining)):
             remaining -= len(piece)
             yield piece
 
@@ -56,9 +56,9 @@ class LineCursor:
         place = self._place or self._find(self._sequence)
         while True:
             segment, offset = place
-            with segment.open("rb") as file:
-                file.seek(offset)
-                while len(found) < count and (line := file.readline(MAX_PIECE)).endswith(b"\n"):
+            with content.opened(segment) as lines:
+                lines.seek(offset)
+                while len(found) < count and (line := lines.readline(MAX_PIECE)).endswith(b"\n"):
                     found.append(line)
                     offset += len(line)
             if len(found) == count:
@@ -75,11 +75,11 @@ class LineCursor:
         before = [path for path in segment_paths(self._directory) if int(path.name[:20]) <= sequence]
         if not before:
             raise AuditLogDamaged(f"record {sequence} is not in the segments")
-        with before[-1].open("rb") as file:
+        with content.opened(before[-1]) as lines:
             for _ in range(sequence - int(before[-1].name[:20])):
-                if not file.readline(MAX_PIECE):
+                if not lines.readline(MAX_PIECE):
                     break
-            return before[-1], file.tell()
+            return before[-1], lines.tell()
 
 
 def all_pieces(directory: Path) -> Iterator[tuple[str, Iterator[bytes]]]:
@@ -115,10 +115,9 @@ def last_lines(directory: Path, count: int) -> tuple[list[bytes], Position]:
 
 def last_line(segment: Path) -> bytes | None:
     """The last line of a segment with its newline, if it has one; None when the segment is empty."""
-    with segment.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - MAX_PIECE, 0))
-        tail = file.read(MAX_PIECE)
+    with content.opened(segment) as lines:
+        lines.seek(max(lines.size - MAX_PIECE, 0))
+        tail = lines.read(MAX_PIECE)
     return tail[tail.rfind(b"\n", 0, -1) + 1 :] or None
 
 
@@ -147,9 +146,9 @@ def news(directory: Path, position: Position) -> Generator[bytes, None, Position
 
 
 def _pieces_from(segment: Path, offset: int) -> Iterator[bytes]:
-    with segment.open("rb") as file:
-        file.seek(offset)
-        while piece := file.readline(MAX_PIECE):
+    with content.opened(segment) as lines:
+        lines.seek(offset)
+        while piece := lines.readline(MAX_PIECE):
             yield piece
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from gatekeeper.adapters.sinks import content
 from gatekeeper.adapters.sinks.directory import segment_paths
 from gatekeeper.adapters.sinks.index import Indexed, IndexUnusable, LogIndex
 from gatekeeper.adapters.sinks.reader import Position, complete, pieces, segments_between
@@ -112,7 +113,7 @@ def _at(segment: Path, offsets: list[int]) -> Iterator[bytes]:
     """The lines that begin at these offsets."""
     if not offsets:
         return
-    with segment.open("rb") as file:
+    with content.opened(segment) as lines:
         for offset in offsets:
-            file.seek(offset)
-            yield file.readline(MAX_PIECE)
+            lines.seek(offset)
+            yield lines.readline(MAX_PIECE)

@@ -99,9 +99,13 @@ class Writer:
         files: FileOperations,
         publisher: Publisher | None = None,
         before_lines: Callable[[], None] | None = None,
+        closed: Callable[[], object] = lambda: None,
     ) -> None:
-        """`before_lines`: makes durable what the lines to come rest on; raises `OSError`."""
-        """`tell`: of so many lines, the next ones in the order of the queue, whether they are recorded."""
+        """Make the first segment.
+
+        `tell` says of the next so many lines, in the order of the queue, whether they are recorded; `closed`, that a
+        segment has come to an end; `before_lines` makes durable what the lines to come rest on, and raises `OSError`.
+        """
         self.queue: Mailbox[Item | None] = Mailbox()
         """None: close."""
         self.counters = Counters()
@@ -123,6 +127,7 @@ class Writer:
         """The last durable record."""
         self._publisher = publisher
         self._before_lines = before_lines
+        self._closed = closed
         self._noted: Head | None = None
         self._next_note = 0.0
         self._next_try: float | None = None
@@ -238,6 +243,7 @@ class Writer:
         ):
             self._segment = self._new_segment()
             segment.close()
+            self._closed()
             self._note_head()
         self._segment.append(data)
         sequence = -1 if self._last is None else self._last.sequence
@@ -290,6 +296,7 @@ class Writer:
             self.counters.failures += 1
             self._next_try = None  # for a person to look at
         else:
+            self._closed()
             self._next_try = None
             self._cut = None
             self._failed_at = None

@@ -6,11 +6,13 @@ from enum import StrEnum
 from pathlib import Path
 
 from gatekeeper.config.sections.audit_remotes import read_shipping
+from gatekeeper.config.sections.values import at_least
 from gatekeeper.config.settings import AuditSettings
 from gatekeeper.domain.document import Table
 from gatekeeper.gate.outage import Existing
 
 _KEY_NAME = re.compile(r"[!-*,-~]+", re.ASCII)  # c2sp.org/signed-note
+_MEBIBYTE = 1 << 20
 
 
 def read_audit(table: Table, hostname: str) -> AuditSettings:
@@ -45,6 +47,9 @@ def read_audit(table: Table, hostname: str) -> AuditSettings:
         identity_key=Path(table.text("identity_key", str(directory.parent / "identity.key"))),
         retention=retention,
         fold=table.duration("fold", "1m"),
+        segment_octets=table.integer("segment_octets", 64 * _MEBIBYTE, low=_MEBIBYTE, high=1024 * _MEBIBYTE),
+        segment_age=at_least(table, "segment_age", "24h", timedelta(minutes=1)),
+        compress=table.boolean("compress", default=True),
         existing=table.choice("existing", Existing, Existing.KEEP),
         shipping=read_shipping(table, hostname),
     )

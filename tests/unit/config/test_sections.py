@@ -72,6 +72,8 @@ FAULTS: list[tuple[str, dict[str, object], str]] = [
     ("throttle memory", {"throttle": {"forget_after": "5s"}}, "throttle.forget_after: must not be shorter than max_delay"),
     ("unknown throttle", {"throttle": {"delay": "5s"}}, "throttle.delay: unknown key (did you mean `max_delay`?)"),
     ("fold", {"audit": {"fold": "minute"}}, 'audit.fold: `minute` is not a duration such as "30s", "24h" or "7d"'),
+    ("segment size", {"audit": {"segment_octets": 1000}}, "audit.segment_octets: must lie between 1048576 and 1073741824"),
+    ("segment age", {"audit": {"segment_age": "10s"}}, "audit.segment_age: must be at least 60s"),
     ("existing", {"audit": {"existing": "drian"}}, "audit.existing: `drian` is not one of keep, drain, drop (did you mean `drain`?)"),
     ("workers", {"server": {"workers": 65}}, "server.workers: must lie between 1 and 64"),
     ("no listener", {"listener": None}, "listener: at least one [[listener]] is required"),

@@ -425,11 +425,22 @@ async def test_nobody_waits_for_a_disk_that_hangs(tmp_path: Path) -> None:
 
 async def test_a_hang_outside_of_a_batch_is_noticed(tmp_path: Path) -> None:
     """Noting the head or publishing the tree: whoever comes next is not left waiting."""
-    disk = FaultyDisk()
-    limits = dataclasses.replace(QUICK, stall_limit_s=0.05, head_interval_s=0.01)
+
+    class HangingHead(FaultyDisk):
+        def open(self, path: Path, flags: int) -> int:
+            if path.name == "head.json.new" and not self.gate.is_set():
+                self.is_hanging.set()
+                assert self.gate.wait(30)
+            return super().open(path, flags)
+
+        def fdatasync(self, fd: int) -> None:
+            os.fdatasync(fd)
+
+    disk = HangingHead()
+    limits = dataclasses.replace(QUICK, stall_limit_s=0.05, head_interval_s=0.0)
     async with opened(tmp_path, disk, limits) as log:
-        assert await append(log, "a")
         disk.gate.clear()
+        assert await append(log, "a")
         assert await asyncio.to_thread(disk.is_hanging.wait, 20)
         eventually(lambda: not log.writable, within=20)
         assert not await append(log, "b")

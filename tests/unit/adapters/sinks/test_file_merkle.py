@@ -1,6 +1,8 @@
 """An audit log that is signed while it is written."""
 
 import asyncio
+import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from testkit.audit_log import ORIGIN
 from testkit.disks import FaultyDisk
 from testkit.merkle import assert_published
 from testkit.waiting import eventually
-from unit.adapters.sinks.test_file import append, append_until, codes, opened
+from unit.adapters.sinks.test_file import append, append_until, codes, conns, opened
 
 QUICK = Limits(retry_interval_s=0.01, checkpoint_interval_s=0.02)
 
@@ -67,6 +69,23 @@ async def test_after_a_failed_write_what_was_recorded_is_signed(tmp_path: Path) 
         await append_until(log, wanted=True)
     assert len(segment_paths(tmp_path)) == 2
     assert_signed(tmp_path)
+
+
+async def test_a_log_is_compressed_while_it_is_written_and_signed(tmp_path: Path) -> None:
+    """Segment by segment; the next process compresses what the one before had left, and goes on with the tree."""
+    limits = dataclasses.replace(QUICK, segment_octets=20_000)
+    for session in range(2):
+        async with opened(tmp_path, limits=limits, compress=True, signing_key=tmp_path / "signing.key") as log:
+            for number in range(100):
+                assert await append(log, f"c{session}-{number}")
+            eventually(lambda: not any(path.exists() for path in segment_paths(tmp_path)[:-1]), within=20)
+        assert_signed(tmp_path)
+    shutil.rmtree(tmp_path / "tile")  # made again from what is compressed
+    async with opened(tmp_path, limits=limits, signing_key=tmp_path / "signing.key"):
+        pass
+    assert len(segment_paths(tmp_path)) > 10
+    assert_signed(tmp_path)
+    assert conns(tmp_path) == [f"c{session}-{number}" for session in range(2) for number in range(100)]
 
 
 class NoCheckpoints(FaultyDisk):

@@ -11,7 +11,7 @@ import pytest
 
 from gatekeeper.adapters.sinks.index import NAME, Indexed, IndexUnusable, LogIndex
 from gatekeeper.audit.wanted import Wanted
-from testkit.audit_log import NOW, chained, connection, event, write_segments
+from testkit.audit_log import NOW, chained, connection, event, pack_segments, write_segments
 
 LINES = chained(
     [
@@ -97,6 +97,19 @@ def test_two_that_index_the_same_do_not_take_it_from_each_other(tmp_path: Path) 
     assert one.offsets(found[0], Wanted(conn="c1")) == [OFFSETS[1]]
     one.close()
     two.close()
+
+
+def test_an_index_outlives_the_compression(tmp_path: Path) -> None:
+    """The segment is the same: it is not indexed anew, and its lines are where they were."""
+    segments = write_segments(tmp_path, LINES, LINES[:1])
+    added: list[bool] = []
+    index = LogIndex(tmp_path, lambda: added.append(True))
+    before = index.segment(segments[0])
+    pack_segments(tmp_path)
+    assert index.segment(segments[0]) == before
+    assert index.offsets(before, Wanted(conn="c2")) == [OFFSETS[2]]
+    index.close()
+    assert added == [True]
 
 
 def test_lines_that_are_no_records_are_counted_and_left_out(tmp_path: Path) -> None:

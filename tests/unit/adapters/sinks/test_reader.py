@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from gatekeeper.adapters.sinks.directory import began, segment_path, segment_paths
-from gatekeeper.adapters.sinks.reader import Position, follow, last_line, last_lines, lines, pieces
+from gatekeeper.adapters.sinks.reader import LineCursor, Position, follow, last_line, last_lines, lines, pieces
 from gatekeeper.audit.chain import MAX_PIECE
-from testkit.audit_log import NOW, log_of, write_segments
+from testkit.audit_log import NOW, log_of, pack_segments, write_segments
 
 LOG = log_of(9)
 
@@ -18,6 +18,41 @@ def test_lines_come_in_order_across_segments(tmp_path: Path) -> None:
     """All complete lines, without the torn one at the end."""
     write_segments(tmp_path, LOG[:4], LOG[4:], [b"torn"])
     assert list(lines(tmp_path)) == LOG
+
+
+def test_segments_that_get_compressed_meanwhile_are_read_on(tmp_path: Path) -> None:
+    """By whoever goes through all lines, takes them one after the other, or follows the log: none lost, none doubled."""
+    write_segments(tmp_path, LOG[:4], LOG[4:6], LOG[6:])
+    reading, cursor = lines(tmp_path), LineCursor(tmp_path, 0)
+    found, taken = [next(reading)], cursor.take(2)
+    news = follow(tmp_path, Position(segment_paths(tmp_path)[0].name, len(LOG[0])), list)
+    followed = [next(news)]
+    assert pack_segments(tmp_path)[0].exists() is False
+    assert [*found, *reading] == LOG
+    assert taken + cursor.take(7) == LOG
+    assert followed + [next(news) for _ in range(7)] == LOG[1:]
+
+
+def test_a_segment_counts_once_while_it_is_compressed(tmp_path: Path) -> None:
+    """Both files are there, and a third that is being written."""
+    first, second = write_segments(tmp_path, LOG[:4], LOG[4:])
+    plain = first.read_bytes()
+    pack_segments(tmp_path)
+    first.write_bytes(plain)
+    first.with_name(f"{first.name}.gz.new").write_bytes(b"half")
+    assert segment_paths(tmp_path) == [first, second]
+    assert list(lines(tmp_path)) == LOG
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 5, 6, 9, 100])
+def test_the_last_lines_are_found_in_compressed_segments(tmp_path: Path, count: int) -> None:
+    """As in plain ones."""
+    write_segments(tmp_path, LOG[:4], LOG[4:])
+    before = last_lines(tmp_path, count)
+    first, _ = pack_segments(tmp_path)
+    assert last_lines(tmp_path, count) == before
+    assert last_line(first) == LOG[3]
+    assert list(pieces(first, end=len(LOG[0]) + 10)) == [LOG[0], LOG[1][:10]]
 
 
 def test_a_directory_without_segments_has_no_lines(tmp_path: Path) -> None:

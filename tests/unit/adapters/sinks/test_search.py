@@ -13,7 +13,7 @@ from gatekeeper.adapters.sinks.search import NO_RECORD, Search
 from gatekeeper.adapters.sinks.several import last_of_all
 from gatekeeper.audit.event import EventCode
 from gatekeeper.audit.wanted import Wanted
-from testkit.audit_log import NOW, chained, connection, event, write_segments
+from testkit.audit_log import NOW, chained, connection, event, pack_segments, write_segments
 
 PEOPLE = ("alice@example.com", "bob@example.com", "carol@example.com")
 
@@ -39,13 +39,14 @@ def _write(directory: Path, first: int, segments: int) -> None:
         path.rename(path.with_name(f"{path.name[:20]}-{began:%Y%m%dT%H%M%SZ}.jsonl"))
 
 
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["plain", "compressed"])
+def directory(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """Two workers' logs and an older one, of two and three segments."""
     root = tmp_path_factory.mktemp("audit")
-    _write(root, 0, 3)
-    _write(root / "worker-1", 15, 2)
-    _write(root / "worker-2", 20, 2)
+    for log, first, segments in ((root, 0, 3), (root / "worker-1", 15, 2), (root / "worker-2", 20, 2)):
+        _write(log, first, segments)
+        if request.param == "compressed":
+            pack_segments(log)
     return root
 
 
