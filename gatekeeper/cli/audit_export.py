@@ -24,6 +24,7 @@ from gatekeeper.cli.audit_filters import Filters, asked, filters, searching, wan
 from gatekeeper.cli.audit_options import audit_directory, existing
 from gatekeeper.cli.audit_parquet import require_duckdb, to_parquet
 from gatekeeper.cli.audit_tlog import export_tlog
+from gatekeeper.cli.named import InputFile
 from gatekeeper.cli.policy_keys import passphrase_option, unlock
 from gatekeeper.cli.recording import record_export, whoever
 from gatekeeper.cli.words import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_USAGE, fail
@@ -63,7 +64,7 @@ _TLOG = "tlog"
     help="Where to write: a directory that is empty or not there yet.",
 )
 @filters
-@click.option("--sign", "key_file", type=click.Path(path_type=Path), help="Sign the manifest with this key file.")
+@click.option("--sign", "key_file", type=InputFile(), help="Sign the manifest with this key file.")
 @passphrase_option
 @click.pass_context
 def export(
@@ -174,7 +175,7 @@ def _fresh(directory: Path) -> Path:
         if any(directory.iterdir()):
             fail(f"there is something in `{directory}` already: name an empty directory", code=EXIT_USAGE)
     except OSError as error:
-        fail(f"`{directory}` cannot be used: {error.strerror}", code=EXIT_FAILED)
+        fail(f"`{directory}` cannot be used: {error.strerror}", code=EXIT_USAGE)
     return directory
 
 

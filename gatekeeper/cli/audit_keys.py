@@ -19,6 +19,7 @@ from gatekeeper.audit.checkpoint import Checkpoint, read_checkpoint, verified
 from gatekeeper.audit.cosignature import CosignerKey
 from gatekeeper.audit.signed import as_known
 from gatekeeper.audit.stored import read
+from gatekeeper.cli.named import named_octets
 from gatekeeper.cli.words import EXIT_CONFIG, fail, load_settings
 from gatekeeper.config.load import load
 from gatekeeper.domain.document import DocumentError
@@ -85,9 +86,12 @@ def _parsed(value: str, parse: Callable[[str], _Key]) -> list[_Key]:
         except OSError:
             raise click.BadParameter(f"`{value[:100]}` is no file, and {error}") from error
     try:
-        return [parse(line) for line in text.splitlines() if line.strip()]
+        found = [parse(line) for line in text.splitlines() if line.strip()]
     except NoteError as error:
         raise click.BadParameter(f"`{value}`: a line {error}") from error
+    if not found:  # else nothing would be pinned, and whatever key lies beside the log be believed
+        raise click.BadParameter(f"`{value}` holds no key")
+    return found
 
 
 vkey_option = click.option(
@@ -122,8 +126,7 @@ def kept(_context: click.Context, _parameter: click.Parameter, values: tuple[Pat
 
 def read_kept(path: Path) -> Kept:
     """The head in a file, or the end of the command."""
-    with path.open("rb") as file:
-        note = file.read(MAX_NOTE_OCTETS + 1)
+    note = named_octets(path, MAX_NOTE_OCTETS)
     try:
         checkpoint, _ = read_checkpoint(note)
     except NoteError as error:

@@ -18,8 +18,9 @@ from gatekeeper.audit.stored import read
 from gatekeeper.cli.audit_keys import known_for, origin_of, vkey_option
 from gatekeeper.cli.audit_options import audit_directory, existing, instant
 from gatekeeper.cli.audit_report import report_rows, verify_log
+from gatekeeper.cli.named import InputFile, unwritable
 from gatekeeper.cli.recording import record_export, whoever
-from gatekeeper.cli.words import EXIT_FAILED, EXIT_USAGE, fail, identity_settings
+from gatekeeper.cli.words import EXIT_USAGE, fail, identity_settings
 from gatekeeper.config.load import load
 from gatekeeper.decision.policy import Policy
 from gatekeeper.domain.document import DocumentError
@@ -40,9 +41,7 @@ _BEFORE = timedelta(days=7)  # phones look for mail far more often: who is not s
     help="RFC 3339 time or date, or how long ago.",
 )
 @click.option("--to", "until", callback=instant, help="Likewise; without it up to now.")
-@click.option(
-    "--policy", "policy_file", type=click.Path(path_type=Path), help="Take deadlines and exemptions from this file."
-)
+@click.option("--policy", "policy_file", type=InputFile(), help="Take deadlines and exemptions from this file.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write to this new file, not to stdout.")
 @vkey_option
 @click.option("--no-verify", "without_verification", is_flag=True, help="Do not verify the log; the page says so.")
@@ -153,4 +152,4 @@ def _write(file: Path, octets: bytes) -> None:
         with open(descriptor, "wb") as stream:  # noqa: PTH123  a descriptor, not a path
             stream.write(octets)
     except OSError as error:
-        fail(f"`{file}` cannot be written: {error.strerror}", code=EXIT_FAILED)
+        unwritable(file, error)

@@ -28,6 +28,7 @@ from gatekeeper.audit.signed import as_known
 from gatekeeper.audit.tree import EMPTY_ROOT, leaf_hash
 from gatekeeper.cli.audit_keys import read_kept, vkey_option
 from gatekeeper.cli.audit_options import audit_directory, existing
+from gatekeeper.cli.named import InputFile, named_octets, unwritable
 from gatekeeper.cli.recording import record_read
 from gatekeeper.cli.words import EXIT_FAILED, EXIT_INCOMPLETE, fail
 from gatekeeper.signing.note import NoteError, VerifierKey
@@ -65,14 +66,14 @@ def prove_inclusion(context: click.Context, sequence: int, output: Path | None, 
     if not is_included(leaf_hash(line), sequence, checkpoint.size, path, checkpoint.root):
         fail(f"record {sequence} is not the one that was signed: see `gatekeeper audit verify`", code=EXIT_FAILED)
     if record_file is not None:
-        record_file.write_bytes(line)
+        _write(line, record_file)
     _write(InclusionProof(sequence, tuple(path), note).encode(), output)
     if record_file is not None:
         record_read(context.obj, log, {"what": "prove", "asked": f"seq={sequence}", "records_n": 1})
 
 
 @prove.command("consistency")
-@click.argument("older", required=False, type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.argument("older", required=False, type=InputFile())
 @click.option("-o", "--output", type=_FILE, help="Write the proof there instead of to stdout.")
 @click.pass_context
 def prove_consistency(context: click.Context, older: Path | None, output: Path | None) -> None:
@@ -97,18 +98,16 @@ def prove_consistency(context: click.Context, older: Path | None, output: Path |
 
 
 @prove.command("check")
-@click.argument("proof_file", metavar="PROOF", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@click.argument("record_file", metavar="RECORD", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.argument("proof_file", metavar="PROOF", type=InputFile())
+@click.argument("record_file", metavar="RECORD", type=InputFile())
 @vkey_option
 def check(proof_file: Path, record_file: Path, pinned: tuple[VerifierKey, ...]) -> None:
     """Check that a record is in the log that the head in PROOF signed; the log is not needed.
 
     Exit codes: 0 proven, 1 not proven, 2 wrong usage, 3 signed by a key that is not known.
     """
-    with proof_file.open("rb") as file:
-        data = file.read(MAX_PROOF_OCTETS + 1)
-    with record_file.open("rb") as file:
-        line = file.read(MAX_RECORD + 2).removesuffix(b"\n")
+    data = named_octets(proof_file, MAX_PROOF_OCTETS)
+    line = named_octets(record_file, MAX_RECORD + 1).removesuffix(b"\n")
     try:
         proof = InclusionProof.parse(data)
         checkpoint, _ = read_checkpoint(proof.checkpoint)
@@ -145,7 +144,10 @@ def _head(log: Path) -> tuple[bytes, Checkpoint]:
 
 def _write(data: bytes, output: Path | None) -> None:
     if output is not None:
-        output.write_bytes(data)
+        try:
+            output.write_bytes(data)
+        except OSError as error:
+            unwritable(output, error)
         return
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()

@@ -36,7 +36,7 @@ _BEGINNING = 100
 registry_option = click.option(
     "--registry",
     "file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path),
     envvar=VARIABLE,
     show_envvar=True,
     help="The file in which the auditor keeps which logs there must be.",

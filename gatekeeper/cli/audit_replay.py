@@ -19,6 +19,7 @@ from gatekeeper.campaign.outline import Outline
 from gatekeeper.campaign.rehearsal import Difference, Named, Rehearsal, Report
 from gatekeeper.cli.audit_names import naming, pseudonyms_of
 from gatekeeper.cli.audit_options import audit_directory, existing, instant
+from gatekeeper.cli.named import InputFile
 from gatekeeper.cli.progress import progress
 from gatekeeper.cli.recording import record_read
 from gatekeeper.cli.store import in_store, store_option
@@ -44,11 +45,11 @@ _LINES_A_STEP = 1000
 
 
 @click.command("replay")
-@click.option("--policy", "candidate", type=click.Path(path_type=Path), help="Decide by this policy instead.")
+@click.option("--policy", "candidate", type=InputFile(), help="Decide by this policy instead.")
 @click.option(
     "--made-by",
     "older",
-    type=click.Path(path_type=Path),
+    type=InputFile(),
     multiple=True,
     help="An older policy file that made some of them (repeat for more); bundles in the store are found by themselves.",
 )

@@ -13,6 +13,7 @@ from gatekeeper.cli.audit_options import audit_directory, existing
 from gatekeeper.cli.audit_outcome import Muster, Outcome, Required
 from gatekeeper.cli.audit_registry import advanced, muster, read_registry, registry_option, write_registry
 from gatekeeper.cli.audit_report import print_report, verify_log
+from gatekeeper.cli.named import InputFile
 from gatekeeper.signing.note import NoteError, VerifierKey
 
 
@@ -22,7 +23,7 @@ from gatekeeper.signing.note import NoteError, VerifierKey
 @click.option(
     "--since-checkpoint",
     "since",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=InputFile(),
     multiple=True,
     callback=kept,
     help="A `checkpoint` that was kept elsewhere: the log must begin with what it signed (repeat for several logs).",

@@ -7,6 +7,7 @@ import click
 
 from gatekeeper.adapters.bundles.durable import replace
 from gatekeeper.cli.control import control_socket, gate_answer
+from gatekeeper.cli.named import InputFile, unwritable
 from gatekeeper.cli.policy_desk import read_octets
 from gatekeeper.cli.policy_keys import passphrase_option, unlock
 from gatekeeper.cli.words import EXIT_CONFIG, EXIT_FAILED, EXIT_TRY_AGAIN, fail, load_settings
@@ -21,11 +22,11 @@ _WITHIN_S = 5.0
 @click.command("break-glass")
 @click.option("--minutes", type=click.IntRange(1, 60), help="How long; it ends by itself.")
 @click.option("--reason", help="Why, in one line; it is signed and recorded.")
-@click.option("--key", "key_file", type=click.Path(path_type=Path), help="The key file of policy.break_glass.")
+@click.option("--key", "key_file", type=InputFile(), help="The key file of policy.break_glass.")
 @passphrase_option
 @click.option("--allow-all", is_flag=True, help="Do not ask whether it is meant.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Only write the note, to be used elsewhere.")
-@click.option("--note", "note_file", type=click.Path(path_type=Path), help="Use a note that was made elsewhere.")
+@click.option("--note", "note_file", type=InputFile(), help="Use a note that was made elsewhere.")
 @click.option("--end", is_flag=True, help="Close it before its time; wants no key.")
 @click.pass_obj
 def break_glass(  # noqa: PLR0913  one for each option
@@ -118,7 +119,7 @@ def _write(path: Path, data: bytes) -> None:
     try:
         replace(path, data)
     except OSError as error:
-        fail(f"`{path}` cannot be written: {error.strerror}", code=EXIT_FAILED)
+        unwritable(path, error)
 
 
 def _wait(config_path: Path, *, is_open: bool) -> None:

@@ -48,8 +48,8 @@ def check(config_path: Path, *, as_json: bool) -> None:
         if settings is not None:
             read_members(open_groups(settings))
             policy_now(settings)
-        elif config_path.is_file():
-            load_policy(policy_file(config_path, os.environ), DEFAULT)
+        elif (named := policy_file(config_path, os.environ)) is not None:
+            load_policy(named, DEFAULT)
     except DocumentError as error:
         faults += [dataclasses.asdict(fault) for fault in error.faults]
     if as_json:

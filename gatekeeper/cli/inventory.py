@@ -16,9 +16,10 @@ import click
 from gatekeeper.adapters.stores.registry import SourceSummary, SqlRegistry
 from gatekeeper.attestation.inventory import MAX_FILE_OCTETS, parse
 from gatekeeper.audit.event import EventCode
+from gatekeeper.cli.named import InputFile, named_octets
 from gatekeeper.cli.recording import record_inventory
 from gatekeeper.cli.store import duration_words, in_registry, store_option
-from gatekeeper.cli.words import EXIT_FAILED, fail, identity_settings, say_json, say_table
+from gatekeeper.cli.words import EXIT_FAILED, EXIT_USAGE, fail, identity_settings, say_json, say_table
 from gatekeeper.domain.document import DocumentError, Fault
 from gatekeeper.domain.posture import Report
 from gatekeeper.ports.registry import Applied, IdentifierTaken, OlderEvidence
@@ -31,7 +32,7 @@ def inventory() -> None:
 
 
 @inventory.command("import")
-@click.argument("file", type=click.Path(path_type=Path, allow_dash=True, dir_okay=False))
+@click.argument("file", type=InputFile(allow_dash=True))
 @click.option("--source", metavar="NAME", help="Put all reports on record under this source, whatever the file says.")
 @store_option
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
@@ -45,7 +46,7 @@ def import_(config_path: Path, file: Path, source: str | None, store: str | None
     """  # noqa: D301  click's paragraph mark
     now = SystemClock().now()
     name = "standard input" if str(file) == "-" else str(file)
-    data = _read(file, name)
+    data = _read(file)
     digest = hashlib.sha256(data).hexdigest()
     try:
         reports = parse(data, source=name, now=now, names=identity_settings(config_path))
@@ -114,14 +115,13 @@ def list_(config_path: Path, store: str | None, *, as_json: bool) -> None:
     )
 
 
-def _read(file: Path, name: str) -> bytes:
+def _read(file: Path) -> bytes:
+    if str(file) != "-":
+        return named_octets(file, MAX_FILE_OCTETS)
     try:
-        if str(file) == "-":
-            return sys.stdin.buffer.read(MAX_FILE_OCTETS + 1)
-        with file.open("rb") as stream:
-            return stream.read(MAX_FILE_OCTETS + 1)
+        return sys.stdin.buffer.read(MAX_FILE_OCTETS + 1)
     except OSError as error:
-        fail(f"{name}: cannot be read: {error.strerror}", code=EXIT_FAILED)
+        fail(f"standard input cannot be read: {error.strerror}", code=EXIT_USAGE)
 
 
 def _under(source: str, report: Report) -> Report:

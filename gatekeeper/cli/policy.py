@@ -10,6 +10,7 @@ import click
 from gatekeeper.adapters.stores.registry import SqlRegistry
 from gatekeeper.cli import directory
 from gatekeeper.cli.break_glass import break_glass
+from gatekeeper.cli.named import InputFile
 from gatekeeper.cli.policy_bundles import build, diff, rollback, sign
 from gatekeeper.cli.policy_keys import key
 from gatekeeper.cli.policy_plan import plan
@@ -34,7 +35,7 @@ def policy() -> None:
 
 
 @policy.command()
-@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.argument("file", required=False, type=InputFile())
 @click.option("--schema", "as_schema", is_flag=True, help="Print the JSON Schema of the language instead.")
 @click.option("--devices", "on_devices", is_flag=True, help="Also say what means an app on a third of all devices.")
 @click.option("--at", metavar="TIME", callback=instant, help="Warn as on another day than today.")

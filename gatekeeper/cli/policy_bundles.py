@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 
-from gatekeeper.cli.policy_desk import Desk, desk, read_bundle, read_octets, write_bundle
+from gatekeeper.cli.named import InputFile
+from gatekeeper.cli.policy_desk import Desk, desk, read_bundle, read_draft, read_octets, write_bundle
 from gatekeeper.cli.policy_keys import passphrase_option, unlock
-from gatekeeper.cli.words import EXIT_FAILED, counted, fail, identity_settings, load_settings
+from gatekeeper.cli.words import EXIT_FAILED, EXIT_USAGE, counted, fail, identity_settings, load_settings
 from gatekeeper.publishing.approval import Refused, compile_files
 from gatekeeper.publishing.bundle import POLICY_FILE, BundleError
 from gatekeeper.publishing.bundle import build as build_bundle
@@ -20,7 +21,7 @@ from gatekeeper.server.clock import SystemClock
 
 
 @click.command()
-@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.argument("file", required=False, type=InputFile())
 @click.option("--author", required=True, metavar="NAME", help="Who wrote it, and so cannot approve it.")
 @click.option("--reason", required=True, help="Why it changes, in one line; it is signed and recorded.")
 @click.option("--version", "version", type=int, help="Default: one above the newest published one.")
@@ -32,7 +33,7 @@ def build(
     """Make a bundle of the policy in FILE (default: the configured one), for approvers to sign."""
     place = desk(config_path)
     path = file or place.settings.policy_file
-    files = {POLICY_FILE: read_octets(path)}
+    files = {POLICY_FILE: read_octets(file) if file else read_draft(place.settings)}
     try:
         compile_files(files, place.settings.accounts.names, source=str(path))
     except Refused as refused:
@@ -57,8 +58,8 @@ def rollback(config_path: Path, *, version: int, author: str, reason: str, outpu
 
 
 @click.command()
-@click.argument("bundle_file", metavar="BUNDLE", type=click.Path(path_type=Path))
-@click.option("--key", "key_file", required=True, type=click.Path(path_type=Path), help="The approver's key file.")
+@click.argument("bundle_file", metavar="BUNDLE", type=InputFile())
+@click.option("--key", "key_file", required=True, type=InputFile(), help="The approver's key file.")
 @passphrase_option
 @click.option("--as-author", is_flag=True, help="Prove that the author is the author; no approval.")
 def sign(bundle_file: Path, key_file: Path, passphrase_file: Path | None, *, as_author: bool) -> None:
@@ -78,10 +79,10 @@ def sign(bundle_file: Path, key_file: Path, passphrase_file: Path | None, *, as_
 
 
 @click.command()
-@click.argument("before", required=False)
-@click.argument("after", required=False)
+@click.argument("before", required=False, type=InputFile(allow_number=True))
+@click.argument("after", required=False, type=InputFile(allow_number=True))
 @click.pass_obj
-def diff(config_path: Path, before: str | None, after: str | None) -> None:
+def diff(config_path: Path, before: Path | None, after: Path | None) -> None:
     """What changes from BEFORE to AFTER: each a version, a bundle, or a policy file.
 
     Without AFTER: to the configured policy file. Without BEFORE: from the newest good version. Two files need no
@@ -97,12 +98,12 @@ def diff(config_path: Path, before: str | None, after: str | None) -> None:
     if settings is not None and settings.bundles is None:
         raise click.UsageError(f"name two files: the policy is `{settings.policy_file}`, and there are no bundles")
     old = _in_force(desk(config_path)) if before is None else _policy_files(config_path, before)
-    draft = load_settings(config_path).policy_file if after is None else None
-    new = {POLICY_FILE: read_octets(draft)} if draft else _policy_files(config_path, after or "")
+    settings = load_settings(config_path) if after is None else None
+    new = {POLICY_FILE: read_draft(settings)} if settings else _policy_files(config_path, after or Path())
     names = identity_settings(config_path)
     try:
-        old_policy = compile_files(old, names, source=before or "in force")
-        new_policy = compile_files(new, names, source=after or str(draft))
+        old_policy = compile_files(old, names, source=str(before or "in force"))
+        new_policy = compile_files(new, names, source=str(after or (settings.policy_file if settings else "")))
     except Refused as refused:
         fail(*refused.reasons, code=EXIT_FAILED)
     for line in changes(old_policy, new_policy):
@@ -120,11 +121,10 @@ def _in_force(place: Desk) -> Mapping[str, bytes]:
     return newest.bundle.files
 
 
-def _policy_files(config_path: Path, what: str) -> Mapping[str, bytes]:
-    if what.isdecimal():
-        return desk(config_path).published(int(what)).files
-    path = Path(what)
-    return read_bundle(path).files if path.suffix == ".bundle" else {POLICY_FILE: read_octets(path)}
+def _policy_files(config_path: Path, what: Path) -> Mapping[str, bytes]:
+    if str(what).isdecimal():
+        return desk(config_path).published(int(str(what))).files
+    return read_bundle(what).files if what.suffix == ".bundle" else {POLICY_FILE: read_octets(what)}
 
 
 def _write_new(
@@ -149,7 +149,7 @@ def _write_new(
         fail(str(error), code=EXIT_FAILED)
     path = output or Path(f"policy-{bundle.statement.version}.bundle")
     if path.exists():
-        fail(f"`{path}` exists: name another with --output, or remove it", code=EXIT_FAILED)
+        fail(f"`{path}` exists: name another with --output, or remove it", code=EXIT_USAGE)
     write_bundle(path, bundle.encode())
     click.echo(bundle.statement.text, nl=False)
     needed = place.bundles.approvers.threshold

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from gatekeeper.adapters.bundles.durable import replace
 from gatekeeper.adapters.bundles.store import BundleStore
+from gatekeeper.cli.named import named_octets, unwritable
 from gatekeeper.cli.words import EXIT_CONFIG, EXIT_FAILED, EXIT_TRY_AGAIN, fail, load_settings
 from gatekeeper.config.settings import BundleSettings, Settings
 from gatekeeper.domain.document import DocumentError
@@ -71,12 +72,18 @@ def read_bundle(path: Path) -> Bundle:
 
 
 def read_octets(path: Path) -> bytes:
-    """A file, at most one octet more than a bundle can have; ends the command when it cannot be read."""
+    """A named file, at most one octet more than a bundle can have; ends the command when it cannot be read."""
+    return named_octets(path, MAX_BUNDLE_OCTETS)
+
+
+def read_draft(settings: Settings) -> bytes:
+    """The configured policy file; ends the command when it cannot be read."""
     try:
-        with path.open("rb") as stream:
+        with settings.policy_file.open("rb") as stream:
             return stream.read(MAX_BUNDLE_OCTETS + 1)
     except OSError as error:
-        fail(f"`{path}` cannot be read: {error.strerror}", code=EXIT_FAILED)
+        reason = f"`{settings.policy_file}` cannot be read: {error.strerror}"
+        fail(f"{settings.source}: policy.file: {reason}", code=EXIT_CONFIG)
 
 
 def write_bundle(path: Path, data: bytes) -> None:
@@ -84,4 +91,4 @@ def write_bundle(path: Path, data: bytes) -> None:
     try:
         replace(path, data)
     except OSError as error:
-        fail(f"`{path}` cannot be written: {error.strerror}", code=EXIT_FAILED)
+        unwritable(path, error)

@@ -8,6 +8,7 @@ from typing import TypeVar
 import click
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from gatekeeper.cli.named import InputFile, named_octets, unwritable
 from gatekeeper.cli.words import EXIT_FAILED, EXIT_USAGE, fail
 from gatekeeper.signing.keys import MAX_KEY_FILE_OCTETS, KeyFileError, locked, shown, unlocked
 from gatekeeper.signing.note import NoteError, SigningKey
@@ -24,7 +25,7 @@ def passphrase_option(command: Command) -> Command:
     """Add `--passphrase-file`, which stands in for the question."""
     return click.option(
         "--passphrase-file",
-        type=click.Path(path_type=Path),
+        type=InputFile(),
         help="Read the passphrase from the first line of this file instead of asking.",
     )(command)
 
@@ -54,23 +55,23 @@ def new(name: str, file: Path, passphrase_file: Path | None) -> None:
             stream.flush()
             os.fsync(descriptor)
     except OSError as error:
-        fail(f"`{file}` cannot be written: {error.strerror}", code=EXIT_FAILED)
+        unwritable(file, error)
     click.echo(made.verifier)
 
 
 @key.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=InputFile())
 def show(file: Path) -> None:
     """Print the verifier key of the key in FILE; needs no passphrase."""
     try:
-        click.echo(shown(_octets(file)))
+        click.echo(shown(named_octets(file, MAX_KEY_FILE_OCTETS)))
     except KeyFileError as error:
         fail(f"`{file}` {error}", code=EXIT_FAILED)
 
 
 def unlock(file: Path, passphrase_file: Path | None) -> SigningKey:
     """The private key in a file; ends the command when it cannot be had."""
-    data = _octets(file)
+    data = named_octets(file, MAX_KEY_FILE_OCTETS)
     try:
         name = shown(data).name
         return unlocked(data, _passphrase(passphrase_file, whose=name))
@@ -78,20 +79,12 @@ def unlock(file: Path, passphrase_file: Path | None) -> SigningKey:
         fail(f"`{file}` {error}", code=EXIT_FAILED)
 
 
-def _octets(file: Path) -> bytes:
-    try:
-        with file.open("rb") as stream:
-            return stream.read(MAX_KEY_FILE_OCTETS + 1)
-    except OSError as error:
-        fail(f"`{file}` cannot be read: {error.strerror}", code=EXIT_FAILED)
-
-
 def _passphrase(file: Path | None, *, whose: str = "", confirm: bool = False) -> bytes:
     if file is None:
         question = f"Passphrase of {whose}" if whose else "Passphrase"
         answer: str = click.prompt(question, hide_input=True, confirmation_prompt=confirm, err=True)
         return answer.encode()
-    return _octets(file).partition(b"\n")[0].rstrip(b"\r")
+    return named_octets(file, MAX_KEY_FILE_OCTETS).partition(b"\n")[0].rstrip(b"\r")
 
 
 def _checkout(file: Path) -> Path | None:

@@ -15,6 +15,7 @@ from gatekeeper.campaign.outline import Outline
 from gatekeeper.campaign.plan import Plan, Question
 from gatekeeper.campaign.planner import Planner
 from gatekeeper.cli.directory import members_of
+from gatekeeper.cli.named import InputFile, named_octets, unwritable
 from gatekeeper.cli.plan_words import plan_document, say_plan
 from gatekeeper.cli.progress import progress
 from gatekeeper.cli.store import in_store, store_option
@@ -54,8 +55,8 @@ def _until(_context: click.Context, _parameter: click.Parameter, value: str | No
 
 
 @click.command("plan")
-@click.argument("candidate", required=False, type=click.Path(path_type=Path))
-@click.option("--against", type=click.Path(path_type=Path), help="The policy in force (default: the configured one).")
+@click.argument("candidate", required=False, type=InputFile())
+@click.option("--against", type=InputFile(), help="The policy in force (default: the configured one).")
 @click.option(
     "--protocol",
     type=click.Choice([protocol.value for protocol in MailProtocol]),
@@ -71,7 +72,7 @@ def _until(_context: click.Context, _parameter: click.Parameter, value: str | No
 )
 @click.option(
     "--watch",
-    type=click.Path(path_type=Path),
+    type=InputFile(),
     metavar="FILE",
     help="Protected people, one mail login a line; exit code 1 when any of them is hit.",
 )
@@ -202,12 +203,11 @@ def _load(path: Path, names: IdentitySettings, code: int) -> Policy:
 
 def _watched(path: Path, names: IdentitySettings) -> frozenset[str]:
     """The accounts of a file; a line that is none ends the command: nobody may be unprotected by a slip of the pen."""
+    data = named_octets(path, _MAX_WATCHED_OCTETS)
     try:
-        data = path.read_bytes()
         lines = data.decode().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
-        fail(f"{path}: {reason}", code=EXIT_USAGE)
+    except UnicodeDecodeError:
+        fail(f"{path}: is not UTF-8", code=EXIT_USAGE)
     if len(data) > _MAX_WATCHED_OCTETS:
         fail(f"{path}: larger than {_MAX_WATCHED_OCTETS} octets", code=EXIT_USAGE)
     found = set()
@@ -219,6 +219,8 @@ def _watched(path: Path, names: IdentitySettings) -> frozenset[str]:
         if account is None:
             fail(f"{path}: line {number}: `{text}` is no mail login that the gate would accept", code=EXIT_USAGE)
         found.add(account)
+    if not found:
+        fail(f"{path}: names nobody", code=EXIT_USAGE)
     return frozenset(found)
 
 
@@ -226,4 +228,4 @@ def _draw(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        fail(f"{path}: cannot be written: {error.strerror}", code=EXIT_USAGE)
+        unwritable(path, error)

@@ -11,6 +11,7 @@ from gatekeeper.adapters.bundles.store import VersionTaken
 from gatekeeper.audit.event import EventCode
 from gatekeeper.cli.breaker import breaker_objections
 from gatekeeper.cli.control import control_socket, gate_answer
+from gatekeeper.cli.named import InputFile
 from gatekeeper.cli.policy_desk import Desk, desk, read_octets
 from gatekeeper.cli.policy_keys import passphrase_option, unlock
 from gatekeeper.cli.recording import record_policy
@@ -35,10 +36,10 @@ _LISTED = 20
 
 
 @click.command()
-@click.argument("bundle_file", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.argument("bundle_file", metavar="BUNDLE", type=InputFile())
 @click.option("--force", is_flag=True, help="Though it newly blocks too many people; wants --reason and --key.")
 @click.option("--reason", help="Why it must be, in one line; it is signed and recorded.")
-@click.option("--key", "key_file", type=click.Path(path_type=Path), help="The key file of a second approver.")
+@click.option("--key", "key_file", type=InputFile(), help="The key file of a second approver.")
 @passphrase_option
 @click.pass_obj
 def publish(

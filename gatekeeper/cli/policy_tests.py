@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from gatekeeper.cli.named import InputFile, named_octets
 from gatekeeper.cli.words import EXIT_FAILED, EXIT_INCOMPLETE, fail, identity_settings, load_settings, say_json
 from gatekeeper.decision.cases import MAX_OCTETS, Cases, read_cases
 from gatekeeper.decision.trial import Trial, run
@@ -16,8 +17,8 @@ SUFFIX = ".test.toml"
 
 
 @click.command()
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--policy", "policy_file", type=click.Path(path_type=Path), help="Test this policy, whatever they name.")
+@click.argument("files", nargs=-1, type=InputFile())
+@click.option("--policy", "policy_file", type=InputFile(), help="Test this policy, whatever they name.")
 @click.option("--min-coverage", type=click.IntRange(0, 100), default=0, help="Percent of rules x phases; less fails.")
 @click.option("--mutation/--no-mutation", default=True, help="Also drop each rule in turn: some test must fail then.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
@@ -90,13 +91,7 @@ def _grouped(
 
 
 def _read(path: Path, names: IdentitySettings) -> Cases:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_OCTETS + 1)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise DocumentError([Fault(str(path), "", f"cannot be read: {reason}")]) from error
-    return read_cases(data, source=str(path), names=names)
+    return read_cases(named_octets(path, MAX_OCTETS), source=str(path), names=names)
 
 
 def _is_good(trial: Trial, min_coverage: int) -> bool:

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from gatekeeper.adapters.stores.registry import SqlRegistry
+from gatekeeper.cli.named import InputFile
 from gatekeeper.cli.store import duration_words, in_registry, store_option
 from gatekeeper.cli.words import EXIT_CONFIG, EXIT_FAILED, fail, identity_settings, load_settings, say_json
 from gatekeeper.config.settings import Settings
@@ -122,7 +123,7 @@ def why_options(command: Command) -> Command:
 
 @click.command()
 @why_options
-@click.option("--policy", "policy_file", type=click.Path(path_type=Path), help="Another policy than the configured.")
+@click.option("--policy", "policy_file", type=InputFile(), help="Another policy than the configured.")
 @click.pass_obj
 def why(  # noqa: PLR0913  one for each option
     config_path: Path,

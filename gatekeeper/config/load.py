@@ -12,7 +12,7 @@ from pathlib import Path
 from gatekeeper.config.sections import DEFAULT_POLICY_FILE, DEFAULT_STATE_DIRECTORY, read_settings
 from gatekeeper.config.sections.identity import read_names
 from gatekeeper.config.settings import Settings
-from gatekeeper.domain.document import DocumentError, Fault, Table
+from gatekeeper.domain.document import DocumentError, Fault, Table, parse_toml
 from gatekeeper.domain.identity import IdentitySettings
 
 ENVIRONMENT_PREFIX = "GATEKEEPER_"
@@ -40,8 +40,12 @@ def state_directory(path: Path, environment: Mapping[str, str]) -> Path:
     return _path(path, environment, "server", "state_directory", DEFAULT_STATE_DIRECTORY)
 
 
-def policy_file(path: Path, environment: Mapping[str, str]) -> Path:
-    """Where the policy is, told even when the rest of the configuration is broken."""
+def policy_file(path: Path, environment: Mapping[str, str]) -> Path | None:
+    """Where the policy is, told even when the rest of the configuration is broken; None: it cannot be read at all."""
+    try:
+        _document(path, str(path))
+    except DocumentError:
+        return None
     return _path(path, environment, "policy", "file", DEFAULT_POLICY_FILE)
 
 
@@ -72,16 +76,13 @@ def _path(path: Path, environment: Mapping[str, str], section: str, key: str, de
 
 def _document(path: Path, source: str) -> dict[str, object]:
     try:
-        if path.stat().st_size > MAX_OCTETS:
-            raise DocumentError([Fault(source, "", f"larger than {MAX_OCTETS} octets")])
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        reason = f"cannot be read: {error.strerror} (name another with --config or $GATEKEEPER_CONFIG)"
+        with path.open("rb") as file:
+            data = file.read(MAX_OCTETS + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        reason = f"cannot be read: {why} (name another with --config or $GATEKEEPER_CONFIG)"
         raise DocumentError([Fault(source, "", reason)]) from error
-    except UnicodeDecodeError as error:
-        raise DocumentError([Fault(source, "", "is not UTF-8")]) from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise DocumentError([Fault(source, "", f"is not TOML: {error}")]) from error
+    return parse_toml(data, source, MAX_OCTETS)
 
 
 def _override(document: dict[str, object], environment: Mapping[str, str], faults: list[Fault]) -> None:
@@ -137,7 +138,8 @@ def _from_file(table: dict[str, object], place: str, key: str, found: tuple[str,
         return
     del table[f"{key}_file"]
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        with Path(path).open("rb") as file:
+            text = file.read(MAX_OCTETS).decode()
         table[key] = text.rstrip("\r\n") if key == _PASSWORD else text.strip()
     except (OSError, UnicodeDecodeError) as error:
         source, faults = found

@@ -40,7 +40,8 @@ class Source:
 def load_policy(path: Path, names: IdentitySettings) -> Policy:
     """Read and compile a policy, its accounts canonical by `names`; raises `DocumentError` with all of its faults."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_POLICY_OCTETS + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise DocumentError([Fault(str(path), "", f"cannot be read: {reason}")]) from error

@@ -109,7 +109,7 @@ def test_it_is_written_into_a_new_file_of_its_owner(directory: Path) -> None:
     assert Path("page.html").stat().st_mode & 0o777 == 0o600
     check(Path("page.html").read_text(encoding="utf-8"))
     again = report(directory, "--out", "page.html")
-    assert again.exit_code == 1
+    assert again.exit_code == 2
     assert "`page.html` cannot be written: File exists" in again.stderr
 
 

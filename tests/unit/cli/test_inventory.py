@@ -132,14 +132,6 @@ def test_sources_for_people(run: Run, file: Path) -> None:
     assert row.startswith("mdm     2        ")
 
 
-def test_a_file_that_cannot_be_read_is_told(run: Run, tmp_path: Path) -> None:
-    """With the system's reason."""
-    result = run("inventory", "import", str(tmp_path / "absent.jsonl"))
-
-    assert result.exit_code == 1
-    assert "absent.jsonl: cannot be read: No such file or directory" in result.stderr
-
-
 def test_a_store_that_cannot_be_opened_is_bad_configuration(tmp_path: Path, file: Path) -> None:
     """The text says what to do."""
     url = f"sqlite:///{tmp_path}/absent/gate.sqlite3"

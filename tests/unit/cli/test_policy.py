@@ -98,14 +98,6 @@ def test_a_file_of_tests_is_told_from_a_policy(tmp_path: Path) -> None:
     assert "is a file of tests: `gatekeeper policy test` runs it" in run("policy", "check", path).stderr
 
 
-def test_a_policy_that_is_not_there_is_told(tmp_path: Path) -> None:
-    """With its name."""
-    result = run("policy", "check", tmp_path / "none.toml")
-
-    assert result.exit_code == 1
-    assert "none.toml: cannot be read: No such file or directory" in result.stderr
-
-
 def test_without_a_file_the_configured_one_is_meant() -> None:
     """So a configuration is needed."""
     result = run("policy", "check")

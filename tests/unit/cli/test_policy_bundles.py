@@ -212,9 +212,12 @@ def test_the_status_of_a_file(tmp_path: Path) -> None:
     assert "has faults, so it cannot come into force" in status().stdout
 
 
-@pytest.mark.parametrize("command", [("build", "--author", "w", "--reason", "r"), ("publish", "x")])
-def test_a_site_with_a_file_is_told_so(tmp_path: Path, command: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("command", [("build", "--author", "w", "--reason", "r"), ("publish", "policy.toml")])
+def test_a_site_with_a_file_is_told_so(
+    tmp_path: Path, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Exit code 78, and what to add."""
+    monkeypatch.chdir(tmp_path)
     configuration = Configuration(tmp_path)
     configuration.write({})
     done = CliRunner().invoke(cli, ["--config", str(configuration.path), "policy", *command])

@@ -50,7 +50,7 @@ def test_a_key_is_never_written_over(tmp_path: Path, passphrase: Path) -> None:
     file.write_text("mine")
     made = run("new", "a.ruiz", file, "--passphrase-file", passphrase)
 
-    assert (made.exit_code, file.read_text()) == (1, "mine")
+    assert (made.exit_code, file.read_text()) == (2, "mine")
     assert "cannot be written: File exists" in made.stderr
 
 

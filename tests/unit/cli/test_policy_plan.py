@@ -157,10 +157,10 @@ def test_the_burn_down_is_drawn(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nowhere.toml",), "nowhere.toml: cannot be read"),
+        (("nowhere.toml",), "`nowhere.toml` cannot be read"),
         (("--until", "soon"), "neither a time"),
         (("--until", "2020-01-01"), "lies in the past"),
-        (("--watch", "nowhere.txt"), "nowhere.txt: No such file"),
+        (("--watch", "nowhere.txt"), "--watch: `nowhere.txt` cannot be read"),
     ],
     ids=["candidate", "until", "past", "watch"],
 )

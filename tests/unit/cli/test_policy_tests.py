@@ -87,10 +87,11 @@ def test_faults_of_both_files_are_told(folder: Path) -> None:
     """A line each."""
     (folder / "policy.test.toml").write_text(TEST.replace("expect", "expects"))
     (folder / "policy.toml").write_text(POLICY.replace("phases", "fases"))
-    result = run(folder / "policy.test.toml", folder / "none.test.toml")
+    (folder / "other.test.toml").write_text("schema = 2")
+    result = run(folder / "policy.test.toml", folder / "other.test.toml")
     assert result.exit_code == 1
     assert "policy.test.toml: test[0].expects: unknown key (did you mean `expect`?)" in result.stderr
-    assert "none.test.toml: cannot be read" in result.stderr
+    assert "other.test.toml: schema: must be 1" in result.stderr
 
 
 def test_without_a_test_nothing_is_proven(folder: Path) -> None:
