@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Verify an audit log of Gatekeeper with Python's standard library and `openssl`, and nothing of Gatekeeper.
 
-    verify_audit.py DIRECTORY --vkey KEY [--since CHECKPOINT]
+    verify_audit.py DIRECTORY --vkey KEY [KEY] [--since CHECKPOINT]
 
 DIRECTORY holds `checkpoint`, `segments` (compressed or not) and `tile`. KEY is the verifier key that you pinned
-(`gatekeeper audit keys`), CHECKPOINT a `checkpoint` that you kept: the log must begin with what it signed.
+(`gatekeeper audit keys`; after a change both), CHECKPOINT a `checkpoint` that you kept: the log must begin with it.
 Exit: 0 sound, 1 tampering, 2 wrong usage, 3 incomplete, or not signed by the pinned key.
 Checked: each record's number and SHA-256 of the line before; the Merkle tree over the exact lines (RFC 6962) against
 the root in the checkpoint (c2sp.org/tlog-checkpoint); its Ed25519 signature; that a record tells of what was pruned.
@@ -13,6 +13,7 @@ the root in the checkpoint (c2sp.org/tlog-checkpoint); its Ed25519 signature; th
 import argparse
 import base64
 import gzip
+import itertools
 import json
 import re
 import subprocess
@@ -36,11 +37,12 @@ def parse_key(vkey: str) -> tuple[str, bytes]:
     return name, public
 
 
-def checkpoint(path: Path, name: str, public: bytes) -> tuple[str, int, bytes]:
+def checkpoint(path: Path, keys: list[tuple[str, bytes]]) -> tuple[str, int, bytes]:
     text, _, signatures = path.read_bytes().partition(b"\n\n")
     origin, size, root = text.decode().split("\n")[:3]
-    own_id = sha256(origin.encode() + b"\n\x01" + public).digest()[:4]
-    for _, signer, blob in (line.split(" ") for line in signatures.decode().splitlines()):
+    for line, (name, public) in itertools.product(signatures.decode().splitlines(), keys):
+        own_id = sha256(origin.encode() + b"\n\x01" + public).digest()[:4]
+        _, signer, blob = line.split(" ")
         octets = base64.b64decode(blob)
         # A gate's key also signs, in their names, the logs of its workers, and those that follow a restored one.
         is_ours = re.fullmatch(re.escape(name) + r"(/worker-\d+)?(/(?!1$)\d+)?", signer)
@@ -97,12 +99,12 @@ def leaves(directory: str) -> Iterator[tuple[str, bytes]]:
 
 parser = argparse.ArgumentParser(description="Verify an audit log with nothing of Gatekeeper.")
 parser.add_argument("directory")
-parser.add_argument("--vkey", required=True, type=parse_key)
+parser.add_argument("--vkey", required=True, type=parse_key, nargs="+", metavar="KEY")
 parser.add_argument("--since", action="append", default=[], metavar="CHECKPOINT")
 args = parser.parse_args()
 peaks, size, origin, roots = [], 0, "", {0: sha256().digest()}
 try:
-    signed = [(each, *checkpoint(Path(each), *args.vkey)) for each in [f"{args.directory}/checkpoint", *args.since]]
+    signed = [(each, *checkpoint(Path(each), args.vkey)) for each in [f"{args.directory}/checkpoint", *args.since]]
     for size, (origin, leaf) in enumerate(leaves(args.directory), 1):  # noqa: B007  asked for below
         height, root = 0, leaf
         while peaks and peaks[-1][0] == height:

@@ -284,6 +284,16 @@ CLASSIFICATIONS: Mapping[EventCode, Classification] = MappingProxyType(
             activity_name="Remote found",
             app=PRODUCT,
         ),
+        EventCode.KEY_CHANGED: _row(
+            Word.LOG,
+            "Other keys sign the audit log",
+            APPLICATION_LIFECYCLE,
+            99,
+            3,
+            1,
+            activity_name="Change Key",
+            app=PRODUCT,
+        ),
         EventCode.WORKER_DIED: _row(Word.LOG, "A worker died", APPLICATION_LIFECYCLE, 4, 4, 2, app=PRODUCT),
     }
 )
@@ -401,6 +411,10 @@ EVENT_MEANINGS: Mapping[EventCode, str] = MappingProxyType(
             "A remote (`remote`) has not taken records for some seconds (`reason`, `behind_n`); they wait in the log."
         ),
         EventCode.REMOTE_FOUND: "A remote (`remote`) that was lost takes records again, after `seconds`.",
+        EventCode.KEY_CHANGED: (
+            "From here on these keys sign the log (`key`, in the time after a change also `older_key`); before it were "
+            "those with the ids `before`. An auditor pins what the gate's owners say, not what stands here."
+        ),
         EventCode.WORKER_DIED: "A worker ended by itself or was killed: its open connections have no terminal records.",
     }
 )

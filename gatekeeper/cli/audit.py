@@ -35,7 +35,7 @@ _PLACES = {
     "verify": "gatekeeper.cli.audit_verify:verify",
     "prove": "gatekeeper.cli.audit_prove:prove",
     "witness": "gatekeeper.cli.audit_witness:witness_command",
-    "keys": "gatekeeper.cli.audit_keys:keys",
+    "keys": "gatekeeper.cli.audit_signers:keys",
     "registry": "gatekeeper.cli.audit_registry:registry_group",
     "replay": "gatekeeper.cli.audit_replay:replay",
     "export": "gatekeeper.cli.audit_export:export",

@@ -1,4 +1,4 @@
-"""Whose signature on an audit log is believed: `--vkey`, or the key that the gate signs with; and `audit keys`."""
+"""Whose signature on an audit log is believed: `--vkey`, or the keys that the gate signs with."""
 
 import os
 from collections.abc import Callable
@@ -8,22 +8,20 @@ from pathlib import Path
 from typing import TypeVar
 
 import click
-from cryptography.hazmat.primitives import serialization
 
 from gatekeeper.adapters.sinks.directory import AuditLogError
 from gatekeeper.adapters.sinks.reader import lines
-from gatekeeper.adapters.sinks.several import log_directories, worker_origin
-from gatekeeper.adapters.sinks.signing_key import load_key
+from gatekeeper.adapters.sinks.several import log_directories
+from gatekeeper.adapters.sinks.signing_key import before, load_key
 from gatekeeper.adapters.sinks.tiles import read_checkpoint_file
 from gatekeeper.audit.checkpoint import Checkpoint, read_checkpoint, verified
 from gatekeeper.audit.cosignature import CosignerKey
 from gatekeeper.audit.signed import as_known
 from gatekeeper.audit.stored import read
 from gatekeeper.cli.named import named_octets
-from gatekeeper.cli.words import EXIT_CONFIG, fail, load_settings
 from gatekeeper.config.load import load
 from gatekeeper.domain.document import DocumentError
-from gatekeeper.signing.note import MAX_NOTE_OCTETS, NoteError, SigningKey, VerifierKey
+from gatekeeper.signing.note import MAX_NOTE_OCTETS, NoteError, VerifierKey
 
 _MAX_KEY_OCTETS = 4096
 _Key = TypeVar("_Key")
@@ -45,12 +43,12 @@ def known_for(context: click.Context, log: Path, pinned: tuple[VerifierKey, ...]
         return Known(tuple(as_known(pinned, origin)) or pinned, is_pinned=True)
     for path in _key_files(context, log):
         try:
-            key = load_key(path, origin)
+            found = [load_key(file, origin) for file in (path, before(path))]
         except (AuditLogError, NoteError) as error:
             click.echo(f"note: {error}", err=True)
         else:
-            if key is not None:
-                return Known((key.verifier,), is_pinned=False)
+            if found[0] is not None:
+                return Known(tuple(key.verifier for key in found if key is not None), is_pinned=False)
     return Known((), is_pinned=False)
 
 
@@ -132,44 +130,6 @@ def read_kept(path: Path) -> Kept:
     except NoteError as error:
         raise click.BadParameter(f"`{path}` {error}") from error
     return Kept(path, checkpoint, note)
-
-
-@click.command("keys")
-@click.option("--each", "is_each", is_flag=True, help="One for each worker's log, as other programs want it.")
-@click.option("--pem", "as_pem", is_flag=True, help="The public key for `openssl`.")
-@click.pass_context
-def keys(context: click.Context, is_each: bool, as_pem: bool) -> None:
-    """Show the public key that verifies the audit log, for auditors to pin.
-
-    `audit verify --vkey` takes it for the logs of all workers. Other programs know a key by its name, which is the
-    origin of the log: --each.
-    """
-    settings = load_settings(context.obj)
-    origin, workers = settings.audit.origin, settings.workers
-    names = (
-        [origin] if workers == 1 or not is_each else [worker_origin(origin, number + 1) for number in range(workers)]
-    )
-    made = [_own(settings.audit.signing_key, name) for name in names]
-    if as_pem:
-        pem = (
-            made[0]
-            .private.public_key()
-            .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-        )
-        click.echo(pem.decode(), nl=False)
-        return
-    for key in made:
-        click.echo(str(key.verifier))
-
-
-def _own(path: Path, name: str) -> SigningKey:
-    try:
-        key = load_key(path, name)
-    except AuditLogError as error:
-        fail(str(error), code=EXIT_CONFIG)
-    if key is None:
-        fail(f"there is no signing key `{path}` yet; the gate makes it at its first start", code=EXIT_CONFIG)
-    return key
 
 
 def _key_files(context: click.Context, log: Path) -> list[Path]:

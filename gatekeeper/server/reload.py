@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from gatekeeper.adapters.sinks.directory import AuditLogError
 from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.config.load import load
 from gatekeeper.config.settings import ListenerSettings, Settings
@@ -203,6 +204,10 @@ def swap(gatekeeper: "Gatekeeper", prepared: Prepared) -> None:
     gatekeeper.evidence.settings = settings.evidence
     gatekeeper.evidence.names = settings.accounts.names
     _record(gatekeeper, EventCode.CONFIGURATION_LOADED, "Configuration loaded", {})
+    try:
+        gatekeeper.audit.take_up_keys()
+    except AuditLogError as error:
+        _log.error("audit.keys", reason=str(error))  # those from before go on signing
     gatekeeper.publications = source.publications
     in_force.tell_refused(gatekeeper, source.look)
     if policy_changed:

@@ -15,6 +15,7 @@ from testkit.ocsf import faults
 from testkit.pages import check
 from testkit.ports import free_port
 from testkit.sessions import imap_login_reply
+from testkit.waiting import eventually
 
 MakeGate = Callable[..., GateProcess]
 
@@ -66,3 +67,25 @@ def test_people_are_found_while_the_gate_writes(served: GateProcess) -> None:
     ]
     assert told[0]["asked"] == f"user={BOB.login} verdict=block"
     assert all(one["by"] for one in told)
+
+
+def test_the_signing_key_is_changed_while_the_gate_runs(served: GateProcess) -> None:
+    """By all workers, in every log; both keys verify until the older one is retired."""
+    first = served.cli("audit", "keys").stdout.strip()
+    done = served.cli("audit", "keys", "rotate")
+    assert (done.returncode, done.stderr) == (0, "Both keys sign from now on.\n")
+    second = done.stdout.strip()
+
+    def are_signed_by(number: int) -> bool:
+        heads = list(served.audit_directory.rglob("checkpoint"))
+        return all(head.read_text().count("— ") == number for head in heads)
+
+    eventually(lambda: are_signed_by(2), within=10, what="two signatures in every log")
+    for key in (first, second):
+        assert served.cli("audit", "verify", "--vkey", key).returncode == 0
+    assert served.cli("audit", "keys", "retire").returncode == 0
+    eventually(lambda: are_signed_by(1), within=10, what="one signature in every log")
+    assert served.cli("audit", "verify", "--vkey", first).returncode == 3
+    assert served.cli("audit", "verify", "--vkey", second).returncode == 0
+    changes = [detail(record) for record in coded(served.audit_records(), "GK9012I")]
+    assert len(changes) == 2 * len(list(served.audit_directory.rglob("checkpoint")))

@@ -28,7 +28,7 @@ from gatekeeper.adapters.sinks.opening import find_ending
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.publisher import Publisher
 from gatekeeper.adapters.sinks.shipping.quorum import Quorum
-from gatekeeper.adapters.sinks.signing_key import key_of
+from gatekeeper.adapters.sinks.signing_key import keys_of
 from gatekeeper.adapters.sinks.succession import Remembered, Succession, settle
 from gatekeeper.adapters.sinks.writer import Chain, Counters, Item, Limits, Writer
 from gatekeeper.audit.event import Event, EventCode
@@ -87,11 +87,15 @@ class FileAuditLog:
         self._is_closing = False
         self._overflowed = 0
         self._compressor = Compressor(directory, files, report=self._report) if compress else None
+        self._directory = directory
+        self._signing_key = signing_key
         publisher = None  # made before anything is written: a log that contradicts what was signed stays as it is
         if signing_key is not None:
+            keys = keys_of(directory, signing_key, origin)
             publisher = Publisher(
                 directory,
-                key_of(directory, signing_key, origin),
+                keys[0],
+                older=keys[1] if len(keys) > 1 else None,
                 records=0 if ending.last is None else ending.last.sequence + 1,
                 files=files,
                 monotonic=monotonic,
@@ -100,6 +104,7 @@ class FileAuditLog:
                 known=succession.known,
                 remembered=remembered,
             )
+        self._publisher = publisher
         self._writer = Writer(
             directory,
             origin,
@@ -122,6 +127,8 @@ class FileAuditLog:
         ]
         if succession.predecessor is not None:
             events.append(Event(code=EventCode.LOG_SUCCEEDS, time=now, detail=succession.detail()))
+        if publisher is not None and publisher.key_change:
+            events.append(Event(code=EventCode.KEY_CHANGED, time=now, detail=publisher.key_change))
         self._writer.write_now(events)
         self._queue = self._writer.queue
         self._waiting: list[Item] = []
@@ -242,6 +249,19 @@ class FileAuditLog:
                 self._when_quiet(self._hand_over)
         elif not self._hands_over_soon and self._handing_over is None:
             self._handing_over = self._loop.call_later(_UNHURRIED_S, self._hand_over_late)
+
+    def take_up_keys(self) -> None:
+        """Sign with the keys that are there now; when they are others than before, that is recorded.
+
+        Raises:
+            AuditLogError: they cannot be used; those from before go on signing.
+        """
+        publisher = self._publisher
+        if publisher is None or self._signing_key is None:
+            return
+        change = publisher.take_up(keys_of(self._directory, self._signing_key, self._origin))
+        if change:
+            self.append(Event(code=EventCode.KEY_CHANGED, time=self._clock.now(), detail=change))
 
     def _hand_over(self) -> None:
         """Give the thread all that came up: waking it, and syncing, for each record would cost more."""

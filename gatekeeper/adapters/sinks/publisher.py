@@ -9,7 +9,7 @@ A log that does not have what its checkpoint says is not continued: the next one
 is signed is remembered (`succession`) before it is published.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gatekeeper.adapters.sinks.directory import RESTORED, AuditLogDamaged, AuditLogError
@@ -20,7 +20,7 @@ from gatekeeper.adapters.sinks.tiles import TileMissing, hashes_at, read_checkpo
 from gatekeeper.audit.checkpoint import Checkpoint, verified
 from gatekeeper.audit.proof import consistency, is_consistent
 from gatekeeper.audit.tree import TILE_WIDTH, Tree, leaf_hash, partial_widths
-from gatekeeper.signing.note import NoteError, SigningKey
+from gatekeeper.signing.note import Note, NoteError, SigningKey, parse_note
 
 _LINES_A_STEP = 64  # a divisor of 256: at most one tile of leaves becomes full; about 200 µs
 
@@ -40,10 +40,12 @@ class Publisher:
         report: Callable[[str], object] | None = None,
         known: Checkpoint | None = None,
         remembered: Remembered | None = None,
+        older: SigningKey | None = None,
     ) -> None:
         """`records`: how many the log has; `report` is told, once, of each fault that publishing meets.
 
-        `known`: a head that was signed, which the log has to have too; `remembered`: where heads are put down.
+        `known`: a head that was signed, which the log has to have too; `remembered`: where heads are put down; `older`:
+        a key that signs as well, for those who know only that one yet.
 
         Raises:
             AuditLogDamaged: they are not those that were signed.
@@ -54,13 +56,16 @@ class Publisher:
         self.fault: str | None = None
         """What the last one failed by, until one succeeds in publishing."""
         self._directory = directory
-        self._key = key
+        self.keys: tuple[SigningKey, ...] = (key,) if older is None else (key, older)
+        """All of them sign, the first one leads."""
         self._files = files
         self._monotonic = monotonic
         self._interval_s = interval_s
         self._report = report
         self._remembered = remembered
-        checkpoint = _published(directory, key)
+        checkpoint, signers = _published(directory, self.keys)
+        self.key_change = _change(signers, self.keys)
+        """As facts of a record: which keys sign now, when others signed what is published; else empty."""
         self.published = 0 if checkpoint is None else checkpoint.size
         """Records of the last checkpoint."""
         # What is known may be ahead of what is published: the process ended between the two.
@@ -75,6 +80,12 @@ class Publisher:
         self._until = 0.0
         """Then it publishes what it has."""
         self._next = monotonic()
+
+    def take_up(self, keys: tuple[SigningKey, ...]) -> dict[str, str]:
+        """Sign with these keys from the next checkpoint on; any thread may say so. Returns the change, as facts."""
+        change = _change([key.verifier.key_id.hex() for key in self.keys], keys)
+        self.keys = keys
+        return change
 
     def due(self, records: int) -> float | None:
         """The monotonic time of the next step, with so many durable records; None: never."""
@@ -128,7 +139,7 @@ class Publisher:
                 write_tile(self._directory, tile, self._files)
                 self._written[tile.level] = tile.path
                 return
-        note = Checkpoint(self._key.name, tree.size, tree.root()).signed(self._key)
+        note = _signed(tree, self.keys)
         if self._remembered is not None:
             self._remembered.keep(note, self._files)
         write_checkpoint(self._directory, note, self._files)
@@ -136,14 +147,29 @@ class Publisher:
         self._target, self._next = None, self._until
 
 
-def _published(directory: Path, key: SigningKey) -> Checkpoint | None:
-    """The checkpoint that this log goes on from."""
+def _signed(tree: Tree, keys: Sequence[SigningKey]) -> bytes:
+    note = Note(Checkpoint(keys[0].name, tree.size, tree.root()).text)
+    for key in keys:
+        note = key.sign(note)
+    return note.encode()
+
+
+def _change(before: Sequence[str], keys: Sequence[SigningKey]) -> dict[str, str]:
+    names = [str(key.verifier) for key in keys]
+    if not before or set(before) == {key.verifier.key_id.hex() for key in keys}:
+        return {}
+    return dict(zip(("key", "older_key"), names, strict=False)) | {"before": " ".join(sorted(before))}
+
+
+def _published(directory: Path, keys: Sequence[SigningKey]) -> tuple[Checkpoint | None, list[str]]:
+    """The checkpoint that this log goes on from, and the ids of the keys that signed it."""
+    key = keys[0]
     data = read_checkpoint_file(directory)
     if data is None:
-        return None
+        return None, []
     place = directory / "checkpoint"
     try:
-        checkpoint = verified(data, [key.verifier])
+        checkpoint = verified(data, [each.verifier for each in keys])
     except NoteError as error:
         raise AuditLogDamaged(f"`{place}` is damaged: it {error}; the log is not continued") from error
     if checkpoint is None:
@@ -153,7 +179,7 @@ def _published(directory: Path, key: SigningKey) -> Checkpoint | None:
         )
     if checkpoint.origin != key.name:
         raise AuditLogDamaged(f"`{place}` is of the log `{checkpoint.origin}`, not `{key.name}`")
-    return checkpoint
+    return checkpoint, [one.key_id.hex() for one in parse_note(data).signatures]
 
 
 def _resumed(directory: Path, checkpoint: Checkpoint | None, records: int) -> tuple[Tree, LineCursor]:

@@ -1,6 +1,7 @@
 """The key that signs an audit log's checkpoints: an Ed25519 private key as PKCS #8 PEM, which `openssl pkey` reads.
 
-It signs once a second without anybody there, so no passphrase locks it; the file is its owner's alone.
+It signs once a second without anybody there, so no passphrase locks it; the file is its owner's alone. For a while
+after it was changed the one before, `<file>.before`, signs as well.
 
 Inside holds: a key is made once, and never over another file; whoever makes it at the same time as somebody else uses
 the one that was there first.
@@ -38,6 +39,62 @@ def key_of(directory: Path, path: Path, origin: str) -> SigningKey:
             "new log, with another `audit.origin` and an empty `audit.directory`"
         )
     return key
+
+
+def keys_of(directory: Path, path: Path, origin: str) -> tuple[SigningKey, ...]:
+    """The keys of the log in a directory, the newest first: one, or two in the time after a change.
+
+    Raises:
+        AuditLogError: as `key_of`.
+    """
+    key, older = key_of(directory, path, origin), load_key(before(path), origin)
+    return (key,) if older is None or older.verifier == key.verifier else (key, older)
+
+
+def before(path: Path) -> Path:
+    """Where the key lies that was in `path` before the last change."""
+    return path.with_name(f"{path.name}.before")
+
+
+def rotate(path: Path, name: str) -> SigningKey:
+    """Put a new key in the place of the one in the file, which stays beside it and signs as well; returns the new one.
+
+    Raises:
+        AuditLogError: there is no key, the one before was not retired yet, or the files cannot be written.
+    """
+    key = load_key(path, name)
+    if key is None:
+        raise AuditLogError(f"there is no signing key `{path}` to change; the gate makes it at its first start")
+    older = load_key(before(path), name)
+    if older is not None and older.verifier != key.verifier:
+        raise AuditLogError(f"`{before(path)}` signs as well, since the last change: retire it first")
+    draft = path.with_name(f"{path.name}.next")
+    try:
+        draft.unlink(missing_ok=True)
+        _make(draft)
+        if older is None:
+            before(path).hardlink_to(path)  # interrupted here, both are one key
+        draft.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise AuditLogError(f"the signing key `{path}` cannot be changed: {error.strerror}") from error
+    found = load_key(path, name)
+    if found is None:
+        raise AuditLogError(f"the signing key `{path}` was removed")
+    return found
+
+
+def retire(path: Path) -> None:
+    """Remove the key that was there before; from the next start or reload only the new one signs.
+
+    Raises:
+        AuditLogError: it cannot be removed.
+    """
+    try:
+        before(path).unlink(missing_ok=True)
+        _sync(path.parent)
+    except OSError as error:
+        raise AuditLogError(f"the signing key `{before(path)}` cannot be removed: {error.strerror}") from error
 
 
 def load_key(path: Path, name: str) -> SigningKey | None:
@@ -100,7 +157,11 @@ def _make(path: Path) -> None:
             path.hardlink_to(draft)  # unlike a rename, never over another key
     finally:
         draft.unlink()
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)
     finally:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gatekeeper.adapters.sinks.directory import AuditLogError
-from gatekeeper.adapters.sinks.signing_key import key_of, load_key, load_or_make_key
+from gatekeeper.adapters.sinks.signing_key import before, key_of, keys_of, load_key, load_or_make_key, retire, rotate
 from testkit.audit_log import ORIGIN
 
 
@@ -102,3 +102,43 @@ def test_a_log_that_was_signed_gets_no_new_key(tmp_path: Path) -> None:
     assert not path.exists()
     made = load_or_make_key(path, ORIGIN)
     assert key_of(tmp_path, path, ORIGIN).verifier == made.verifier
+
+
+def test_a_key_is_changed(tmp_path: Path) -> None:
+    """The older one signs as well until it is retired; each is its owner's alone."""
+    path = tmp_path / "signing.key"
+    first = load_or_make_key(path, ORIGIN)
+    second = rotate(path, ORIGIN)
+    assert second.verifier != first.verifier
+    assert [key.verifier for key in keys_of(tmp_path, path, ORIGIN)] == [second.verifier, first.verifier]
+    assert {each.stat().st_mode & 0o777 for each in (path, before(path))} == {0o600}
+    with pytest.raises(AuditLogError, match="retire it first"):
+        rotate(path, ORIGIN)
+    retire(path)
+    assert [key.verifier for key in keys_of(tmp_path, path, ORIGIN)] == [second.verifier]
+    assert rotate(path, ORIGIN).verifier != second.verifier
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["signing.key", "signing.key.before"]
+
+
+def test_a_change_that_was_interrupted_is_made_again(tmp_path: Path) -> None:
+    """Between its steps the key is the old one."""
+    path = tmp_path / "signing.key"
+    first = load_or_make_key(path, ORIGIN)
+    (tmp_path / "signing.key.next").write_text("half")
+    before(path).hardlink_to(path)
+    assert [key.verifier for key in keys_of(tmp_path, path, ORIGIN)] == [first.verifier]
+    second = rotate(path, ORIGIN)
+    assert [key.verifier for key in keys_of(tmp_path, path, ORIGIN)] == [second.verifier, first.verifier]
+
+
+def test_what_is_not_there_is_not_changed(tmp_path: Path) -> None:
+    """Nor where nothing can be written."""
+    with pytest.raises(AuditLogError, match="makes it at its first start"):
+        rotate(tmp_path / "signing.key", ORIGIN)
+    load_or_make_key(tmp_path / "signing.key", ORIGIN)
+    (tmp_path / "signing.key.next").mkdir()
+    with pytest.raises(AuditLogError, match="cannot be changed"):
+        rotate(tmp_path / "signing.key", ORIGIN)
+    before(tmp_path / "signing.key").mkdir()
+    with pytest.raises(AuditLogError, match="cannot be removed"):
+        retire(tmp_path / "signing.key")
