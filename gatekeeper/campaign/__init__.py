@@ -2,8 +2,10 @@
 
 * `outline`   the part of an app list that some policies can tell apart
 * `classes`   the devices that some policies cannot tell apart: decided once, counted often
+* `traits`    what policies ask of people and devices by name or by date
 * `dates`     the coming instants at which something changes
 * `plan`      what the policy in force and a candidate come to, at each date;  `planner`  makes it of an inventory
-* `rehearsal` logged decisions performed again
+* `ledger`    the postures that devices had, held small
+* `rehearsal` logged decisions performed again on them;  `judge`  one policy that does so
 * `chart`     the coming burn-down as an SVG picture and as lines of text
 """

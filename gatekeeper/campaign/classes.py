@@ -10,6 +10,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from gatekeeper.campaign.traits import ages, circles, named_devices, staged_rules
 from gatekeeper.decision.decide import decide
 from gatekeeper.decision.judgement import judge
 from gatekeeper.decision.policy import Policy, Rule
@@ -45,7 +46,12 @@ class Outcome:
     @property
     def is_blocked_by_rule(self) -> bool:
         """Whether a rule alone would stop its mail."""
-        return any(not verdict.admits for _, verdict in self.hits)
+        return bool(self.blocking_rules)
+
+    @property
+    def blocking_rules(self) -> tuple[str, ...]:
+        """Those of the rules that stop its mail."""
+        return tuple(rule for rule, verdict in self.hits if not verdict.admits)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +65,10 @@ class Course:
         """The outcome at a date, by its index."""
         return next(outcome for begin, outcome in reversed(self.changes) if begin <= date)
 
+    def blocks(self, date: int) -> bool:
+        """Whether mail is not let through at a date."""
+        return not self.at(date).verdict.admits
+
     @property
     def blocked_from(self) -> int | None:
         """Index of the first date at which mail is not let through; None: never."""
@@ -66,18 +76,19 @@ class Course:
 
 
 class Classes:
-    """The classes that some policies make at some dates, each decided once for each policy."""
+    """The classes that some policies make at some dates, each decided once for each policy and session asked about."""
 
-    def __init__(self, policies: Sequence[Policy], asked: Asked, dates: Sequence[datetime]) -> None:
-        self._policies = policies
-        self._asked = asked
+    def __init__(self, judges: Sequence[tuple[Policy, Asked]], dates: Sequence[datetime]) -> None:
+        """Each of `judges` decides by a policy on a session; the first date is now."""
+        policies = tuple({id(policy): policy for policy, _ in judges}.values())
+        self._judges = tuple(judges)
         self._dates = dates
-        self._circles = _circles(policies)
-        self._named = frozenset(
-            device for policy in policies for exemption in policy.exemptions for device in exemption.devices
-        )
-        self._staged = tuple(rule for policy in policies for rule in policy.rules if rule.grace or rule.rollout)
-        self._steps = _steps(dates, ages(policies))
+        self._circles = circles(policies)
+        self._named = named_devices(policies)
+        self._staged = staged_rules(policies)
+        # Evidence that is reported on and on is at every date as old as at first.
+        looks = {each for _, asked in judges for each in ([asked.reporting_since] if asked.reporting_since else dates)}
+        self._steps = _steps(looks, ages(policies))
         self._courses: dict[Hashable, tuple[Course, ...]] = {}
         self._interned: dict[tuple[tuple[int, Outcome], ...], Course] = {}
 
@@ -85,7 +96,7 @@ class Classes:
         return len(self._courses)
 
     def courses(self, posture: Posture) -> tuple[Course, ...]:
-        """What each policy says about a device, whose app list may be an outline."""
+        """What each judge says about a device, whose app list may be an outline."""
         device, result = posture.device, posture.result
         key = (
             device.platform,
@@ -106,7 +117,7 @@ class Classes:
         )
         found = self._courses.get(key)
         if found is None:
-            found = self._courses[key] = tuple(self._course(policy, posture) for policy in self._policies)
+            found = self._courses[key] = tuple(self._course(policy, asked, posture) for policy, asked in self._judges)
         return found
 
     def _stage(self, rule: Rule, device: Device) -> tuple[int, ...]:
@@ -116,23 +127,24 @@ class Classes:
         return tuple(-1 if begin is None else bisect_left(self._dates, begin) for begin in begins)
 
     def unregistered(self, account: str) -> tuple[Course, ...]:
-        """What each policy says about a session of somebody without a registered mobile device."""
+        """What each judge says about a session of somebody without a registered mobile device."""
         subject = Subject(binding=_BINDING, postures=())
-        request = asked_by(account, self._asked)
-        decisions = (decide(policy, subject, request, self._dates[0]) for policy in self._policies)
+        decisions = (
+            decide(policy, subject, asked_by(account, asked), self._dates[0]) for policy, asked in self._judges
+        )
         return tuple(
             self._intern(((0, Outcome(decision.verdict, decision.reasons, (), ())),)) for decision in decisions
         )
 
-    def _course(self, policy: Policy, posture: Posture) -> Course:
+    def _course(self, policy: Policy, asked: Asked, posture: Posture) -> Course:
         changes: list[tuple[int, Outcome]] = []
         until: datetime | None = None
         for place, date in enumerate(self._dates):
             if changes and (until is None or date < until):
                 continue
-            decision = decision_on(policy, posture, self._asked, date)
+            decision = decision_on(policy, posture, asked, date)
             until = decision.valid_until
-            outcome = _outcome(policy, posture, decision, self._asked, date)
+            outcome = _outcome(policy, posture, decision, asked, date)
             if not changes or outcome != changes[-1][1]:
                 changes.append((place, outcome))
         return self._intern(tuple(changes))
@@ -142,6 +154,12 @@ class Classes:
         if course is None:
             course = self._interned[changes] = Course(changes)
         return course
+
+
+def newly_blocked_from(in_force: Course, candidate: Course) -> int | None:
+    """Index of the first date at which only the candidate stops the mail; None: there is none."""
+    turns = sorted({begin for course in (in_force, candidate) for begin, _ in course.changes})
+    return next((at for at in turns if candidate.blocks(at) and not in_force.blocks(at)), None)
 
 
 def asked_by(account: str, asked: Asked) -> Request:
@@ -175,15 +193,6 @@ def blocked_at(policy: Policy, posture: Posture, asked: Asked, after: datetime, 
     return until
 
 
-def ages(policies: Iterable[Policy]) -> tuple[timedelta, ...]:
-    """The ages of evidence at which any of the policies can change its mind."""
-    found: set[timedelta] = set()
-    for policy in policies:
-        stale_at = policy.defaults.evidence_max_age
-        found |= {stale_at, stale_at + policy.defaults.stale.after}
-    return tuple(sorted(found))
-
-
 def _outcome(policy: Policy, posture: Posture, decision: Decision, asked: Asked, now: datetime) -> Outcome:
     request = asked_by(posture.device.account, asked)
     judgement = judge(policy, _then(posture, asked, now), request, now)
@@ -195,22 +204,7 @@ def _outcome(policy: Policy, posture: Posture, decision: Decision, asked: Asked,
     )
 
 
-def _circles(policies: Sequence[Policy]) -> dict[str, tuple[int, ...]]:
-    """For everybody whom a policy names, in which of its groups and lists: who is in the same ones is treated alike."""
-    lists: dict[frozenset[str], None] = {}
-    for policy in policies:
-        lists.update(dict.fromkeys(policy.groups.values()))
-        for rule in policy.rules:
-            lists.update(dict.fromkeys((rule.scope.users, rule.scope.not_users)))
-        lists.update(dict.fromkeys(exemption.users for exemption in policy.exemptions))
-    circles: dict[str, list[int]] = {}
-    for number, members in enumerate(lists):
-        for account in members:
-            circles.setdefault(account, []).append(number)
-    return {account: tuple(numbers) for account, numbers in circles.items()}
-
-
-def _steps(dates: Sequence[datetime], thresholds: Sequence[timedelta]) -> list[datetime]:
+def _steps(dates: Iterable[datetime], thresholds: Sequence[timedelta]) -> list[datetime]:
     """The collection times on whose two sides a report is fresh and stale at one of the dates."""
     steps: set[datetime] = set()
     for date in dates:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from gatekeeper.campaign.classes import ages
+from gatekeeper.campaign.traits import ages
 from gatekeeper.decision.policy import Policy
 
 MAX_DATES = 500
@@ -35,21 +35,22 @@ def coming(
         until: the last instant to look at.
         collected: the different times of the reports on record, when there are few enough.
     """
-    events: dict[datetime, dict[str, None]] = {now: {}}
+    told: dict[datetime, dict[str, None]] = {now: {}}
     for policy in policies:
-        for instant, event in _events(policy):
+        for instant, event in events(policy):
             if instant > now:
-                events.setdefault(instant, {})[event] = None
+                told.setdefault(instant, {})[event] = None
     if until is None:
-        until = max((at for at in events if at <= now + _MOST), default=now)
+        until = max((at for at in told if at <= now + _MOST), default=now)
         until = max(until, now + _LEAST)
     for instant in _aging(policies, now, until, collected):
-        events.setdefault(instant, {})
-    dates = [Date(at, tuple(events[at])) for at in sorted(events) if at <= until]
+        told.setdefault(instant, {})
+    dates = [Date(at, tuple(told[at])) for at in sorted(told) if at <= until]
     return tuple(dates[:MAX_DATES])
 
 
-def _events(policy: Policy) -> Iterable[tuple[datetime, str]]:
+def events(policy: Policy) -> Iterable[tuple[datetime, str]]:
+    """Every instant at which a policy changes by date for some device, past ones too, and what happens then."""
     for rule in policy.rules:
         phases = (("observe", rule.phases.observe), ("warn", rule.phases.warn), ("enforce", rule.phases.enforce))
         yield from ((begin, f"{rule.id}: {name} begins") for name, begin in phases if begin is not None)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 
-from gatekeeper.campaign.classes import Classes, Course, Outcome, blocked_at
+from gatekeeper.campaign.classes import Classes, Course, Outcome, blocked_at, newly_blocked_from
 from gatekeeper.campaign.plan import Blocked, CutOff, Plan, Question, Tally, Unanswered, Watched
 from gatekeeper.domain.decision import Reason
 from gatekeeper.domain.device import DeviceClass
@@ -49,7 +49,8 @@ class Planner:
         self._question = question
         self._max_names = max_names
         self._instants = tuple(date.at for date in question.dates)
-        self._classes = Classes((question.in_force, question.candidate), question.asked, self._instants)
+        judges = ((question.in_force, question.asked), (question.candidate, question.asked))
+        self._classes = Classes(judges, self._instants)
         self._devices: Counter[Pair] = Counter()
         self._untied: Counter[Pair] = Counter()
         self._people = 0
@@ -147,7 +148,7 @@ class Planner:
 
     def _begin(self, posture: Posture, candidate: Course, place: int) -> datetime:
         """When the candidate begins to block the device: exact also when that lies between two dates."""
-        if place == 0 or _blocks(candidate, place - 1):
+        if place == 0 or candidate.blocks(place - 1):
             return self._instants[place]
         before, at = self._instants[place - 1], self._instants[place]
         return blocked_at(self._question.candidate, posture, self._question.asked, before, at)
@@ -214,29 +215,24 @@ class Planner:
 
 def _fate(pair: Pair) -> _Fate:
     in_force, candidate = pair
-    new = next((at for at in _turns(pair) if _blocks(candidate, at) and not _blocks(in_force, at)), None)
+    new = newly_blocked_from(in_force, candidate)
     begin = candidate.blocked_from if new is None else new
     then, now = candidate.at(begin or 0), candidate.at(0)
     reasons = tuple(reason for reason in now.reasons if reason in _CANNOT_ANSWER)
     unanswered = None
     if reasons or now.unanswered:
         unanswered = Unanswered(account="", device_id="", reasons=reasons, rules=now.unanswered, verdict=now.verdict)
-    by = tuple(rule for rule, verdict in then.hits if not verdict.admits)
-    return _Fate(begin, new is not None, by, then.reasons, unanswered)
+    return _Fate(begin, new is not None, then.blocking_rules, then.reasons, unanswered)
 
 
 def _end(pairs: Sequence[Pair]) -> tuple[int, bool] | None:
     """The date from which all of the devices are blocked, and whether only the candidate does that; None: never."""
     turns = sorted({at for pair in pairs for at in _turns(pair)})
-    ends = [at for at in turns if all(_blocks(candidate, at) for _, candidate in pairs)]
+    ends = [at for at in turns if all(candidate.blocks(at) for _, candidate in pairs)]
     if not ends:
         return None
-    new = next((at for at in ends if not all(_blocks(in_force, at) for in_force, _ in pairs)), None)
+    new = next((at for at in ends if not all(in_force.blocks(at) for in_force, _ in pairs)), None)
     return (ends[0], False) if new is None else (new, True)
-
-
-def _blocks(course: Course, at: int) -> bool:
-    return not course.at(at).verdict.admits
 
 
 def _turns(courses: Iterable[Course]) -> list[int]:

@@ -15,6 +15,7 @@ from gatekeeper.adapters.sinks.several import log_directories
 from gatekeeper.adapters.stores.population import SqlPopulation
 from gatekeeper.audit.decided import Decided, read_decided
 from gatekeeper.audit.record import clean
+from gatekeeper.campaign.ledger import Ledger
 from gatekeeper.campaign.outline import Outline
 from gatekeeper.campaign.rehearsal import Difference, Named, Rehearsal, Report
 from gatekeeper.cli.audit_names import naming, pseudonyms_of
@@ -37,7 +38,6 @@ from gatekeeper.cli.words import (
 from gatekeeper.decision.policy import Policy
 from gatekeeper.domain.document import DocumentError
 from gatekeeper.domain.identity import canonical_account
-from gatekeeper.domain.posture import Posture
 from gatekeeper.server.policy_source import load_policy, policies_by_digest
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -123,6 +123,8 @@ class _Wanted:
     ) -> None:
         """`whose`: account and device, and their pseudonyms."""
         self.since, self.until = since, until
+        self._since_us = _microseconds(since)
+        self._until_us = None if until is None else _microseconds(until)
         (self._account, self._device, self._also), self._sequence = whose, sequence
 
     @property
@@ -135,8 +137,8 @@ class _Wanted:
 
     def has(self, decided: Decided) -> bool:
         """Whether this one is."""
-        at = _EPOCH + timedelta(milliseconds=decided.time_ms)
-        if at < self.since or (self.until is not None and at > self.until):
+        at = decided.time_ms * 1000
+        if at < self._since_us or (self._until_us is not None and at > self._until_us):
             return False
         if self._account is not None and not self._is(decided.account, self._account):
             return False
@@ -155,13 +157,14 @@ async def _replay(
 ) -> Report:
     policies, candidate, named = by
     outline = Outline((*policies.values(), *([candidate] if candidate else ())))
-    postures: dict[tuple[str, int], Posture] = {}
+    ledger = Ledger()
     async with SqlPopulation(engine).snapshot() as snapshot:
         with progress(await snapshot.size(), "reading the postures") as advance:
-            async for some in snapshot.history(outline, wanted.since):
-                postures.update({(each.device.device_id, each.revision): each for each in some})
-                advance(len({each.device.device_id for each in some}) if len(some) > _LINES_A_STEP else 0)
-    rehearsal = Rehearsal(policies, candidate, postures, named)
+            async for devices in snapshot.history(outline, wanted.since):
+                for postures in devices:
+                    ledger.add(postures)
+                advance(len(devices))
+    rehearsal = Rehearsal(policies, candidate, ledger, named)
     for decided in _decisions(directory, wanted):
         rehearsal.take(decided)
     return rehearsal.report
@@ -190,6 +193,11 @@ def _sizes(directory: Path) -> Iterator[int]:
     for log in log_directories(directory):
         for path in segment_paths(log):
             yield content.size(path)
+
+
+def _microseconds(instant_: datetime) -> int:
+    """Since 1970."""
+    return (instant_ - _EPOCH) // timedelta(microseconds=1)
 
 
 def _candidate(path: Path, config_path: Path) -> Policy:

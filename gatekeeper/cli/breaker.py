@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
-from gatekeeper.adapters.stores.registry import SqlRegistry
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from gatekeeper.adapters.stores.population import SqlPopulation
+from gatekeeper.campaign.classes import Asked
+from gatekeeper.campaign.outline import Outline
 from gatekeeper.cli.directory import members_of
-from gatekeeper.cli.store import in_registry
-from gatekeeper.cli.why import PAGE
+from gatekeeper.cli.progress import progress
+from gatekeeper.cli.store import in_store
 from gatekeeper.config.settings import Settings
 from gatekeeper.decision.policy import Policy
 from gatekeeper.publishing.approval import Approved
@@ -23,15 +27,16 @@ def breaker_objections(config_path: Path, settings: Settings, old: Approved | No
 def _impact(config_path: Path, settings: Settings, old: Policy, new: Policy) -> Impact:
     members = members_of(settings, old, new)
     old, new = (policy.with_groups(members) if policy.directory_groups else policy for policy in (old, new))
-    asked = [(listener.protocol, listener.name) for listener in settings.listeners]
+    asked = [Asked(listener.protocol, listener.name) for listener in settings.listeners]
     count = Count(old, new, asked, SystemClock().now())
 
-    async def work(registry: SqlRegistry) -> None:
-        taken = 0
-        while page := await registry.all_devices(limit=PAGE, offset=taken):
-            for posture in page:
-                count.take(posture)
-            taken += len(page)
+    async def work(engine: AsyncEngine) -> None:
+        async with SqlPopulation(engine).snapshot() as snapshot:
+            with progress(await snapshot.size(), "asking whom it would block") as advance:
+                async for people in snapshot.people(Outline((old, new))):
+                    for account, postures in people:
+                        count.take(account, postures)
+                    advance(sum(len(postures) for _, postures in people))
 
-    in_registry(config_path, None, work)
+    in_store(config_path, None, work)
     return count.impact()

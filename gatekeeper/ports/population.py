@@ -37,8 +37,11 @@ class Snapshot(Protocol):
         """Everybody who has a device, in some order, in batches."""
         ...
 
-    def history(self, outline: Outline, since: datetime) -> AsyncIterator[Sequence[Posture]]:
-        """Every posture that any device had at or after `since`, as far back as postures are kept, in batches."""
+    def history(self, outline: Outline, since: datetime) -> AsyncIterator[Sequence[Sequence[Posture]]]:
+        """Every posture that any device had at or after `since`, as far back as postures are kept, by device.
+
+        Some devices at a time; all postures of one, newest first, come together.
+        """
         ...
 
     async def sightings(self, outline: Outline) -> tuple[Sighting, ...]:

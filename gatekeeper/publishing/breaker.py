@@ -1,24 +1,22 @@
 """The breaker: a policy that would newly block too many people, or a protected one, is not published.
 
-Pure: the inventory comes device by device. Every device is decided by both policies now and at each coming instant at
-which the new policy changes by date, with its evidence as old then as it is now: what ages by itself is not the doing
-of the new policy.
+Pure: the inventory comes person by person, and is counted in the classes of a plan. Every device is decided by both
+policies now and at each coming instant at which the new policy changes by date, with its evidence as old then as it is
+now: what ages by itself is not the doing of the new policy.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from gatekeeper.decision.decide import decide
+from gatekeeper.campaign.classes import Asked, Classes, Course, Outcome, newly_blocked_from
+from gatekeeper.campaign.dates import events
 from gatekeeper.decision.policy import Policy
-from gatekeeper.domain.posture import Assurance, Binding, Posture, Subject
-from gatekeeper.domain.request import MailProtocol, Request
+from gatekeeper.domain.posture import Posture
 
 _HORIZON = timedelta(days=366)
 _MAX_INSTANTS = 16
-_TIED = Binding(assurance=Assurance.PROVEN, method="breaker")
-_UNTIED = Binding(assurance=Assurance.USER, method="breaker")
 _TOLD = 5
 
 
@@ -49,46 +47,50 @@ class Impact:
 
 
 class Count:
-    """Takes the inventory in, device by device; holds accounts, not postures."""
+    """Takes the inventory in, person by person; holds accounts, not postures."""
 
-    def __init__(self, old: Policy, new: Policy, asked: Iterable[tuple[MailProtocol, str]], now: datetime) -> None:
-        """`asked`: protocols with the names of their listeners. `now` is aware UTC."""
-        self._old, self._new = old, new
-        self._asked = tuple(asked)
-        self._instants = _instants(new, now)
-        self._people: set[str] = set()
+    def __init__(self, old: Policy, new: Policy, asked: Iterable[Asked], now: datetime) -> None:
+        """`asked`: the sessions that the gate serves. `now` is aware UTC."""
+        reporting = [replace(each, reporting_since=now) for each in asked]
+        judges = [(policy, each) for each in reporting for policy in (old, new)]
+        self._classes = Classes(judges, _instants(new, now))
+        self._causes: dict[tuple[Course, ...], tuple[str, ...]] = {}
+        self._people = 0
         self._blocked: set[str] = set()
         self._by_rule: Counter[str] = Counter()
 
-    def take(self, posture: Posture) -> None:
-        """One registered device."""
-        account = posture.device.account
-        self._people.add(account)
-        causes = self._newly(account, Subject(binding=_TIED, postures=(posture,)))
-        if causes is not None:
-            self._blocked.add(account)
-            self._by_rule.update(causes)
+    def take(self, account: str, postures: Iterable[Posture]) -> None:
+        """One person with all registered devices, whose app lists may be outlines."""
+        self._people += 1
+        for posture in postures:
+            courses = self._classes.courses(posture)
+            causes = self._causes.get(courses)
+            if causes is None:
+                causes = self._causes[courses] = _causes_of(courses)
+            if causes:
+                self._blocked.add(account)
+                self._by_rule.update(causes)
 
     def impact(self) -> Impact:
         """What everything that was taken comes to."""
-        nobody = self._newly("nobody@invalid", Subject(binding=_UNTIED, postures=()))
         return Impact(
-            people=len(self._people),
+            people=self._people,
             newly_blocked=frozenset(self._blocked),
             by_rule=self._by_rule,
-            unregistered=nobody is not None,
+            unregistered=bool(_causes_of(self._classes.unregistered("nobody@invalid"))),
         )
 
-    def _newly(self, account: str, subject: Subject) -> tuple[str, ...] | None:
-        """Why the new policy alone blocks it, at the first instant at which it does; None: it never does."""
-        for instant in self._instants:
-            then = _as_old_then(subject, instant - self._instants[0])
-            for protocol, listener in self._asked:
-                request = Request(account=account, protocol=protocol, listener=listener)
-                after = decide(self._new, then, request, instant)
-                if not after.verdict.admits and decide(self._old, then, request, instant).verdict.admits:
-                    return after.rule_ids or (after.reasons[0].value,)
-        return None
+
+def _causes_of(courses: Sequence[Course]) -> tuple[str, ...]:
+    """The rules by which the new policy alone stops the mail, at the first date at which it does; empty: never."""
+    first: tuple[int, Outcome] | None = None
+    for old, new in zip(courses[::2], courses[1::2], strict=True):
+        at = newly_blocked_from(old, new)
+        if at is not None and (first is None or at < first[0]):
+            first = (at, new.at(at))
+    if first is None:
+        return ()
+    return first[1].blocking_rules or (first[1].reasons[0].value,)
 
 
 def objections(settings: BreakerSettings, impact: Impact) -> tuple[str, ...]:
@@ -115,27 +117,7 @@ def _causes(impact: Impact) -> str:
 
 def _instants(policy: Policy, now: datetime) -> tuple[datetime, ...]:
     """Now, and the coming dates of the policy; the last one is always among them."""
-    dates: set[datetime] = set()
-    for rule in policy.rules:
-        dates.update(rule.phases.boundaries)
-        dates.update(step.begin for step in rule.rollout)
-        if rule.grace is not None:
-            dates.add(rule.grace.cap)
-    dates.update(exemption.expires for exemption in policy.exemptions)
-    coming = sorted(date for date in dates if now < date <= now + _HORIZON)
+    coming = sorted({at for at, _ in events(policy) if now < at <= now + _HORIZON})
     if len(coming) >= _MAX_INSTANTS:
         coming = [*coming[: _MAX_INSTANTS - 2], coming[-1]]
     return (now, *coming)
-
-
-def _as_old_then(subject: Subject, later: timedelta) -> Subject:
-    if not later:
-        return subject
-    return replace(subject, postures=tuple(_shifted(posture, later) for posture in subject.postures))
-
-
-def _shifted(posture: Posture, later: timedelta) -> Posture:
-    result = posture.result
-    if result is None:
-        return posture
-    return replace(posture, result=replace(result, collected_at=result.collected_at + later))

@@ -22,6 +22,10 @@ ELSEWHERE = {
         "tests/unit/config/test_audit_remotes.py",
         "frozen values without behaviour, made there",
     ),
+    "adapters/stores/outlines.py": (
+        "tests/unit/adapters/stores/test_population.py",
+        "what people and past are read by",
+    ),
     "adapters/stores/reading.py": ("tests/unit/adapters/stores/test_directory.py", "the queries behind the look-ups"),
     "attestation/rejection.py": (
         "tests/unit/attestation/test_profile.py",
@@ -34,6 +38,8 @@ ELSEWHERE = {
     "cli/audit_outcome.py": ("tests/unit/cli/test_audit_registry.py", "what `audit verify` says, also there"),
     "cli/audit_replay.py": ("tests/e2e/test_plan_and_replay.py", "asked of a real log and the store beside it"),
     "cli/audit_verify.py": ("tests/unit/cli/test_audit_keys.py", "by keys there, by tampering in test_verify_audit.py"),
+    "campaign/judge.py": ("tests/unit/campaign/test_rehearsal.py", "what decides in a replay"),
+    "campaign/traits.py": ("tests/unit/campaign/test_classes.py", "what tells classes apart"),
     "campaign/plan.py": ("tests/unit/campaign/test_planner.py", "frozen values without behaviour, made there"),
     "cli/plan_words.py": ("tests/unit/cli/test_policy_plan.py", "what that command prints"),
     "cli/progress.py": ("tests/unit/cli/test_policy_plan.py", "a bar for people, which that command has"),

@@ -6,10 +6,11 @@ before, as the difference to the one after it. `fill` makes the sketches of a da
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Annotated, cast
 
+import msgspec
 from sqlalchemy import func, insert, select
 from sqlalchemy.engine import Connection
 
@@ -27,6 +28,8 @@ HISTORY_KEPT = timedelta(days=8)
 """How far back decisions can be performed again: a week, and a day for whoever asks late."""
 
 _PAGE = 500
+_NO_IDENTIFIERS: Mapping[str, str] = MappingProxyType({})
+_Aware = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 def sketch_row(result: AttestationResult | None) -> Row:
@@ -84,34 +87,57 @@ def past_row(before: Posture, after: AttestationResult | None, until: datetime) 
     }
 
 
-def past_posture_of(device_id: DeviceId, revision: int, facts: Mapping[str, Any], apps: AppList) -> Posture:
-    """The posture that a past row tells of, whose `facts` are decoded, with these apps.
+class PastFacts(msgspec.Struct):
+    """What a past row says of a posture besides its apps; as `past_row` spells it."""
 
-    Raises ValueError for a row that `past_row` did not make.
-    """
+    account: str
+    platform: Platform
+    device_class: DeviceClass
+    ownership: Ownership | None
+    first_seen: _Aware | None = None
+    source: str | None = None
+    """None: without evidence; what follows means nothing then."""
+    scope: Scope = Scope.FULL
+    complete: bool = False
+    collected_at: _Aware = datetime.min.replace(tzinfo=UTC)
+    evidence_sha256: str = ""
+    absences: int = 0
+    stated: str | None = None
+
+
+_PAST_FACTS = msgspec.json.Decoder(PastFacts)
+
+
+def decode_past(text: str) -> PastFacts:
+    """The facts of a past row. Raises ValueError for a text that `past_row` did not make."""
     try:
-        whose = Device(
-            device_id=device_id,
-            account=facts["account"],
-            platform=Platform(facts["platform"]),
-            device_class=DeviceClass(facts["device_class"]),
-            ownership=Ownership(facts["ownership"]) if facts["ownership"] else None,
-            identifiers=MappingProxyType({}),
-            first_seen=datetime.fromisoformat(facts["first_seen"]) if facts.get("first_seen") else None,
-        )
-        result = None
-        if "source" in facts:
-            bare = AttestationResult(
-                source=facts["source"],
-                scope=Scope(facts["scope"]),
-                complete=facts["complete"],
-                collected_at=datetime.fromisoformat(facts["collected_at"]),
-                evidence_sha256=facts["evidence_sha256"],
-                apps=apps,
-            )
-            result = with_stated(bare, facts.get("stated"))
-    except (KeyError, TypeError) as exc:
+        return _PAST_FACTS.decode(text)
+    except msgspec.MsgspecError as exc:
         raise ValueError("a past posture on record does not have the expected shape") from exc
+
+
+def past_posture_of(device_id: DeviceId, revision: int, facts: PastFacts, apps: AppList) -> Posture:
+    """The posture that a past row tells of, with these apps. Raises ValueError for facts that nobody stated."""
+    whose = Device(
+        device_id=device_id,
+        account=facts.account,
+        platform=facts.platform,
+        device_class=facts.device_class,
+        ownership=facts.ownership,
+        identifiers=_NO_IDENTIFIERS,
+        first_seen=facts.first_seen,
+    )
+    result = None
+    if facts.source is not None:
+        result = AttestationResult(
+            source=facts.source,
+            scope=facts.scope,
+            complete=facts.complete,
+            collected_at=facts.collected_at,
+            evidence_sha256=facts.evidence_sha256,
+            apps=apps,
+        )
+        result = with_stated(result, facts.stated)
     return Posture(device=whose, result=result, revision=revision)
 
 

@@ -1,5 +1,6 @@
 """Classes of devices; that they are right is a law in `tests/properties/test_plan_properties.py`."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from decision.samples import NOON, TIKTOK, policy, posture, rule
@@ -22,7 +23,7 @@ POLICY = policy(
 
 def test_what_no_rule_asks_for_makes_no_class() -> None:
     """Ids, people who are named nowhere, and the minute of a report."""
-    classes = Classes((POLICY,), IMAP, DATES)
+    classes = Classes([(POLICY, IMAP)], DATES)
     for number in range(100):
         classes.courses(
             posture(device_id=f"ph-1{number}", account=f"u{number}@example.com", collected_at=NOON - number * HOUR / 60)
@@ -33,7 +34,7 @@ def test_what_no_rule_asks_for_makes_no_class() -> None:
 
 def test_what_a_rule_asks_for_does() -> None:
     """Groups, devices that an exemption names, apps, and reports that are stale at another date."""
-    classes = Classes((POLICY,), IMAP, DATES)
+    classes = Classes([(POLICY, IMAP)], DATES)
     for one in (
         posture(),
         posture(account="bob@example.com"),
@@ -52,7 +53,7 @@ def test_what_goes_on_reporting_does_not_grow_stale() -> None:
     """What is stale stays so; a rule still begins."""
     later = rule('{ id = "com.zhiliaoapp.musically" }', phases='enforce = "2020-07-12"')
     dates = (NOON, NOON + 240 * HOUR)
-    classes = Classes((policy(STALE + later),), Asked(MailProtocol.IMAP, "imaps", reporting_since=NOON), dates)
+    classes = Classes([(policy(STALE + later), replace(IMAP, reporting_since=NOON))], dates)
     phones = (posture(), posture([TIKTOK]), posture(collected_at=NOON - 31 * HOUR), posture(None))
     courses = [classes.courses(phone)[0] for phone in phones]
 
@@ -67,7 +68,7 @@ def test_what_goes_on_reporting_does_not_grow_stale() -> None:
 def test_a_course_says_when_it_changes() -> None:
     """From fresh to stale between the two dates, at an instant that can be told."""
     phone = posture(collected_at=NOON - 12 * HOUR)
-    (course,) = Classes((POLICY,), IMAP, DATES).courses(phone)
+    (course,) = Classes([(POLICY, IMAP)], DATES).courses(phone)
 
     assert [course.at(date).verdict for date in (0, 1)] == [Verdict.ALLOW, Verdict.BLOCK]
     assert course.blocked_from == 1

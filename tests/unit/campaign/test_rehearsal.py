@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from gatekeeper.audit.decided import Decided
 from gatekeeper.audit.record import milliseconds
-from gatekeeper.campaign.rehearsal import Gap, Rehearsal, Report
+from gatekeeper.campaign.judge import Gap
+from gatekeeper.campaign.ledger import Ledger
+from gatekeeper.campaign.rehearsal import Rehearsal, Report
 from gatekeeper.decision.decide import decide
 from gatekeeper.decision.policy import Policy
 from gatekeeper.domain.decision import Verdict
@@ -57,10 +59,17 @@ def decided(phone: Posture = PHONE, made_by: Policy = LIVE, now: datetime = NOON
     return Decided(**{**facts, **more})  # type: ignore[arg-type]  # spelled like the fields
 
 
+def ledger(*kept: Posture) -> Ledger:
+    """Of one device."""
+    found = Ledger()
+    if kept:
+        found.add(kept)
+    return found
+
+
 def taken(*records: Decided, candidate: Policy | None = None, kept: tuple[Posture, ...] = (PHONE,)) -> Report:
     """What comes of them with `LIVE` at hand."""
-    postures = {(each.device.device_id, each.revision): each for each in kept}
-    rehearsal = Rehearsal({LIVE.sha256: LIVE}, candidate, postures)
+    rehearsal = Rehearsal({LIVE.sha256: LIVE}, candidate, ledger(*kept))
     for record in records:
         rehearsal.take(record)
     return rehearsal.report
@@ -142,7 +151,7 @@ def test_rounding_to_milliseconds_makes_no_difference(offset: int, age: int) -> 
 def test_what_break_glass_let_through_is_let_through_again() -> None:
     """By whatever policy: it waived every refusal."""
     waived = decided(made_by=STRICT, verdict=Verdict.ALLOW, is_waived=True)
-    report = Rehearsal({STRICT.sha256: STRICT}, None, {("ph-001", 7): PHONE})
+    report = Rehearsal({STRICT.sha256: STRICT}, None, ledger(PHONE))
     report.take(waived)
 
     assert (report.report.same, report.report.different) == (1, 0)
@@ -174,8 +183,7 @@ def test_who_was_in_a_group_is_taken_from_the_record(
     record = decided(made_by=SPARED.with_groups(members))
     assert (record.groups, record.groups_unknown) == (groups, groups_unknown)
     today = SPARED.with_groups({"CN=Board": frozenset() if board else ALICE})
-    postures = {(PHONE.device.device_id, PHONE.revision): PHONE}
-    rehearsal = Rehearsal({SPARED.sha256: today}, None, postures)
+    rehearsal = Rehearsal({SPARED.sha256: today}, None, ledger(PHONE))
     rehearsal.take(record)
     rehearsal.take(record._replace(groups=None, groups_unknown=()))
     assert rehearsal.report.same == 1
@@ -186,7 +194,7 @@ def test_who_was_in_a_group_is_taken_from_the_record(
         + '[groups]\ntop = { directory = "CN=Board" }\n'
         + rule('{ id = "com.zhiliaoapp.musically" }', 'scope = { groups = ["top"] }')
     )
-    candidate = Rehearsal({SPARED.sha256: today}, renamed, postures)
+    candidate = Rehearsal({SPARED.sha256: today}, renamed, ledger(PHONE))
     candidate.take(record)
     assert candidate.report.performed == 1
     assert (

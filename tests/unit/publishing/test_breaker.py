@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatekeeper.campaign.classes import Asked
 from gatekeeper.decision.policy import Policy
 from gatekeeper.decision.schema import parse_policy
 from gatekeeper.domain.app import App
@@ -15,7 +16,7 @@ from gatekeeper.publishing.breaker import BreakerSettings, Count, Impact, object
 from testkit.publishing import POLICY, policy_text
 from testkit.reports import NOW, phone, report
 
-ASKED = [(MailProtocol.IMAP, "imaps")]
+ASKED = [Asked(MailProtocol.IMAP, "imaps")]
 OLD = policy_text(no_a="com.a.one")
 
 
@@ -35,7 +36,7 @@ def impact(new: str, *postures: Posture, old: str = OLD) -> Impact:
     """What a new policy comes to."""
     count = Count(policy(old), policy(new), ASKED, NOW)
     for each in postures:
-        count.take(each)
+        count.take(each.device.account, [each])
     return count.impact()
 
 

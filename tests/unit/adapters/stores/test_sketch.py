@@ -1,6 +1,5 @@
 """Sketches and past postures: what every write leaves beside the evidence."""
 
-import json
 from datetime import timedelta
 
 import pytest
@@ -10,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from gatekeeper.adapters.stores.codec import decode_apps
 from gatekeeper.adapters.stores.engine import reading, writing
 from gatekeeper.adapters.stores.registry import SqlRegistry
-from gatekeeper.adapters.stores.sketch import HISTORY_KEPT, apps_before, fill, past_posture_of
+from gatekeeper.adapters.stores.sketch import HISTORY_KEPT, apps_before, decode_past, fill, past_posture_of
 from gatekeeper.adapters.stores.tables import app, device_app, past_posture, posture
 from gatekeeper.domain.app import AppList
 from gatekeeper.domain.device import DeviceId, Ownership
@@ -43,13 +42,13 @@ async def test_every_posture_there_was_can_be_had_again(engine: AsyncEngine, reg
     assert len(rows) == len(STEPS) - 1
     for row, expected in zip(rows, reversed(seen[:-1]), strict=True):
         apps = apps_before(apps, decode_apps(row["added"]).apps, decode_apps(row["removed"]).apps)
-        facts = json.loads(row["facts"])
+        facts = decode_past(row["facts"])
         found = past_posture_of(PHONE, row["revision"], facts, AppList(apps))
         assert expected.result is not None
         assert found.result is not None
         assert found.revision == expected.revision
         assert found.device == expected.device
-        assert facts["absences"] == expected.result.apps.absences
+        assert facts.absences == expected.result.apps.absences
         assert set(found.result.apps.apps) == set(expected.result.apps.apps)
         assert (found.result.collected_at, found.result.complete) == (
             expected.result.collected_at,
@@ -110,4 +109,4 @@ async def _contents(engine: AsyncEngine) -> tuple[set[object], set[object]]:
 def test_a_past_posture_of_another_shape_is_refused() -> None:
     """Nothing is guessed."""
     with pytest.raises(ValueError, match="expected shape"):
-        past_posture_of(PHONE, 1, {}, AppList(()))
+        decode_past("{}")
