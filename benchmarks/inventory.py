@@ -12,6 +12,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -20,7 +21,9 @@ from gatekeeper.adapters.stores.codec import encode_apps, encode_kind
 from gatekeeper.adapters.stores.migrate import open_store
 from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.audit.record import FIRST_PREV, encode
+from gatekeeper.campaign.outline import Outline
 from gatekeeper.decision.decide import decide
+from gatekeeper.decision.policy import Policy
 from gatekeeper.decision.schema import parse_policy
 from gatekeeper.domain.app import App, AppList
 from gatekeeper.domain.device import Device, DeviceClass, DeviceId, Ownership, Platform
@@ -30,7 +33,9 @@ from gatekeeper.domain.request import Connection, MailProtocol, Request
 DENIED = "com.zhiliaoapp.musically"
 KINDS = 3000
 LISTS = 2000
-BATCH = 50_000
+PLATFORMS = (Platform.ANDROID, Platform.IOS)
+CLASSES = (DeviceClass.LAPTOP, DeviceClass.MOBILE)
+OWNERSHIPS = (Ownership.COMPANY, Ownership.PERSONAL, None)
 
 IN_FORCE = """
 schema = 1
@@ -94,17 +99,24 @@ def make_store(path: Path, devices: int, apps: int, share: float, days: int, now
 
     asyncio.run(empty())
     connection = sqlite3.connect(path, isolation_level=None)
-    connection.executescript("PRAGMA synchronous = OFF; PRAGMA journal_mode = WAL; PRAGMA cache_size = -200000; BEGIN")
+    # Nothing reads it yet: what is written goes straight into the file, once.
+    connection.executescript(
+        "PRAGMA journal_mode = DELETE; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;"
+        "PRAGMA cache_size = -400000; BEGIN"
+    )
     texts = [encode_apps(each) for each in lists]
     kinds = sorted({encode_kind(app) for each in lists for app in each.apps})
     numbers = {kind: number for number, kind in enumerate(kinds, start=1)}
-    held = [sorted({numbers[encode_kind(app)] for app in each.apps}) for each in lists]
     of = [dice.randrange(LISTS) for _ in range(devices)]
+    seen = _micros(now - timedelta(days=400))
+    at = [_micros(now - timedelta(hours=_age(n))) for n in range(3600)]  # as n % 3600 has it: see `_age`
+    facts = [(PLATFORMS[n % 3 > 0], CLASSES[n % 20 > 0], OWNERSHIPS[n % 3]) for n in range(60)]
+    sizes = [(len(each), each.absences) for each in lists]
     _insert(connection, "app (number, facts)", ((number, kind) for kind, number in numbers.items()))
     _insert(
         connection,
         "device (device_id, account, platform, device_class, ownership, identifiers, first_seen)",
-        _devices(devices, now),
+        ((_id(n), _account(n), *facts[n % 60], "{}", seen + n) for n in range(devices)),
     )
     _insert(
         connection,
@@ -113,14 +125,13 @@ def make_store(path: Path, devices: int, apps: int, share: float, days: int, now
             (
                 n + 1,
                 _id(n),
-                _micros(now - timedelta(hours=_age(n))),
+                at[n % 3600],
                 "mdm",
                 "full",
                 n % 50 != 0,
-                _micros(now - timedelta(hours=_age(n), seconds=n % 3600)),
+                at[n % 3600] - n % 3600 * 1_000_000,
                 f"{n:064x}",
-                len(lists[of[n]]),
-                lists[of[n]].absences,
+                *sizes[of[n]],
             )
             for n in range(devices)
         ),
@@ -133,7 +144,7 @@ def make_store(path: Path, devices: int, apps: int, share: float, days: int, now
                 _id(n),
                 "mdm",
                 "full",
-                _micros(now - timedelta(hours=_age(n), seconds=n % 3600)),
+                at[n % 3600] - n % 3600 * 1_000_000,
                 n % 50 != 0,
                 f"{n:064x}",
                 texts[of[n]],
@@ -141,12 +152,7 @@ def make_store(path: Path, devices: int, apps: int, share: float, days: int, now
             for n in range(devices)
         ),
     )
-    by_list: list[list[int]] = [[] for _ in lists]
-    for n, which in enumerate(of):
-        by_list[which].append(n + 1)
-    for number in range(1, len(kinds) + 1):
-        holders = sorted(n for which, numbers_ in enumerate(held) if number in numbers_ for n in by_list[which])
-        _insert(connection, "device_app (app, device)", ((number, n) for n in holders))
+    _index(connection, lists, numbers, of)
     if days:
         _insert(
             connection,
@@ -160,36 +166,76 @@ def make_store(path: Path, devices: int, apps: int, share: float, days: int, now
     return [lists[which] for which in of]
 
 
+def _index(connection: sqlite3.Connection, lists: list[AppList], numbers: dict[str, int], of: list[int]) -> None:
+    """From apps to devices, in the order of its tree; SQLite makes the rows of an array, millions of them."""
+    by_list: list[list[int]] = [[] for _ in lists]
+    for n, which in enumerate(of):
+        by_list[which].append(n + 1)
+    by_app: dict[int, list[int]] = {}
+    for which, each in enumerate(lists):
+        for app in {numbers[encode_kind(app)] for app in each.apps}:
+            by_app.setdefault(app, []).append(which)
+    for app in sorted(by_app):
+        holders = sorted(n for which in by_app[app] for n in by_list[which])
+        connection.execute("INSERT INTO device_app SELECT ?, value FROM json_each(?)", (app, str(holders)))
+
+
 def make_log(directory: Path, devices: int, days: int, lists: list[AppList], now: datetime) -> int:
-    """One decision a device and day, by the policy in force, as the gate records it."""
+    """One decision a device and day, by the policy in force, as the gate records it.
+
+    Devices that the policy cannot tell apart have one line, decided and encoded once; into it go the names and times.
+    """
     policy = parse_policy(policies(now)[0].encode(), source="in-force.toml")
+    outline = Outline([policy])
+    kinds = {id(each): outline.outline(each) for each in {id(each): each for each in lists}.values()}
+    lines: dict[tuple[object, ...], bytes] = {}
     (directory / "segments").mkdir(parents=True)
     sequence = 0
     for day in range(days, -1, -1):
         begin = now - timedelta(days=day)
+        began, end = _micros(begin) // 1000, _micros(now) // 1000
         path = directory / "segments" / f"{sequence:020d}-{begin:%Y%m%dT%H%M%SZ}.jsonl"
-        with path.open("wb") as file:
+        with path.open("wb", 1 << 20) as file:
             for n in range(devices):
-                posture = _posture(n, day, now, lists[n])
-                at = begin + timedelta(milliseconds=n)
-                at = min(at, now)
-                request = Request(account=_account(n), protocol=MailProtocol.IMAP, listener="imaps")
-                binding = Binding(assurance=Assurance.USER, method="user")
-                decision = decide(policy, Subject(binding=binding, postures=(posture,)), request, at)
-                event = Event(
-                    code=EventCode.SESSION_ALLOWED,
-                    time=at,
-                    connection=Connection("c" * 22, MailProtocol.IMAP, "imaps", "198.51.100.7", 40000, 993),
-                    account=request.account,
-                    mechanism="PLAIN",
-                    decision=decision,
-                )
-                line = encode(
-                    event, sequence=sequence, prev=FIRST_PREV, origin="bench.example/1", address_prefix=(24, 48)
-                )
-                file.write(line + b"\n")
+                key = (kinds[id(lists[n])], n % 60, n % 50 == 0, _age(n))
+                line = lines.get(key)
+                if line is None:
+                    line = lines[key] = _line(policy, _posture(n, day, now, lists[n]), begin)
+                named = (b"%d" % sequence, b"%d" % min(began + n, end), _account(n).encode(), _id(n).encode())
+                revision = _micros(begin) - _age(n) * 3_600_000_000
+                file.write(line % {b"n": named[0], b"t": named[1], b"u": named[2], b"d": named[3], b"r": revision})
                 sequence += 1
     return sequence
+
+
+def _line(policy: Policy, posture: Posture, at: datetime) -> bytes:
+    """A record with places for number, time, account, device and revision."""
+    device = replace(posture.device, device_id=DeviceId("THE-DEVICE"), account="account@example.com")
+    posture = replace(posture, device=device, revision=1_111_111_111)
+    request = Request(account=device.account, protocol=MailProtocol.IMAP, listener="imaps")
+    binding = Binding(assurance=Assurance.USER, method="user")
+    decision = decide(policy, Subject(binding=binding, postures=(posture,)), request, at)
+    event = Event(
+        code=EventCode.SESSION_ALLOWED,
+        time=at,
+        connection=Connection("c" * 22, MailProtocol.IMAP, "imaps", "198.51.100.7", 40000, 993),
+        account=request.account,
+        mechanism="PLAIN",
+        decision=decision,
+    )
+    line = encode(event, sequence=9_999_999_999, prev=FIRST_PREV, origin="bench.example/1", address_prefix=(24, 48))
+    line = line.replace(b"%", b"%%")
+    places = (
+        (b"9999999999", b"%(n)b"),
+        (b"%d" % (_micros(at) // 1000), b"%(t)b"),
+        (b"account@example.com", b"%(u)b"),
+        (b"THE-DEVICE", b"%(d)b"),
+        (b"1111111111", b"%(r)d"),
+    )
+    for word, place in places:
+        assert word in line or not decision.judged, word  # laptops of people without a phone are judged by nothing
+        line = line.replace(word, place)
+    return line + b"\n"
 
 
 def _posture(n: int, day: int, now: datetime, apps: AppList) -> Posture:
@@ -197,9 +243,9 @@ def _posture(n: int, day: int, now: datetime, apps: AppList) -> Posture:
     device = Device(
         device_id=DeviceId(_id(n)),
         account=_account(n),
-        platform=Platform.IOS if n % 3 else Platform.ANDROID,
-        device_class=DeviceClass.LAPTOP if n % 20 == 0 else DeviceClass.MOBILE,
-        ownership=(Ownership.COMPANY, Ownership.PERSONAL, None)[n % 3],
+        platform=PLATFORMS[n % 3 > 0],
+        device_class=CLASSES[n % 20 > 0],
+        ownership=OWNERSHIPS[n % 3],
     )
     result = AttestationResult(
         source="mdm",
@@ -213,33 +259,30 @@ def _posture(n: int, day: int, now: datetime, apps: AppList) -> Posture:
 
 
 def _past(devices: int, days: int, now: datetime, lists: list[AppList], of: list[int]) -> Iterator[tuple[object, ...]]:
+    absences = [each.absences for each in lists]
     for n in range(devices):
+        posture = _posture(n, 0, now, lists[of[n]])
+        facts: dict[str, object] = {
+            "account": posture.device.account,
+            "platform": posture.device.platform,
+            "device_class": posture.device.device_class,
+            "ownership": posture.device.ownership,
+            "first_seen": (now - timedelta(days=400)).isoformat(),
+            "source": "mdm",
+            "scope": Scope.FULL,
+            "complete": n % 50 != 0,
+            "collected_at": "THEN",
+            "evidence_sha256": f"{n:064x}",
+            "absences": absences[of[n]],
+            "stated": None,
+        }
+        text = json.dumps(facts, separators=(",", ":"))
+        collected = now - timedelta(hours=_age(n), seconds=n % 3600)
+        newest = _micros(now) - _age(n) * 3_600_000_000
         for day in range(days, 0, -1):
-            posture = _posture(n, day, now, lists[of[n]])
-            result = posture.result
-            assert result is not None
-            facts = {
-                "account": posture.device.account,
-                "platform": posture.device.platform,
-                "device_class": posture.device.device_class,
-                "ownership": posture.device.ownership,
-                "first_seen": None,
-                "source": result.source,
-                "scope": result.scope,
-                "complete": result.complete,
-                "collected_at": result.collected_at.isoformat(),
-                "evidence_sha256": result.evidence_sha256,
-                "absences": result.apps.absences,
-                "stated": None,
-            }
-            until = _micros(now - timedelta(days=day - 1, hours=_age(n)))
-            yield _id(n), posture.revision, until, json.dumps(facts, separators=(",", ":")), "[]", "[]"
-
-
-def _devices(devices: int, now: datetime) -> Iterator[tuple[object, ...]]:
-    for n in range(devices):
-        device = _posture(n, 0, now, AppList(())).device
-        yield _id(n), device.account, device.platform, device.device_class, device.ownership, "{}", None
+            then = (collected - timedelta(days=day)).isoformat()
+            until = newest - (day - 1) * 86_400_000_000
+            yield _id(n), until - 86_400_000_000, until, text.replace("THEN", then), "[]", "[]"
 
 
 def _insert(connection: sqlite3.Connection, into: str, rows: Iterable[tuple[object, ...]]) -> None:
