@@ -8,6 +8,7 @@ import click
 from gatekeeper.audit.codes import CLASSIFICATIONS, EVENT_MEANINGS
 from gatekeeper.audit.event import EventCode
 from gatekeeper.audit.handbook import page
+from gatekeeper.audit.mappings.ecs_pipeline import pipeline
 from gatekeeper.cli.words import say_json, say_table
 
 _MARKED = re.compile(r"[`*]")
@@ -33,11 +34,15 @@ class EventCodeType(click.ParamType[str]):
 
 @click.command("codes")
 @click.option("--markdown", "as_markdown", is_flag=True, help="The page docs/audit-events.md.")
+@click.option("--elastic", "as_pipeline", is_flag=True, help="An ingest pipeline that makes ECS of records.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-def codes(*, as_markdown: bool, as_json: bool) -> None:
+def codes(*, as_markdown: bool, as_pipeline: bool, as_json: bool) -> None:
     """List the event codes with their meaning."""
     if as_markdown:
         click.echo(page(), nl=False)
+        return
+    if as_pipeline:
+        say_json(pipeline())
         return
     if as_json:
         say_json([_document(code) for code in sorted(EventCode)])

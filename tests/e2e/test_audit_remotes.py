@@ -1,5 +1,6 @@
 """A gate that sends its audit records away: a real rsyslog that is killed, and sessions that wait for a remote."""
 
+import json
 import shutil
 import socket
 import ssl
@@ -11,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from testkit import rsyslog
+from testkit.audit_log import log_of, write_segments
 from testkit.bed import ALICE
 from testkit.gate import GateProcess, code, coded, records_in, upstream
 from testkit.ports import LOOPBACK
 from testkit.receivers import HttpReceiver, mutual
 from testkit.recorder import Recorded, Recorder, Script
-from testkit.rsyslog import Receiver
+from testkit.rsyslog import Forwarder, Receiver
 from testkit.sessions import imap_greeted, login_command
 from testkit.tls import Authority, KeyPair
 from testkit.waiting import eventually
@@ -108,6 +110,29 @@ def test_every_record_arrives_though_rsyslog_is_killed(
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert verified.stdout.startswith(f"SOUND: {len(local)} records")
     assert [code(record) for record in records_in(collected)][-1] == "GK9003I"
+
+
+def test_an_rsyslog_beside_the_gate_can_forward_the_files(
+    receiver: Receiver, servers_ca: Authority, tmp_path: Path
+) -> None:
+    """Every line of every segment, octet by octet, and what is written while it runs."""
+    lines = log_of(200)
+    write_segments(tmp_path, lines[:120], lines[120:150])
+    forwarder = Forwarder(servers_ca, "gate.example.com", receiver, tmp_path, ORIGIN)
+    try:
+        assert forwarder.check() == ""
+        receiver.start()
+        forwarder.start()
+        eventually(lambda: len(receiver.lines(ORIGIN)) >= 150, within=20, what=lambda: forwarder.log() + receiver.log())
+        (tmp_path / "segments" / f"{150:020}-20200710T170000Z.jsonl").write_bytes(b"".join(lines[150:]))
+        eventually(lambda: len(receiver.lines(ORIGIN)) >= 200, within=20, what=forwarder.log)
+        assert [line + b"\n" for line in sorted(receiver.lines(ORIGIN), key=_number)] == lines
+    finally:
+        forwarder.stop()
+
+
+def _number(line: bytes) -> int:
+    return int(json.loads(line)["metadata"]["sequence"])
 
 
 def test_a_session_waits_for_the_remotes_word_and_gets_a_temporary_refusal_without_it(

@@ -117,3 +117,22 @@ class Receiver(Rsyslog):
     def _listens(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex((LOOPBACK, self.port)) == 0
+
+
+class Forwarder(Rsyslog):
+    """Of a log's files, to a `Receiver`."""
+
+    def __init__(self, authority: Authority, name: str, receiver: Receiver, audit_directory: Path, log: str) -> None:
+        pair = authority.server_certificate("rsyslog-forwarder", name)
+        super().__init__(
+            "forwarder.conf",
+            {
+                "/etc/gatekeeper/logs-ca.pem": str(authority.ca_file),
+                "/etc/gatekeeper/gate.pem": str(pair.certificate),
+                "/etc/gatekeeper/gate.key": str(pair.private_key),
+                'log=\\"gatekeeper.example/audit/1': f'log=\\"{log}',
+                "logs.example.com": "localhost",
+                'port="6514"': f'port="{receiver.port}"',
+                "/var/lib/gatekeeper/audit": str(audit_directory),
+            },
+        )
