@@ -27,21 +27,27 @@ class GroupFile:
         self._path = path
         self._names = names
         self._read_at: tuple[int, int, int] | None = None
+        self._last: Mapping[str, frozenset[str]] | None = None
+        """What it said when it was read, if it was good."""
 
     def has_changed(self) -> bool:
         """Whether the file is another than was read: replaced, written to, or gone."""
         return self._mark() != self._read_at
 
     def members(self) -> Mapping[str, frozenset[str]]:
-        """Read the file. Raises `DocumentError`."""
-        self._read_at = self._mark()
+        """Read the file, unless it is the one that was read last. Raises `DocumentError`."""
+        mark = self._mark()
+        if self._last is not None and mark is not None and mark == self._read_at:
+            return self._last
+        self._read_at, self._last = mark, None
         try:
             with self._path.open("rb") as file:
                 data = file.read(MAX_OCTETS + 1)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise DocumentError([Fault(str(self._path), "", f"cannot be read: {reason}")]) from error
-        return read_groups(data, source=str(self._path), names=self._names)
+        self._last = read_groups(data, source=str(self._path), names=self._names)
+        return self._last
 
     def learn(self, wanted: Collection[str]) -> tuple[str, ...]:
         """What the file does not have; what it has is known already."""

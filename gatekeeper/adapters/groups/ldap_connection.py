@@ -79,7 +79,11 @@ class LdapConnection:
         try:
             if not server.is_implicit:
                 self._start_tls()
-            self._sock = self._context.wrap_socket(sock, server_hostname=server.host)
+            # In two steps, so that `give_up` finds the socket while the handshake goes on.
+            self._sock = tls = self._context.wrap_socket(
+                sock, server_hostname=server.host, do_handshake_on_connect=False
+            )
+            tls.do_handshake()
         except (OSError, ValueError) as error:  # ValueError: a host name that is none
             raise DirectoryError(f"{server}: TLS: {_words(error)}") from error
 

@@ -29,6 +29,19 @@ _WAIT_S = 20.0
 Resource = Mapping[str, object]
 
 
+class _Https(http.client.HTTPSConnection):
+    """Its socket is known while the handshake goes on, so that `give_up` can end it."""
+
+    def __init__(self, host: str, port: int, context: ssl.SSLContext) -> None:
+        super().__init__(host, port, context=context)
+        self._tls = context
+
+    def connect(self) -> None:
+        sock = socket.create_connection((self.host, self.port), timeout=self.timeout)
+        self.sock = tls = self._tls.wrap_socket(sock, server_hostname=self.host, do_handshake_on_connect=False)
+        tls.do_handshake()
+
+
 class ScimConnection:
     """To one service provider, kept open from question to question."""
 
@@ -37,7 +50,7 @@ class ScimConnection:
         self._settings = settings
         self._deadline = deadline
         self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/scim+json, application/json"}
-        self._connection = http.client.HTTPSConnection(settings.host, settings.port, context=context)
+        self._connection = _Https(settings.host, settings.port, context)
         self._octets = 0
         self._cursors: bool | None = None
         self.filters = False

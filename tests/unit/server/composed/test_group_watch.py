@@ -1,22 +1,25 @@
 """A directory that is asked by a whole gate: who moves, what counts while it is away, and what operators are told."""
 
 import asyncio
+import socket
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from gatekeeper.adapters.bundles.store import BundleStore
 from gatekeeper.adapters.groups import kept
 from gatekeeper.adapters.groups.asked import AskedGroups
 from gatekeeper.adapters.groups.kept import Kept
 from gatekeeper.gate.admit import Admitted, Answer, Claim
-from gatekeeper.server import group_watch, health
+from gatekeeper.server import group_watch, health, in_force
 from gatekeeper.server.group_source import STATE_FILE
 from gatekeeper.server.reload import reload
 from gatekeeper.server.whole import status
 from testkit.audit_log import connection
 from testkit.ports import free_port
+from testkit.publishing import NOVAK, ORIGIN, RUIZ, bundle
 from testkit.reports import ALICE, NOTES, TIKTOK, phone, report
 from testkit.scim import TOKEN, Scim
 from testkit.tls import Authority, KeyPair
@@ -208,3 +211,47 @@ async def test_without_groups_in_the_policy_nobody_is_asked(house: House, scim: 
     assert current is not asked
     await group_watch.ask_once(house.gatekeeper, current)
     assert scim.paths == []
+
+
+async def test_a_published_policy_waits_for_the_groups_that_it_names(
+    house: House, scim: Scim, pair: KeyPair, tmp_path: Path
+) -> None:
+    """Nobody is cut for a group that is not known yet only because nobody asked."""
+    scim.group("Press", scim.user(ALICE))
+    await _has_tiktok(house)
+    store = BundleStore(tmp_path / "published")
+    store.publish(1, bundle(1).encode())
+    approvers = [str(key.verifier) for key in (RUIZ, NOVAK)]
+    table = {"directory": str(store.directory), "origin": ORIGIN, "threshold": 2, "approvers": approvers}
+    house.configuration.write({"policy": {"bundles": table}})
+    await _with_directory(house, scim, pair)
+    is_cut = await _session(house)
+    scim.paths.clear()
+    store.publish(2, bundle(2, POLICY).encode())
+    await in_force.step(house.gatekeeper)
+    assert in_force.described(house.gatekeeper)["version"] == 2
+    assert not is_cut.is_set()
+    assert any(path.startswith("/v2/Groups?filter=") for path in scim.paths)
+
+
+async def test_a_gate_that_stops_does_not_wait_for_a_directory(house: House, scim: Scim, pair: KeyPair) -> None:
+    """One that takes the connection and says nothing is given up, in the middle of the handshake."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(0)
+        asked = await _with_directory(house, scim, pair)
+        loop = asyncio.get_running_loop()
+        scim.port = silent.getsockname()[1]
+        changed = asyncio.create_task(_with_directory(house, scim, pair))  # noqa: TID251  it waits below
+        async with asyncio.timeout(10):
+            first, _ = await loop.sock_accept(silent)
+        first.close()
+        current = await changed
+        assert current is not asked
+        async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+            asking = tasks.create_task(group_watch.ask(house.gatekeeper))
+            taken, _ = await loop.sock_accept(silent)
+            await loop.sock_recv(taken, 100)
+            asking.cancel()
+        async with asyncio.timeout(10):
+            await loop.shutdown_default_executor()
+        taken.close()
