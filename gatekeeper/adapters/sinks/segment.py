@@ -1,8 +1,9 @@
 """One segment file as its writer sees it.
 
-Inside holds: `durable` counts only octets that an `fdatasync` answered for; after the first error nothing is tried on
-the same descriptor again. Linux may forget dirty pages that it could not write and report success the next time
-(the reason why PostgreSQL stops in that case), so a second try proves nothing.
+Inside holds: `durable` counts only octets that an `fdatasync` answered for, in a file that whoever looks for the log
+will find: one that was removed or moved away takes records like any other, and they are gone with it. After the first
+error nothing is tried on the same descriptor again. Linux may forget dirty pages that it could not write and report
+success the next time (the reason why PostgreSQL stops in that case), so a second try proves nothing.
 """
 
 import os
@@ -46,6 +47,7 @@ class Segment:
         try:
             write_all(self._fd, data, self._files)
             self._files.fdatasync(self._fd)
+            self._files.check_name(self._fd, self.path)
         except OSError:
             self.has_failed = True
             self.close()

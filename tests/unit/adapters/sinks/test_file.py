@@ -368,6 +368,54 @@ def test_a_loop_that_ended_without_closing_the_log_does_not_break_the_writer(tmp
     assert verified(tmp_path).unclean == 0
 
 
+async def test_a_log_that_was_moved_away_takes_no_records(tmp_path: Path) -> None:
+    """Nobody would find them; when it is back, it goes on where it was."""
+    directory = tmp_path / "audit"
+    async with opened(directory) as log:
+        assert await append(log, "before")
+        directory.rename(tmp_path / "away")
+        assert not await append(log, "lost")
+        assert "No such file" in str(log.fault)
+        failures = log.counters.failures
+        eventually(lambda: log.counters.failures >= failures + 3, within=20)
+        (tmp_path / "away").rename(directory)
+        await append_until(log, wanted=True)
+    assert conns(directory)[0] == "before"
+    assert "lost" not in conns(directory)
+    verified(directory)
+
+
+async def test_a_segment_that_was_replaced_takes_no_records(tmp_path: Path) -> None:
+    """A copy put in its place is not what is written to; it has what was durable, and is gone on from."""
+    async with opened(tmp_path) as log:
+        assert await append(log, "before")
+        (segment,) = segment_paths(tmp_path)
+        segment.with_name("copy").write_bytes(segment.read_bytes())
+        segment.with_name("copy").rename(segment)
+        assert not await append(log, "lost")
+        assert "another file" in str(log.fault)
+        await append_until(log, wanted=True)
+    assert "lost" not in conns(tmp_path)
+    verified(tmp_path)
+
+
+async def test_a_clock_that_is_set_back_changes_no_order(tmp_path: Path) -> None:
+    """Numbers go on, new segments stand behind the old ones, and the verification tells of the step."""
+    clock = StandingClock()
+    async with opened(tmp_path, clock=clock, limits=dataclasses.replace(QUICK, segment_octets=4000)) as log:
+        for number in range(5):
+            assert await append(log, str(number))
+        clock.instant -= timedelta(days=1)
+        for number in range(5, 10):
+            log_event = event(str(number), time=clock.instant)
+            answers = Answers(1)
+            log.append(log_event, answers.of(0))
+            assert await answers.complete() == [(0, True)]
+    assert conns(tmp_path) == [str(number) for number in range(10)]
+    report = verified(tmp_path)
+    assert report.max_back_step_ms == 24 * 3600 * 1000
+
+
 async def test_damage_found_on_the_way_back_keeps_the_log_shut(tmp_path: Path) -> None:
     """When the durable part of the segment is not what was written, nothing is appended any more."""
     disk = FaultyDisk()
