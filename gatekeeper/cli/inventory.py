@@ -62,7 +62,7 @@ def import_(config_path: Path, file: Path, source: str | None, store: str | None
             place = _place(data, reports, error.index)
             return Fault(name, place, f"device `{reports[error.index].device.device_id}`: {error}")
 
-    outcome = in_registry(config_path, store, work)
+    outcome = in_registry(config_path, store, work, may_make=True)
     if isinstance(outcome, Fault):
         _refuse(config_path, digest, [outcome], as_json=as_json)
     counts = dataclasses.asdict(outcome)

@@ -22,7 +22,7 @@ from gatekeeper.cli.words import EXIT_FAILED, counted, fail, identity_settings, 
 from gatekeeper.config.load import load
 from gatekeeper.decision.cases_schema import cases_schema
 from gatekeeper.decision.json_schema import json_schema
-from gatekeeper.decision.lint import Breadth, warnings
+from gatekeeper.decision.lint import Breadth, of_listeners, warnings
 from gatekeeper.decision.policy import Policy
 from gatekeeper.domain.document import DocumentError, Fault
 from gatekeeper.server.clock import SystemClock
@@ -70,7 +70,7 @@ def check(  # noqa: PLR0913  one for each option
         advice = [f"{path}: is a file of tests: `gatekeeper policy test` runs it"] if path.name.endswith(SUFFIX) else []
         fail(*map(str, error.faults), *advice, code=EXIT_FAILED)
     concerns = warnings(found, at or SystemClock().now())
-    concerns += _of_directory(found, config_path)
+    concerns += _of_configuration(found, config_path)
     if on_devices:
         concerns += _breadth(found, config_path, store)
     if as_json:
@@ -82,12 +82,16 @@ def check(  # noqa: PLR0913  one for each option
     click.echo(f"{path}: fine ({size}, sha256 {found.sha256[:16]})")
 
 
-def _of_directory(policy: Policy, config_path: Path) -> tuple[Fault, ...]:
+def _of_configuration(policy: Policy, config_path: Path) -> tuple[Fault, ...]:
     """A policy may be looked at where no gate is configured, or is not configured well."""
+    if not policy.directory_groups and not any(rule.scope.listeners for rule in policy.rules):
+        return ()
     try:
-        return directory.concerns(policy, load(config_path, os.environ)) if policy.directory_groups else ()
+        settings = load(config_path, os.environ)
     except DocumentError:
         return ()
+    concerns = of_listeners(policy, [each.name for each in settings.listeners])
+    return concerns + (directory.concerns(policy, settings) if policy.directory_groups else ())
 
 
 def _breadth(policy: Policy, config_path: Path, store: str | None) -> tuple[Fault, ...]:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from gatekeeper.adapters.stores.engine import StoreError
 from gatekeeper.adapters.stores.migrate import open_store
 from gatekeeper.adapters.stores.registry import SqlRegistry
-from gatekeeper.cli.words import EXIT_CONFIG, EXIT_TRY_AGAIN, fail, load_settings
+from gatekeeper.cli.words import EXIT_CONFIG, EXIT_TRY_AGAIN, EXIT_USAGE, fail, load_settings
 from gatekeeper.ports.devices import Unavailable
 
 T = TypeVar("T")
@@ -28,13 +28,22 @@ def store_option(command: Command) -> Command:
     )
 
 
-def in_registry(config_path: Path, store: str | None, work: Callable[[SqlRegistry], Awaitable[T]]) -> T:
-    """Run `work` on the registry; ends the command when the store cannot be opened or does not answer."""
-    return in_store(config_path, store, lambda engine: work(SqlRegistry(engine)))
+def in_registry(
+    config_path: Path, store: str | None, work: Callable[[SqlRegistry], Awaitable[T]], *, may_make: bool = False
+) -> T:
+    """Run `work` on the registry; ends the command when the store cannot be opened or does not answer.
+
+    `may_make`: a file that `--store` names need not be there yet.
+    """
+    return in_store(config_path, store, lambda engine: work(SqlRegistry(engine)), may_make=may_make)
 
 
-def in_store(config_path: Path, store: str | None, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
+def in_store(
+    config_path: Path, store: str | None, work: Callable[[AsyncEngine], Awaitable[T]], *, may_make: bool = False
+) -> T:
     """Run `work` on the database; ends the command when it cannot be opened or does not answer."""
+    if store is not None and not may_make:
+        _look_for(store)
     url = store or load_settings(config_path).store_url
     try:
         return asyncio.run(_work(url, work))
@@ -42,6 +51,13 @@ def in_store(config_path: Path, store: str | None, work: Callable[[AsyncEngine],
         fail(str(error), code=EXIT_CONFIG)
     except Unavailable as error:
         fail(str(error), code=EXIT_TRY_AGAIN)
+
+
+def _look_for(store: str) -> None:
+    """A slip of the pen must not make an empty database, in which nobody is registered."""
+    path = Path(store.removeprefix("sqlite:///"))
+    if store.startswith("sqlite:///") and not path.exists():
+        fail(f"--store: there is no file `{path}`: `gatekeeper inventory import` makes it", code=EXIT_USAGE)
 
 
 def duration_words(duration: timedelta) -> str:

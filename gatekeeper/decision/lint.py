@@ -1,12 +1,13 @@
 """What a policy may say but probably does not mean; never a reason to refuse it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from gatekeeper.decision.judgement import later
 from gatekeeper.decision.matcher import AppMatcher
+from gatekeeper.decision.nobody import unknown_listener, why_nobody
 from gatekeeper.decision.overlap import Overlaps
-from gatekeeper.decision.policy import Policy, Rule
+from gatekeeper.decision.policy import Exemption, Policy, Rule
 from gatekeeper.domain.device import APPLE_MOBILE, Platform
 from gatekeeper.domain.document import Fault
 from gatekeeper.domain.posture import EvidenceLevel, Posture
@@ -29,6 +30,9 @@ def warnings(policy: Policy, now: datetime) -> tuple[Fault, ...]:
     concerns_of: dict[int, list[tuple[str, str]]] = {}
     for index, key, reason in _of_pairs(policy):
         concerns_of.setdefault(index, []).append((key, reason))
+    nobody = {index: why for index, rule in enumerate(policy.rules) if (why := why_nobody(policy, rule.scope))}
+    for index, (key, reason) in nobody.items():
+        concerns_of.setdefault(index, []).append((f"scope.{key}", reason))
     languages = _languages(policy)
     for index, rule in enumerate(policy.rules):
         concerns = [
@@ -38,14 +42,18 @@ def warnings(policy: Policy, now: datetime) -> tuple[Fault, ...]:
             *concerns_of.get(index, ()),
         ]
         found.extend(Fault(policy.source, f"rule[{index}]{key and '.'}{key}", reason) for key, reason in concerns)
+    begins = {rule.id: min(rule.phases.boundaries, default=None) for rule in policy.rules}
     for index, exemption in enumerate(policy.exemptions):
-        if exemption.expires <= now:
-            reason = f"`{exemption.id}` has expired: rule `{exemption.rule}` is for everybody it named again"
-            found.append(Fault(policy.source, f"exemption[{index}].expires", reason))
-        elif exemption.expires > later(now, LONG) and len(exemption.approved_by) < MANY:
-            reason = f"lies more than {LONG.days} days ahead, and fewer than {MANY} have approved it"
-            found.append(Fault(policy.source, f"exemption[{index}].expires", reason))
+        concern = _of_exemption(exemption, begins.get(exemption.rule), now)
+        if concern is not None:
+            found.append(Fault(policy.source, f"exemption[{index}].expires", concern))
     return tuple(found)
+
+
+def of_listeners(policy: Policy, names: Collection[str]) -> tuple[Fault, ...]:
+    """Concerns of the rules for listeners that a configuration with listeners of these names has not."""
+    found = [(index, unknown_listener(rule.scope, names)) for index, rule in enumerate(policy.rules)]
+    return tuple(Fault(policy.source, f"rule[{index}].scope.{why[0]}", why[1]) for index, why in found if why)
 
 
 class Breadth:
@@ -72,6 +80,9 @@ class Breadth:
 
     def warnings(self) -> tuple[Fault, ...]:
         """In the file's order."""
+        if not self._devices:
+            reason = "no device on record has reported, so nobody knows what is on more than a third of them"
+            return (Fault(self._policy.source, "", reason),)
         found = []
         for position, rule in enumerate(self._policy.rules):
             for number, matcher in enumerate(rule.apps):
@@ -132,9 +143,23 @@ def _of_dates(rule: Rule, now: datetime) -> Iterator[tuple[str, str]]:
     for index, step in enumerate(rule.rollout):
         if step.begin > now and step.begin.astimezone(rule.phases.zone or UTC).weekday() >= _SATURDAY:
             yield f"rollout[{index}].from", "begins on a weekend, when no help desk answers"
+    cap = rule.grace.cap if rule.grace else None
+    if cap is not None and cap > now and cap.astimezone(rule.phases.zone or UTC).weekday() >= _SATURDAY:
+        yield "grace.cap", "falls on a weekend, when no help desk answers"
     if rule.rollout and rule.rollout[-1].percent < 100:
         rest = 100 - rule.rollout[-1].percent
         yield "rollout", f"never reaches {rest} percent of the devices: they are only warned, for ever"
+
+
+def _of_exemption(exemption: Exemption, begin: datetime | None, now: datetime) -> str | None:
+    """`begin`: of the rule that it takes away."""
+    if exemption.expires <= now:
+        return f"`{exemption.id}` has expired: rule `{exemption.rule}` is for everybody it named again"
+    if begin is not None and exemption.expires <= begin:
+        return f"`{exemption.id}` is over before rule `{exemption.rule}` begins"
+    if exemption.expires > later(now, LONG) and len(exemption.approved_by) < MANY:
+        return f"lies more than {LONG.days} days ahead, and fewer than {MANY} have approved it"
+    return None
 
 
 def _languages(policy: Policy) -> dict[str, str]:
@@ -164,6 +189,8 @@ def _of_pairs(policy: Policy) -> Iterator[tuple[int, str, str]]:
     for index, other in superfluous.items():
         name = policy.rules[other].id
         yield index, "", f"changes no verdict: rule `{name}` means the same apps for the same people, never weaker"
+    for index, number, other in overlaps.repeats():
+        yield index, f"apps[{number}]", f"means nothing that `apps[{other}]` does not mean"
     told = 0
     for first, second, text in overlaps.pairs():
         if superfluous.get(first) == second or superfluous.get(second) == first:

@@ -46,6 +46,18 @@ class Overlaps:
                     yield index, other
                     break
 
+    def repeats(self) -> Iterator[tuple[int, int, int]]:
+        """Each matcher that adds nothing to its own rule, with the first other one that means all that it does."""
+        for index, rule in enumerate(self._policy.rules):
+            gone: set[int] = set()
+            for number, matcher in reversed(tuple(enumerate(rule.apps))):  # of two alike the later is superfluous
+                others = {place[1] for place in self._candidates(matcher) if place[0] == index}
+                others -= {number, *gone}
+                other = next((each for each in sorted(others) if covers(rule.apps[each], matcher)), None)
+                if other is not None:
+                    gone.add(number)
+                    yield index, number, other
+
     def pairs(self) -> Iterator[tuple[int, int, str]]:
         """Two rules that mean an app by the same id, for sessions that both can be for, and that id."""
         seen: set[tuple[int, int]] = set()

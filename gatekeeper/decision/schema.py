@@ -19,7 +19,7 @@ from gatekeeper.decision.schema_values import (
     known_groups,
     time_zone,
 )
-from gatekeeper.domain.document import DocumentError, Fault, Table, parse_toml
+from gatekeeper.domain.document import DocumentError, Fault, Table, parse_toml, suggestion
 from gatekeeper.domain.identity import DEFAULT, IdentitySettings, canonical_account
 from gatekeeper.domain.posture import EvidenceLevel
 
@@ -121,7 +121,7 @@ def _exemptions(root: Table, context: Context, rule_ids: frozenset[str]) -> tupl
 def _exemption(table: Table, context: Context, rule_ids: frozenset[str]) -> Exemption:
     rule = table.text("rule", max_length=64)
     if rule and rule not in rule_ids:
-        table.fault("rule", f"there is no rule `{rule}`")
+        table.fault("rule", f"there is no rule `{rule}`{suggestion(rule, sorted(rule_ids))}")
     exemption = Exemption(
         id=identifier(table, "id"),
         rule=rule,

@@ -16,6 +16,7 @@ Run = Callable[..., Result]
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """Run a command on a database of its own."""
+    (tmp_path / "gate.sqlite3").touch()
 
     def run(*arguments: str, data: str | None = None) -> Result:
         store = ["--store", f"sqlite:///{tmp_path}/gate.sqlite3"]

@@ -119,7 +119,16 @@ CONFIGURED = [
     *("policy publish policy-1.bundle", "policy diff", "policy diff 1"),
     *("device list", "device show ph-1", "device forget ph-1", "device why alice@example.com"),
     *("inventory list", "inventory import phones.jsonl"),
-    *("audit verify", "audit tail", "audit query", "audit keys", "audit replay", "audit report"),
+    *(
+        "audit verify",
+        "audit tail",
+        "audit query",
+        "audit keys",
+        "audit keys rotate",
+        "audit keys retire",
+        "audit replay",
+        "audit report",
+    ),
     *("audit hold add --reason x", "audit hold list", "audit hold release h-1 --reason x", "audit prune"),
     *("audit resolve u2026q4:00000000000000000000000000000000 --reason x", "audit erase alice@example.com --reason x"),
     *("audit prove inclusion 0", "audit prove consistency", "audit export --out exported"),
@@ -277,6 +286,24 @@ def test_a_place_where_nothing_can_be_written(world: World, command: str) -> Non
         line = told(result)
         assert (result.exit_code, result.stdout) == (2, ""), line
         assert name in line
+    assert world.digest() == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("device list", "device show ph-1", "device forget ph-1", "device why alice@example.com --policy policy.toml"),
+        *("inventory list", "policy check policy.toml --devices", "policy plan --against policy.toml policy.toml"),
+        "audit --directory log replay --policy policy.toml",
+    ],
+)
+def test_a_store_that_is_not_there_is_not_made(world: World, command: str) -> None:
+    """Nobody would be registered in it."""
+    before = world.digest()
+    result = world.run(*command.split(), "--store", "sqlite:///bad/none.sqlite3")
+    line = told(result)
+    assert (result.exit_code, result.stdout) == (2, ""), line
+    assert "--store: there is no file `bad/none.sqlite3`" in line
     assert world.digest() == before
 
 

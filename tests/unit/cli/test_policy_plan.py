@@ -183,6 +183,7 @@ def test_a_line_that_is_no_account_protects_nobody(run: Run, tmp_path: Path) -> 
 
 def test_an_empty_inventory_is_told(tmp_path: Path) -> None:
     """Nobody is hit where nobody is."""
+    (tmp_path / "gate.db").touch()
     (tmp_path / "policy.toml").write_text(IN_FORCE)
     command = ["policy", "plan", "--against", str(tmp_path / "policy.toml"), "--store", f"sqlite:///{tmp_path}/gate.db"]
     result = CliRunner().invoke(cli, command)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gatekeeper.decision.lint import Breadth, warnings
+from gatekeeper.decision.lint import Breadth, of_listeners, warnings
 
 from .samples import NOON, NOTES, SIGNER, TIKTOK, policy, posture, rule
 
@@ -163,3 +163,61 @@ def test_exemptions_for_long(expires: str, approvers: int, warns: bool) -> None:
         ["exemption[0].expires: lies more than 180 days ahead, and fewer than 3 have approved it"] if warns else []
     )
     assert words(text) == expected
+
+
+def test_a_matcher_that_repeats_another_of_its_rule() -> None:
+    """The same again, or one that a wider one means already; of two alike the later."""
+    found = words(
+        rule(
+            "{ id = 'com.a.b' }, { id = 'com.a.b' }, { id = 'com.c.*' }, { platform = 'ios', id = 'com.c.d.*' }, { id = 'e.f' }"
+        )
+    )
+    assert found == [
+        "rule[0].apps[3]: means nothing that `apps[2]` does not mean",
+        "rule[0].apps[1]: means nothing that `apps[0]` does not mean",
+    ]
+    assert words(rule("{ id = 'com.a.b', version = '<2' }, { id = 'com.a.b', version = '>3' }")) == []
+
+
+@pytest.mark.parametrize(
+    ("cap", "warns"), [("2020-07-18", True), ("2020-07-20", False), ("2020-07-18T01:00:00+14:00", False)]
+)
+def test_the_end_of_grace_on_a_weekend(cap: str, warns: bool) -> None:
+    """It begins to be enforced for the last devices then."""
+    text = rule("{ id = 'a' }", f'grace = {{ per_device = "7d", cap = "{cap}" }}', phases='enforce = "2020-07-13"')
+    assert words(text) == (["rule[0].grace.cap: falls on a weekend, when no help desk answers"] if warns else [])
+
+
+def test_an_exemption_that_is_over_before_its_rule_begins() -> None:
+    """Somebody got the dates wrong."""
+    exemption = (
+        '[[exemption]]\nid = "e"\nrule = "r"\nusers = ["a@example.com"]\nexpires = "2020-07-19"\n'
+        'reason = "x"\napproved_by = ["y"]\n'
+    )
+    phases = 'warn = "2020-07-20", enforce = "2020-07-27"'
+    assert words(rule("{ id = 'a' }", phases=phases) + exemption) == [
+        "exemption[0].expires: `e` is over before rule `r` begins"
+    ]
+    assert words(rule("{ id = 'a' }", phases=phases) + exemption.replace("07-19", "07-20")) == []
+
+
+def test_a_rule_for_nobody() -> None:
+    """Its scope says why."""
+    (found,) = words(rule("{ id = 'a' }", 'scope = { protocols = ["http"] }'))
+    assert found.startswith("rule[0].scope.protocols: no front of this version speaks it")
+
+
+def test_listeners_that_are_not_configured() -> None:
+    """Such a rule would be for nobody."""
+    text = rule("{ id = 'a' }", 'scope = { listeners = ["imaps", "submision"] }') + rule("{ id = 'b' }", rule_id="s")
+    found = of_listeners(policy(text), ["imaps", "submission"])
+    (reason,) = (fault.reason for fault in found)
+    assert reason == "no listener of the configuration is called `submision` (did you mean `submission`?)"
+    assert [fault.key for fault in found] == ["rule[0].scope.listeners"]
+    assert of_listeners(policy(text), ["imaps", "submision"]) == ()
+
+
+def test_without_a_device_nothing_is_known_of_breadth() -> None:
+    """Silence would look like an answer."""
+    (found,) = Breadth(policy(rule("{ id = 'a' }"))).warnings()
+    assert "no device on record has reported" in found.reason
