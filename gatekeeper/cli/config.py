@@ -18,7 +18,7 @@ from gatekeeper.net.revocation import valid_until
 from gatekeeper.server.clock import SystemClock
 from gatekeeper.server.compose import upstreams
 from gatekeeper.server.group_source import open_groups, read_members
-from gatekeeper.server.policy_source import load_policy, policy_now
+from gatekeeper.server.policy_source import load_policy, policy_in_force
 
 
 @click.group()
@@ -47,7 +47,7 @@ def check(config_path: Path, *, as_json: bool) -> None:
     try:
         if settings is not None:
             read_members(open_groups(settings))
-            policy_now(settings)
+            policy_in_force(settings)
         elif (named := policy_file(config_path, os.environ)) is not None:
             load_policy(named, DEFAULT)
     except DocumentError as error:

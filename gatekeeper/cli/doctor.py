@@ -29,7 +29,7 @@ from gatekeeper.net.revocation import valid_until
 from gatekeeper.net.tls import ServerTls
 from gatekeeper.server.clock import SystemClock
 from gatekeeper.server.compose import upstreams
-from gatekeeper.server.policy_source import policy_now
+from gatekeeper.server.policy_source import policy_in_force
 from gatekeeper.server.probe import ProbeFailed, probe
 
 _EXPIRES_SOON = timedelta(days=21)
@@ -167,7 +167,7 @@ def _revocations(path: Path) -> Finding:
 
 def _policy(settings: Settings) -> list[Finding]:
     try:
-        policy = policy_now(settings)
+        policy = policy_in_force(settings)
     except DocumentError as error:
         advice = f"see `gatekeeper policy {'check' if settings.bundles is None else 'status'}`"
         return [Finding("policy", State.FAIL, f"{len(error.faults)} faults, first: {error.faults[0]}", advice)]

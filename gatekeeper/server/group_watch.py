@@ -37,7 +37,6 @@ async def step(gatekeeper: "Gatekeeper") -> None:
     groups = gatekeeper.groups
     if groups is None or not groups.has_changed():
         return
-    was_expired = isinstance(groups, AskedGroups) and gatekeeper.groups_expired
     try:
         members = await asyncio.to_thread(groups.members)
     except DocumentError as error:
@@ -50,9 +49,7 @@ async def step(gatekeeper: "Gatekeeper") -> None:
     if moved is None or moved:
         _log.info("groups.moved", groups=len(members), people="everybody" if moved is None else len(moved))
     if isinstance(groups, AskedGroups):
-        gatekeeper.groups_expired = groups.is_expired
-        if groups.is_expired and not was_expired and gatekeeper.changes.is_on:
-            _tell_expired(gatekeeper, groups)
+        _note_age(gatekeeper, groups)
 
 
 async def learn(gatekeeper: "Gatekeeper") -> None:
@@ -99,6 +96,7 @@ async def ask_once(gatekeeper: "Gatekeeper", groups: AskedGroups) -> None:
         if silent_since is None:
             _log.error("groups.silent", directory=groups.directory.place, reason=str(error))
             _tell_silent(gatekeeper, groups, str(error))
+        _note_age(gatekeeper, groups)  # also where a gate begins with an answer that is too old
         return
     if silent_since is not None:
         _tell_answers(gatekeeper, groups, silent_since)
@@ -124,7 +122,11 @@ def _tell_answers(gatekeeper: "Gatekeeper", groups: AskedGroups, since: datetime
     _record(gatekeeper, EventCode.DIRECTORY_ANSWERS, {"directory": groups.directory.place, "silent_s": silent_s})
 
 
-def _tell_expired(gatekeeper: "Gatekeeper", groups: AskedGroups) -> None:
+def _note_age(gatekeeper: "Gatekeeper", groups: AskedGroups) -> None:
+    """Tell once that the last answer has become too old; of several workers the host tells it."""
+    was_expired, gatekeeper.groups_expired = gatekeeper.groups_expired, groups.is_expired
+    if was_expired or not groups.is_expired or not gatekeeper.changes.is_on:
+        return
     answered = "" if groups.answered_at is None else groups.answered_at.isoformat()
     _log.error("groups.expired", directory=groups.directory.place, answered=answered)
     detail: dict[str, str | int] = {"directory": groups.directory.place, "answered": answered}

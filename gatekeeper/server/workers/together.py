@@ -99,7 +99,7 @@ def _checks(answer: dict[str, Any]) -> dict[str, str]:
             elif result != "ok":
                 before = checks.get(name, "ok")
                 more = f"worker {number}: {result}"
-                checks[name] = more if before == "ok" else f"{before}; {more}"
+                checks[name] = more if before.startswith("ok") else f"{before}; {more}"
             else:
                 checks.setdefault(name, "ok")
     down = [f"worker {one['worker']} {one['state']}" for one in answer["roster"] if not one["is_up"]]

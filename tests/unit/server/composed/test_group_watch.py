@@ -177,13 +177,36 @@ async def test_an_answer_that_is_too_old_is_none(house: House, scim: Scim, pair:
     for _ in range(2):
         await group_watch.step(gatekeeper)
     await _cut(is_cut)
+    scim.stop()
+    await _ask(house, asked)
     assert len(await house.records("GK3042W")) == 1
     assert (
         health.checks(gatekeeper)["groups"] == "ok, but the directory's last answer is too old: its groups are unknown"
     )
 
-    await _ask(house, asked)
+    again = Scim(pair, port=scim.port)
+    try:
+        again.group("Press", again.user(ALICE))
+        await _ask(house, asked)
+    finally:
+        again.stop()
     await _session(house)
+
+
+async def test_a_gate_that_begins_with_an_answer_that_is_too_old_says_so(
+    house: House, scim: Scim, pair: KeyPair
+) -> None:
+    """While the directory is away: its groups are unknown from the first moment."""
+    scim.stop()
+    asked = await _with_directory(house, scim, pair, keep="10m")
+    gatekeeper = house.gatekeeper
+    old = Kept(answered_at=gatekeeper.clock.now() - timedelta(days=1), members={"Press": frozenset()}, unknown={})
+    kept.write(gatekeeper.settings.state_directory / STATE_FILE, old, asked.settings.meaning)
+    current = await _with_directory(house, scim, pair, keep="10m")
+    assert current.members() == {}
+    for _ in range(2):
+        await _ask(house, current)
+    assert len(await house.records("GK3042W")) == 1
 
 
 async def test_a_group_that_the_directory_does_not_have_is_told(house: House, scim: Scim, pair: KeyPair) -> None:

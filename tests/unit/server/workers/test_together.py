@@ -1,0 +1,43 @@
+"""What several workers say together."""
+
+from typing import Any
+
+import pytest
+
+from gatekeeper.server.workers.together import Together
+
+
+def _answer(*workers: dict[str, str] | None) -> dict[str, Any]:
+    numbers = [str(number) for number in range(1, len(workers) + 1)]
+    roster = [{"worker": number, "is_up": True, "state": "serves"} for number in numbers]
+    return {"workers": dict(zip(numbers, workers, strict=True)), "roster": roster, "were_up": True}
+
+
+async def _checks(*workers: dict[str, str] | None) -> dict[str, str]:
+    async def ask(_what: str, _within_s: float) -> dict[str, Any]:
+        return _answer(*workers)
+
+    together = Together(None, 1, ask)  # type: ignore[arg-type]  not asked of here
+    return dict(await together.checks())
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "both"),
+    [
+        ("ok", "ok", "ok"),
+        ("ok, but the directory is away", "ok", "ok, but the directory is away"),
+        ("ok", "ok, but the directory is away", "ok, but the directory is away"),
+        ("ok, but the directory is away", "broken", "worker 2: broken"),
+        ("broken", "ok, but the directory is away", "worker 1: broken"),
+        ("broken", "gone", "worker 1: broken; worker 2: gone"),
+    ],
+)
+async def test_what_is_well_enough_stays_so(first: str, second: str, both: str) -> None:
+    """What begins with `ok` keeps the gate ready, whoever says it; what does not never hides behind it."""
+    found = await _checks({"groups": first}, {"groups": second})
+    assert found["groups"] == both
+
+
+async def test_a_worker_that_does_not_answer_is_told() -> None:
+    """With its number."""
+    assert (await _checks({"groups": "ok"}, None))["answers"] == "worker 2: does not answer"
