@@ -12,11 +12,12 @@ def described(groups: Groups | None, settings: GroupsSettings, now: datetime) ->
     if not isinstance(groups, AskedGroups):
         return {} if settings.file is None else {"file": str(settings.file)}
     standing, answered_at = groups.standing, groups.answered_at
-    facts: dict[str, object] = {"directory": groups.directory.place, "state": "answers"}
+    state = "answers" if standing.tried_at is not None else "not asked yet by this process"
+    facts: dict[str, object] = {"directory": groups.directory.place, "state": state}
     if standing.silent_since is not None:
         facts["state"] = f"SILENT since {_text(standing.silent_since)}: {standing.fault}"
     if answered_at is None:
-        facts["answered"] = "never: who is in its groups is not known"
+        facts["answered"] = "never, as far as is on record"
     else:
         too_old = ": older than groups.keep, its groups are UNKNOWN" if groups.is_expired else ""
         facts["answered"] = f"{_text(answered_at)}, {int((now - answered_at).total_seconds())} s ago{too_old}"

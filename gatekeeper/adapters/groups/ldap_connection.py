@@ -265,6 +265,8 @@ def _words(error: Exception) -> str:
         return f"the certificate cannot be verified: {error.verify_message}"
     if isinstance(error, TimeoutError):
         return "does not answer in time"
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and error.strerror:
+        return _clean(error.strerror)
     return _clean(str(error)) or type(error).__name__
 
 
