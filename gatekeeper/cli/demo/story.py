@@ -206,8 +206,8 @@ async def _show_the_records(stage: Stage) -> None:
     teller.chapter("Every step is in the audit log.")
     code = await gate.stop()
     teller.expect("the gate has drained and ended (SIGTERM)", held=code == 0)
+    numbers = [record.sequence for record in gate.records()]  # before the log has who looked into it
     tail = (await gate.command("audit", "tail", "--lines", _ALL_RECORDS)).out.splitlines()
-    numbers = [record.sequence for record in gate.records()]
     teller.expect(f"gatekeeper audit tail: {len(tail)} records", held=len(tail) == len(numbers))
     shown = list(zip(numbers, tail, strict=False))
     first = -1
