@@ -30,15 +30,25 @@ class AllowList:
 
     def unlisted(self, apps: AppList) -> list[Match]:
         """The apps that are not allowed, or not known to be; certain ones first, then by id."""
-        found = []
-        for key in apps.keys - self._plain:
-            if key.startswith(self._prefixes):
+        certain: list[Match] = []
+        uncertain: list[Match] = []
+        prefixes, rest = self._prefixes, self._rest
+        for key in sorted(apps.keys - self._plain):
+            if key.startswith(prefixes):
                 continue
-            for app in apps.by_key[key]:
-                match = _judge(app, self._rest)
+            several = apps.by_key[key]
+            for app in several if len(several) == 1 else sorted(several, key=_version):
+                if not rest:
+                    certain.append(Match(app, None, True))  # noqa: FBT003  positional: a keyword costs more
+                    continue
+                match = _judge(app, rest)
                 if match is not None:
-                    found.append(match)
-        return sorted(found, key=lambda match: (not match.is_certain, match.app.id.casefold(), match.app.version or ""))
+                    (certain if match.is_certain else uncertain).append(match)
+        return certain + uncertain
+
+
+def _version(app: App) -> str:
+    return app.version or ""
 
 
 def _judge(app: App, matchers: Sequence[AppMatcher]) -> Match | None:

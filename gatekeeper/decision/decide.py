@@ -186,8 +186,9 @@ def _findings(hits: Iterable[Hit]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     matched: dict[str, None] = {}
     for hit in hits:
         rule_ids[hit.rule.id] = None
+        platform = f"{hit.platform}:"
         for match in hit.matches:
-            matched[f"{hit.platform}:{match.app.id}"] = None
+            matched[platform + match.app.id] = None
     return tuple(rule_ids), tuple(matched)[:MAX_MATCHED]
 
 
