@@ -19,7 +19,7 @@ from gatekeeper.adapters.stores.migrate import open_store
 from gatekeeper.cli.doctor_groups import groups
 from gatekeeper.cli.doctor_remotes import remotes
 from gatekeeper.cli.findings import Finding, State
-from gatekeeper.cli.words import EXIT_FAILED, EXIT_UPSTREAM, load_settings, say_json
+from gatekeeper.cli.words import EXIT_FAILED, EXIT_UPSTREAM, counted, load_settings, say_json
 from gatekeeper.config.settings import CONTROL_SOCKET, Settings
 from gatekeeper.domain.document import DocumentError
 from gatekeeper.domain.request import MailProtocol
@@ -171,7 +171,7 @@ def _policy(settings: Settings) -> list[Finding]:
     except DocumentError as error:
         advice = f"see `gatekeeper policy {'check' if settings.bundles is None else 'status'}`"
         return [Finding("policy", State.FAIL, f"{len(error.faults)} faults, first: {error.faults[0]}", advice)]
-    return [Finding("policy", State.OK, f"{policy.source}: {len(policy.rules)} rules")]
+    return [Finding("policy", State.OK, f"{policy.source}: {counted(len(policy.rules), 'rule')}")]
 
 
 def _disk(settings: Settings) -> list[Finding]:

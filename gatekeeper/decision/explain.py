@@ -116,9 +116,10 @@ def _evidence(policy: Policy, result: AttestationResult, now: datetime) -> Itera
     stale_at = later(result.collected_at, policy.defaults.evidence_max_age)
     freshness = f"stale since {_at(stale_at)}" if now >= stale_at else f"fresh until {_at(stale_at)}"
     age = _age(now - result.collected_at)
+    apps = "1 app" if len(result.apps) == 1 else f"{len(result.apps)} apps"
     yield (
         f"  Evidence from {result.source}, collected {_at(result.collected_at)} ({age} ago), is {freshness};"
-        f" {len(result.apps)} apps, scope {result.scope}, {'complete' if result.complete else 'incomplete'}."
+        f" {apps}, scope {result.scope}, {'complete' if result.complete else 'incomplete'}."
     )
     if not result.proves_absence:
         yield "  Such a list shows what is there, but cannot prove that an app is absent."

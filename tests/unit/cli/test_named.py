@@ -5,6 +5,7 @@ Each is told first, by one line on stderr and the documented exit code; nothing 
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -350,6 +351,26 @@ def test_no_command_is_left_out() -> None:
                 assert set(parameter.opts) & set(places), f"{path} {parameter.opts[0]}"
             else:
                 assert any(not place.startswith("-") for place in places), f"{path} {parameter.name}"
+
+
+def handbook() -> Iterator[str]:
+    """The commands of the handbook's table: the first of a row in full, the others by their last word."""
+    text = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+    for row in re.findall(r"(?m)^\| (`[a-z].*?) \|", text.partition("## Signals")[0]):
+        group: list[str] = []
+        for item in re.findall(r"`([^`]+)`", row):
+            words = re.match(r"(?:[a-z][a-z-]*(?: |$))+", f"{item} ")
+            if words is not None:
+                path = words[0].split()
+                path = path if path[0] in cli.list_commands(click.Context(cli)) else [*group, *path]
+                group = path[:-1]
+                yield " ".join(path)
+
+
+def test_every_command_is_in_the_handbook() -> None:
+    """Or, where it is one of a few that go together, its group."""
+    told = set(handbook())
+    assert [path for path, _ in leaves(cli) if path not in told and path.rpartition(" ")[0] not in told] == []
 
 
 def test_what_is_read_from_a_pipe_is_not_lost(world: World) -> None:
