@@ -1,12 +1,17 @@
 """What Active Directory does and OpenLDAP does not, and servers that do what no server should."""
 
+import ssl
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import sansldap
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gatekeeper.adapters.groups.ldap import LdapDirectory
+from gatekeeper.adapters.groups.ldap_connection import LdapConnection
 from gatekeeper.adapters.groups.settings import LdapServer, LdapSettings
 from gatekeeper.domain.identity import DEFAULT
 from gatekeeper.ports.groups import DirectoryError, Found
@@ -43,7 +48,7 @@ def ask(authority: Authority, pair: KeyPair, tmp_path: Path) -> Iterator[Ask]:
     def asked(answer: Answer, *, greeting: bytes | None = None, within_s: float = 10) -> Found:
         peer = LdapPeer(pair, answer, greeting=greeting)
         started.append(peer)
-        settings = LdapSettings(
+        asking = LdapSettings(
             servers=(LdapServer(host="localhost", port=peer.port, is_implicit=greeting is None),),
             ca=authority.ca_file,
             bind_dn="gate@example.com",
@@ -52,7 +57,7 @@ def ask(authority: Authority, pair: KeyPair, tmp_path: Path) -> Iterator[Ask]:
             people_base=BASE,
             filter="(objectClass=group)",
         )
-        return LdapDirectory(settings, DEFAULT).ask(["Sales"], within_s)
+        return LdapDirectory(asking, DEFAULT).ask(["Sales"], within_s)
 
     yield asked
     for peer in started:
@@ -150,3 +155,45 @@ def test_what_is_said_before_tls_is_not_believed(ask: Ask) -> None:
         ask(active_directory, greeting=_starttls(bind[:5]))
     with pytest.raises(DirectoryError, match="StartTLS was refused: unavailable"):
         ask(active_directory, greeting=_starttls(result=52))
+
+
+def _said() -> list[bytes]:
+    """What a good server says."""
+    server = sansldap.LDAPServer()
+    server.receive(b"\x30\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\x00\x80\x00")
+    server.bind_response(1)
+    rest = (
+        sansldap.SearchResultEntry(
+            message_id=2,
+            controls=[],
+            object_name=SALES,
+            attributes=[sansldap.PartialAttribute("member", [person.encode() for person in PEOPLE])],
+        ),
+        sansldap.SearchResultReference(message_id=2, controls=[], uris=["ldap://x"]),
+        sansldap.SearchResultDone(
+            message_id=2,
+            controls=[sansldap.PagedResultControl(critical=False, size=0, cookie=b"abc")],
+            result=sansldap.LDAPResult(
+                result_code=sansldap.LDAPResultCode.SUCCESS, matched_dn="", diagnostics_message="x", referrals=None
+            ),
+        ),
+    )
+    return [server.data_to_send(), *(one.pack(server._packing_options) for one in rest)]
+
+
+SAID = _said()
+CONTEXT = ssl.create_default_context()
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(st.sampled_from(SAID), st.integers(0, 200), st.binary(max_size=6), st.integers(0, 3))
+def test_whatever_a_server_says_is_a_message_or_a_fault(said: bytes, place: int, octets: bytes, cut: int) -> None:
+    """Octets of good messages exchanged, put in and left out: nothing else than the one exception comes of them."""
+    place %= len(said)
+    server = LdapServer(host="h", port=1, is_implicit=True)
+    connection = LdapConnection(server, CONTEXT, 0.0)
+    connection._session.bind_simple("a", "b")
+    with suppress(DirectoryError):
+        connection._take(SAID[0])
+        connection._session.search_request(base_object=BASE)
+        connection._take(said[:place] + octets + said[place + cut :])
