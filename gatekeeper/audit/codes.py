@@ -274,6 +274,16 @@ CLASSIFICATIONS: Mapping[EventCode, Classification] = MappingProxyType(
             activity_name="Remote lost",
             app=PRODUCT,
         ),
+        EventCode.DIRECT_LOG: _row(
+            Word.LOG,
+            "Audit log could not be written; records went to remotes only",
+            APPLICATION_LIFECYCLE,
+            99,
+            4,
+            2,
+            activity_name="Direct log",
+            app=PRODUCT,
+        ),
         EventCode.REMOTE_FOUND: _row(
             Word.LOG,
             "A remote takes audit records again",
@@ -409,6 +419,10 @@ EVENT_MEANINGS: Mapping[EventCode, str] = MappingProxyType(
         ),
         EventCode.REMOTE_LOST: (
             "A remote (`remote`) has not taken records for some seconds (`reason`, `behind_n`); they wait in the log."
+        ),
+        EventCode.DIRECT_LOG: (
+            "While the audit log could not be written, `records_n` records went to remotes only, in the log `direct`, "
+            "whose last line has the digest `sha256`."
         ),
         EventCode.REMOTE_FOUND: "A remote (`remote`) that was lost takes records again, after `seconds`.",
         EventCode.KEY_CHANGED: (

@@ -78,6 +78,8 @@ class EventCode(StrEnum):
     REMOTE_LOST = "GK9030W"
     """A remote has not taken records for a while; they wait in the log."""
     REMOTE_FOUND = "GK9031I"
+    DIRECT_LOG = "GK9032W"
+    """For a while records went to remotes only."""
     KEY_CHANGED = "GK9012I"
     """From here on other keys sign the log."""
     WORKER_DIED = "GK9010E"

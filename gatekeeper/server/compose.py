@@ -166,6 +166,7 @@ async def compose(
             post=poller.post,
             when_quiet=poller.when_quiet,
             quorum=remotes.quorum,
+            fallback=remotes.fallback,
         )
         stack.push_async_callback(audit.close)
         remotes.start(audit, own_audit.directory, audit.origin, poller.post)

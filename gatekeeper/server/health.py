@@ -12,7 +12,7 @@ def checks(gatekeeper: "Gatekeeper") -> dict[str, str]:
     """Every readiness check with `ok` or what is wrong."""
     closed = [name for name, listener in gatekeeper.listeners.items() if not listener.is_listening]
     return {
-        "audit": "ok" if gatekeeper.audit.writable else gatekeeper.audit.fault or "cannot be written",
+        "audit": _audit(gatekeeper),
         "policy": "ok",  # no process runs without one
         "store": "ok" if gatekeeper.directory.healthy else "does not answer",
         "listeners": f"not bound: {', '.join(closed)}" if closed else "ok" if gatekeeper.listeners else "none",
@@ -20,6 +20,14 @@ def checks(gatekeeper: "Gatekeeper") -> dict[str, str]:
         "groups": group_standing.check(gatekeeper.groups),
         "draining": "draining" if gatekeeper.draining else "ok",
     }
+
+
+def _audit(gatekeeper: "Gatekeeper") -> str:
+    """It goes on, where `audit.required` allows it, while only remotes take records."""
+    fault = gatekeeper.audit.fault
+    if gatekeeper.audit.writable:
+        return "ok" if fault is None else f"ok, but only remotes take records: {fault}"
+    return fault or "cannot be written"
 
 
 def _mail_servers(gatekeeper: "Gatekeeper") -> str:

@@ -27,6 +27,7 @@ from gatekeeper.adapters.sinks.kept import Kept
 from gatekeeper.adapters.sinks.opening import find_ending
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.publisher import Publisher
+from gatekeeper.adapters.sinks.shipping.direct import Fallback
 from gatekeeper.adapters.sinks.shipping.quorum import Quorum
 from gatekeeper.adapters.sinks.signing_key import keys_of
 from gatekeeper.adapters.sinks.succession import Remembered, Succession, settle
@@ -69,6 +70,7 @@ class FileAuditLog:
         post: Post | None,
         when_quiet: Post | None,
         quorum: Quorum | None,
+        fallback: Fallback | None,
         names: IdentityMap | None,
     ) -> None:
         origin = succession.origin
@@ -83,6 +85,7 @@ class FileAuditLog:
         self._post = post or self._loop.call_soon_threadsafe
         self._when_quiet = when_quiet or self._loop.call_soon
         self._quorum = quorum
+        self._fallback = fallback
         self._ended = asyncio.Event()
         self._is_closing = False
         self._overflowed = 0
@@ -141,7 +144,8 @@ class FileAuditLog:
         self._seen = -1
         """How far the chain was when the last look was taken whether the log is silent."""
         self._heartbeat = self._loop.call_later(limits.heartbeat_s / 2, self._beat)
-        self._expiry = None if quorum is None else self._loop.call_later(_EXPIRY_S, self._expire)
+        has_waiting = quorum is not None or fallback is not None
+        self._expiry = self._loop.call_later(_EXPIRY_S, self._expire) if has_waiting else None
 
     @classmethod
     def open(  # noqa: PLR0913  two places, and what a test drives
@@ -160,6 +164,7 @@ class FileAuditLog:
         post: Post | None = None,
         when_quiet: Post | None = None,
         quorum: Quorum | None = None,
+        fallback: Fallback | None = None,
         names: IdentityMap | None = None,
     ) -> "FileAuditLog":
         """Open the log in `directory`, made when absent; blocks while the last segment is verified (up to a second).
@@ -177,7 +182,7 @@ class FileAuditLog:
         With `names` records have pseudonyms in the place of names.
 
         With `quorum` a record is answered True only once remotes have it too, and the log counts as one that cannot be
-        written while they are not up to date.
+        written while they are not up to date. With `fallback` remotes take records while the disk does not.
 
         That the log was opened is durable when this returns.
 
@@ -209,6 +214,7 @@ class FileAuditLog:
                 post=post,
                 when_quiet=when_quiet,
                 quorum=quorum,
+                fallback=fallback,
                 names=names,
             )
         except BaseException as error:
@@ -225,6 +231,8 @@ class FileAuditLog:
 
     def append(self, event: Event, recorded: Recorded | None = None) -> None:
         """See `ports.audit.AuditLog`."""
+        if self._fallback is not None and self._falls_back(self._fallback, event, recorded):
+            return
         chain = self._writer.chain
         if chain is None or self._is_closing or self._pending >= self._limits.queued_records:
             self._refuse(event, recorded)
@@ -249,6 +257,23 @@ class FileAuditLog:
                 self._when_quiet(self._hand_over)
         elif not self._hands_over_soon and self._handing_over is None:
             self._handing_over = self._loop.call_later(_UNHURRIED_S, self._hand_over_late)
+
+    def _falls_back(self, fallback: Fallback, event: Event, recorded: Recorded | None) -> bool:
+        """While the disk takes nothing remotes may (`audit.required = "any"`); True: `event` is theirs."""
+        if self._is_closing:
+            return False
+        if self._is_local_writable:
+            if fallback.is_in_use:
+                detail, events = fallback.finish()
+                self.append(Event(code=EventCode.DIRECT_LOG, time=self._clock.now(), detail=detail))
+                for late in events:
+                    self.append(late)
+            return False
+        answer = None if recorded is None else lambda known: self._tell_later([recorded], is_recorded=known)
+        try:
+            return fallback.append(event, answer, log=self._origin, encode=self._line_of)
+        except (TypeError, ValueError, LookupError, ArithmeticError, AuditLogError):
+            return False
 
     def take_up_keys(self) -> None:
         """Sign with the keys that are there now; when they are others than before, that is recorded.
@@ -289,7 +314,9 @@ class FileAuditLog:
     @property
     def writable(self) -> bool:
         """See `ports.audit.AuditLog`; also False while those remotes that must have a record are not up to date."""
-        return self._is_local_writable and (self._quorum is None or self._quorum.is_met)
+        if self._is_local_writable:
+            return self._quorum is None or self._quorum.is_met
+        return self._fallback is not None and not self._is_closing and self._fallback.is_ready
 
     @property
     def _is_local_writable(self) -> bool:
@@ -348,6 +375,8 @@ class FileAuditLog:
         except TimeoutError:
             return False
         self._queue.close()
+        if self._fallback is not None:
+            self._fallback.finish()
         for timer in (self._heartbeat, self._expiry, self._handing_over, self._watching):
             if timer is not None:
                 timer.cancel()
@@ -355,11 +384,14 @@ class FileAuditLog:
 
     def _line(self, event: Event, chain: Chain) -> tuple[bytes, str]:
         """Make the next line of `chain`."""
+        return self._line_of(event, chain, self._origin)
+
+    def _line_of(self, event: Event, chain: Chain, origin: str) -> tuple[bytes, str]:
         line = encode(
             event,
             sequence=chain.sequence,
             prev=chain.prev,
-            origin=self._origin,
+            origin=origin,
             address_prefix=self._address_prefix,
             names=self._names,
         )
@@ -382,7 +414,9 @@ class FileAuditLog:
         """Who has waited too long for a remote hears of it."""
         if self._quorum is not None:
             self._quorum.expire()
-            self._expiry = self._loop.call_later(_EXPIRY_S, self._expire)
+        if self._fallback is not None:
+            self._fallback.expire()
+        self._expiry = self._loop.call_later(_EXPIRY_S, self._expire)
 
     def _refuse(self, event: Event, recorded: Recorded | None) -> None:
         """Answer False at once; an event that nobody waits for is recorded later."""

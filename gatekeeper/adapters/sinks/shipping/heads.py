@@ -13,6 +13,7 @@ from typing import Protocol
 from gatekeeper.adapters.sinks.directory import AuditLogError
 from gatekeeper.adapters.sinks.shipping.backoff import BackOff
 from gatekeeper.adapters.sinks.shipping.channel import PeerFailed, words
+from gatekeeper.adapters.sinks.shipping.shipper import LOST_AFTER_S, Told
 from gatekeeper.adapters.sinks.tiles import read_checkpoint_file
 from gatekeeper.audit.checkpoint import Checkpoint, read_checkpoint
 from gatekeeper.signing.note import NoteError
@@ -44,10 +45,11 @@ class HeadCopier:
         where: str,
         directory: Path,
         signed: Callable[[], int],
+        tell: Told,
         monotonic: Callable[[], float],
         chance: Callable[[], float],
     ) -> None:
-        """`signed` says how many records are under the newest head."""
+        """`signed` says how many records are under the newest head; `tell` as in `Shipper`."""
         self.name = name
         self.where = where
         self.fault: str | None = None
@@ -61,6 +63,9 @@ class HeadCopier:
         self._back_off = BackOff(*_BACK_OFF_S, chance)
         self._stopping = threading.Event()
         self._stop_by = 0.0
+        self._tell = tell
+        self._failing_since: float | None = None
+        self._is_on_record = False
 
     @property
     def is_up(self) -> bool:
@@ -91,10 +96,24 @@ class HeadCopier:
             head, _ = read_checkpoint(note)
             self._place.keep(note, head)
         except (PeerFailed, AuditLogError, NoteError, OSError, ssl.SSLError) as error:
-            self.failures += 1
-            self.fault = words(error)
-            self._place.close()
+            self._failed(words(error))
             return max(self._back_off.next(), error.wait_s if isinstance(error, PeerFailed) else 0.0)
         self.copied, self.fault = head.size, None
         self._back_off.reset()
+        since, self._failing_since = self._failing_since, None
+        if self._is_on_record and since is not None:
+            self._is_on_record = False
+            self._tell("found", {"remote": self.name, "seconds": int(self._monotonic() - since)})
         return LOOK_S
+
+    def _failed(self, reason: str) -> None:
+        self.failures += 1
+        self.fault = reason
+        self._place.close()
+        now = self._monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        if not self._is_on_record and now - self._failing_since >= LOST_AFTER_S:
+            self._is_on_record = True
+            behind = self._signed() - self.copied
+            self._tell("lost", {"remote": self.name, "reason": reason, "behind_n": behind})

@@ -23,6 +23,8 @@ class Required(StrEnum):
     """The log on this machine; remotes get it when they can."""
     REMOTE = "remote"
     """The log on this machine, and at least one remote."""
+    ANY = "any"
+    """The log on this machine, or, while that cannot be written, at least one remote."""
     ALL = "all"
     """The log on this machine, and every remote."""
 
@@ -60,7 +62,7 @@ class Quorum:
     def __init__(
         self, required: Required, *, timeout_s: float, monotonic: Callable[[], float], most: int = 10_000
     ) -> None:
-        """`most`: so many may wait; `required` is not `LOCAL`, which needs no quorum."""
+        """`most`: so many may wait; `required` is `REMOTE` or `ALL`: the others do not wait for what the disk took."""
         self.timeout_s = timeout_s
         self._enough: Callable[[Sequence[int]], int] = min if required is Required.ALL else max
         self._are_enough = all if required is Required.ALL else any

@@ -9,11 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from random import SystemRandom
 from typing import Protocol
 
 from gatekeeper.adapters.sinks.shipping.channel import RecordChannel
+from gatekeeper.adapters.sinks.shipping.direct import Fallback, MemoryLog
 from gatekeeper.adapters.sinks.shipping.heads import HeadCopier, Place
 from gatekeeper.adapters.sinks.shipping.http import HttpChannel
 from gatekeeper.adapters.sinks.shipping.places import FileCopies, HttpCopies, SyslogCopies, Witness
@@ -23,6 +25,7 @@ from gatekeeper.adapters.sinks.shipping.settings import (
     HeadSettings,
     RemoteSettings,
     ShippingSettings,
+    Start,
     SyslogPeer,
 )
 from gatekeeper.adapters.sinks.shipping.shipper import Shipper
@@ -32,6 +35,7 @@ from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.ports.clock import Clock
 
 _CODES = {"lost": EventCode.REMOTE_LOST, "found": EventCode.REMOTE_FOUND}
+_DIRECT_ENDS_WITHIN_S = 10.0
 _CURRENT_WITHIN_S = 30.0
 """When no session waits for remotes: one that is further behind shows as being behind."""
 
@@ -62,7 +66,11 @@ class Remotes:
         self.copiers: tuple[HeadCopier, ...] = ()
         self.quorum: Quorum | None = None
         """What the log has to wait for; None: for nobody."""
-        if settings.required is not Required.LOCAL:
+        self.fallback: Fallback | None = None
+        """Where the log turns to while its disk takes nothing; None: nowhere."""
+        if settings.required is Required.ANY:
+            self.fallback = Fallback(self._begin_direct, lambda: any(one.is_up for one in self.shippers), clock.now)
+        elif settings.required is not Required.LOCAL:
             self.quorum = Quorum(
                 settings.required, timeout_s=settings.timeout.total_seconds(), monotonic=time.monotonic
             )
@@ -111,6 +119,7 @@ class Remotes:
                 where=head.peer.place,
                 directory=directory,
                 signed=lambda: log.counters.signed,
+                tell=tell,
                 monotonic=time.monotonic,
                 chance=chance,
             )
@@ -120,6 +129,11 @@ class Remotes:
             thread = threading.Thread(target=each.run, name=f"audit to {each.name}", daemon=True)
             thread.start()
             self._threads.append(thread)
+
+    def _begin_direct(self, origin: str, log: MemoryLog) -> "_DirectSenders":
+        senders = _DirectSenders(self._settings, origin, log)
+        self._threads = [thread for thread in self._threads if thread.is_alive()] + senders.threads
+        return senders
 
     async def close(self, *, timeout_s: float = 2.0) -> None:
         """Send what came up last; after that time it is left for the next start."""
@@ -136,11 +150,58 @@ class Remotes:
         found = {}
         for shipper in self.shippers:
             behind = f"{shipper.lag_records} behind for {shipper.lag_s:.0f} s"
-            state = "ok" if shipper.is_current else shipper.fault or "not heard of yet"
+            state = shipper.fault or ("ok" if shipper.is_up else "not heard of yet")
             found[shipper.name] = state if not shipper.lag_records else f"{state}, {behind}"
         for copier in self.copiers:
             found[copier.name] = copier.fault or f"ok, head of {copier.copied} records"
         return found
+
+
+class _DirectSenders:
+    """The threads that send one direct log; implements `direct.Senders`."""
+
+    def __init__(self, settings: ShippingSettings, origin: str, log: MemoryLog) -> None:
+        timeout_s = settings.timeout.total_seconds()
+        self.quorum = Quorum(Required.REMOTE, timeout_s=timeout_s, monotonic=time.monotonic)
+        self._shippers = tuple(
+            Shipper(
+                replace(remote, start=Start.BEGINNING),
+                _channel(remote, origin),
+                directory=None,
+                origin=origin,
+                durable=lambda: log.records,
+                lines=log.read_from,
+                current_within_s=timeout_s,
+                advanced=self.quorum.advanced,
+                tell=_untold,
+                monotonic=time.monotonic,
+                chance=SystemRandom().random,
+            )
+            for remote in settings.remotes
+        )
+        self.quorum.watch(self._shippers)
+        self.threads = [
+            threading.Thread(target=one.run, name=f"audit directly to {one.name}", daemon=True)
+            for one in self._shippers
+        ]
+        for thread in self.threads:
+            thread.start()
+
+    @property
+    def acknowledged(self) -> int:
+        """See `Senders`."""
+        return max(one.acknowledged for one in self._shippers)
+
+    def end(self) -> None:
+        """See `Senders`."""
+        by = time.monotonic() + _DIRECT_ENDS_WITHIN_S
+        for one in self._shippers:
+            one.stop(by)
+        self.quorum.close()
+
+
+def _untold(_what: str, _detail: Mapping[str, str | int]) -> None:
+    """The log that would record it cannot."""
 
 
 def _nothing() -> None:

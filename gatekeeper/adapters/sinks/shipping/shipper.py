@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from gatekeeper.adapters.sinks.directory import AuditLogError, segment_paths
 from gatekeeper.adapters.sinks.operations import FileOperations
@@ -34,6 +35,14 @@ _LONGEST_REST_S = 0.05
 _LEAST_BACK_OFF_S, _MOST_BACK_OFF_S = 0.25, 15.0
 
 
+class Lines(Protocol):
+    """A log, read on from some record."""
+
+    def take(self, count: int) -> list[bytes]:
+        """The next `count` lines, with their newlines; all or none. Raises AuditLogError."""
+        ...
+
+
 class Shipper:
     """Sends to one remote; `run` is the thread, everything public may be asked from any."""
 
@@ -42,9 +51,10 @@ class Shipper:
         settings: RemoteSettings,
         channel: RecordChannel,
         *,
-        directory: Path,
+        directory: Path | None,
         origin: str,
         durable: Callable[[], int],
+        lines: Callable[[int], Lines] | None = None,
         current_within_s: float,
         advanced: Callable[[], object],
         tell: Told,
@@ -54,6 +64,8 @@ class Shipper:
         lost_after_s: float = LOST_AFTER_S,
     ) -> None:
         """`durable` says how many records the log has; `advanced` hears of every acknowledgement.
+
+        `lines` gives the log from a record on, for one that lies in no `directory`; then no position is put down.
 
         Raises:
             AuditLogError: what is known of the remote does not fit the log.
@@ -68,6 +80,7 @@ class Shipper:
         self._settings = settings
         self._channel = channel
         self._directory = directory
+        self._read_from = lines or _in_directory(directory)
         self._origin = origin
         self._durable = durable
         self._current_within_s = current_within_s
@@ -82,7 +95,7 @@ class Shipper:
         self._is_hurried = False
         self._stopping = threading.Event()
         self._stop_by = 0.0
-        position = read_position(directory, self.name, origin)
+        position = None if directory is None else read_position(directory, self.name, origin)
         if position is None:
             position = durable() if settings.start is Start.NOW else _first(directory)
         if position > durable():
@@ -99,7 +112,7 @@ class Shipper:
         self._unsettled: deque[tuple[float, int]] = deque()
         """When which number of records was acknowledged; in the order of both."""
         self._next = position
-        self._lines: LineCursor | None = None
+        self._lines: Lines | None = None
         self._current_at: float | None = None
         """As of when it has everything."""
         self._began = monotonic()
@@ -128,8 +141,13 @@ class Shipper:
 
     @property
     def is_current(self) -> bool:
-        """Whether it has everything, but for what became durable within the last moments."""
-        return self.is_up and self.lag_s < self._current_within_s
+        """Whether it has everything, but for what became durable, or fails, since a moment only.
+
+        A receiver that is restarted is no outage: whoever waits for it meanwhile may well be answered in time.
+        """
+        since = self._failing_since
+        is_failing = since is not None and self._monotonic() - since >= self._current_within_s
+        return not is_failing and self.lag_s < self._current_within_s
 
     def hurry(self) -> None:
         """Somebody waits for an acknowledgement."""
@@ -195,9 +213,9 @@ class Shipper:
                 took = self._monotonic() - began
                 self._wake.wait(min(took * (_SHARE - 1), _LONGEST_REST_S))
 
-    def _cursor(self) -> LineCursor:
+    def _cursor(self) -> Lines:
         if self._lines is None:
-            self._lines = LineCursor(self._directory, self._next)
+            self._lines = self._read_from(self._next)
         return self._lines
 
     def _acknowledge(self, records: int) -> None:
@@ -216,7 +234,7 @@ class Shipper:
             self._note()
 
     def _note(self, *, is_last: bool = False) -> None:
-        if self._settled == self._noted and not is_last:
+        if self._directory is None or (self._settled == self._noted and not is_last):
             return
         self._next_note = self._monotonic() + _NOTED_EVERY_S
         try:
@@ -256,7 +274,13 @@ class Shipper:
         self._stopping.wait(wait_s)
 
 
-def _first(directory: Path) -> int:
+def _in_directory(directory: Path | None) -> Callable[[int], Lines]:
+    if directory is None:
+        raise ValueError("a log that lies in no directory must say how it is read")
+    return lambda sequence: LineCursor(directory, sequence)
+
+
+def _first(directory: Path | None) -> int:
     """The first record that is there: older ones may have been pruned."""
-    segments = segment_paths(directory)
+    segments = [] if directory is None else segment_paths(directory)
     return int(segments[0].name[:20]) if segments else 0

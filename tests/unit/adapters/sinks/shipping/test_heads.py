@@ -1,5 +1,6 @@
 """A signed head's thread, driven look by look."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -35,12 +36,14 @@ class Bench:
         self.signed = 0
         self.now = 100.0
         self.shelf = Shelf()
+        self.told: list[tuple[str, Mapping[str, str | int]]] = []
         self.copier = HeadCopier(
             "auditors",
             self.shelf,
             where="there",
             directory=directory,
             signed=lambda: self.signed,
+            tell=lambda what, detail: self.told.append((what, detail)),
             monotonic=lambda: self.now,
             chance=lambda: 1.0,
         )
@@ -86,6 +89,21 @@ def test_a_place_that_fails_gets_the_newest_head_when_it_is_back(bench: Bench) -
     bench.look()
     assert bench.shelf.kept == [40]
     assert bench.copier.fault is None
+
+
+def test_a_place_that_stays_away_is_on_record(bench: Bench) -> None:
+    """As a remote is."""
+    bench.sign(10)
+    bench.shelf.refuses = PeerFailed("it answered 503")
+    for _ in range(3):
+        bench.look()
+        bench.now += 3
+    bench.shelf.refuses = None
+    bench.look()
+    assert bench.told == [
+        ("lost", {"remote": "auditors", "reason": "it answered 503", "behind_n": 10}),
+        ("found", {"remote": "auditors", "seconds": 9}),
+    ]
 
 
 def test_a_head_that_cannot_be_read_is_not_copied(bench: Bench) -> None:

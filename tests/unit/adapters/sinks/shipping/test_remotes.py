@@ -1,6 +1,7 @@
 """A log with everything that sends it, to real receivers: threads, answers, and the end."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -21,19 +22,32 @@ from gatekeeper.adapters.sinks.shipping.settings import (
     ShippingSettings,
     SyslogPeer,
 )
+from gatekeeper.adapters.sinks.writer import Limits
+from gatekeeper.audit.chain import verify
 from gatekeeper.audit.checkpoint import read_checkpoint
+from gatekeeper.audit.stored import read
 from testkit.audit_log import ORIGIN, StandingClock, event
+from testkit.disks import FaultyDisk
 from testkit.receivers import Certificates, HttpReceiver, SyslogReceiver
 from testkit.waiting import eventually
 
 
 @asynccontextmanager
-async def sending(directory: Path, settings: ShippingSettings) -> AsyncIterator[tuple[FileAuditLog, Remotes]]:
+async def sending(
+    directory: Path, settings: ShippingSettings, disk: FaultyDisk | None = None
+) -> AsyncIterator[tuple[FileAuditLog, Remotes]]:
     """As it is composed: the log is closed first, then what sends it."""
     clock = StandingClock()
     remotes = Remotes(settings, clock=clock)
     log = FileAuditLog.open(
-        directory, origin=ORIGIN, clock=clock, signing_key=directory / "signing.key", quorum=remotes.quorum
+        directory,
+        origin=ORIGIN,
+        clock=clock,
+        signing_key=directory / "signing.key",
+        quorum=remotes.quorum,
+        fallback=remotes.fallback,
+        files=disk,
+        limits=Limits(retry_interval_s=0.1, stall_limit_s=0.5),
     )
     remotes.start(log, directory, ORIGIN, asyncio.get_running_loop().call_soon_threadsafe)
     try:
@@ -145,3 +159,63 @@ async def test_a_remote_that_is_lost_and_found_is_on_record(
         collector.answers.status = 200
         await asyncio.to_thread(eventually, lambda: has(b"GK9031I"), within=5)
         assert log.writable
+
+
+@pytest.mark.parametrize("fault", ["refuses", "hangs"])
+async def test_while_the_disk_takes_nothing_a_remote_may(
+    tmp_path: Path, certificates: Certificates, collector: HttpReceiver, fault: str
+) -> None:
+    """In a log of its own, which the local one signs when it is back; it goes on by itself, and verifies."""
+    remote = RemoteSettings(
+        name="collector", peer=HttpPeer(url=collector.url, tls=certificates.tls), resend=timedelta(0)
+    )
+    settings = ShippingSettings(required=Required.ANY, timeout=timedelta(seconds=2), remotes=(remote,))
+    disk = FaultyDisk()
+    async with sending(tmp_path, settings, disk) as (log, remotes):
+        assert await append(log, "before")
+        await asyncio.to_thread(eventually, lambda: remotes.shippers[0].is_up, within=5)
+        if fault == "hangs":
+            disk.gate.clear()
+        else:
+            disk.fails_to_sync = True
+        assert not await append(log, "the one that finds out")
+        await asyncio.to_thread(eventually, lambda: log.fault is not None, within=5)
+        assert log.writable
+        assert await append(log, "meanwhile")
+        log.append(event("unheeded"))
+        disk.fails_to_sync = False
+        disk.gate.set()
+        await asyncio.to_thread(eventually, lambda: log.fault is None, within=5)
+        assert await append(log, "after")
+    local = stored(tmp_path)
+    assert verify([("all", (line + b"\n" for line in local))]).is_sound
+    direct = [line for line in collector.lines if b"/direct/" in line and b"GK9032W" not in line]
+    assert verify([("direct", (line + b"\n" for line in direct))]).is_sound
+    assert any(b'"meanwhile"' in line for line in direct)
+    assert not any(b'"meanwhile"' in line for line in local)
+    assert any(b'"unheeded"' in line for line in [*direct, *local])
+    (said,) = [read(line) for line in local if b"GK9032W" in line]
+    assert said.text("direct") == read(direct[0]).log
+    assert said.text("sha256") == hashlib.sha256(direct[-1]).hexdigest()
+    assert said.facts["records_n"] == len(direct)
+    assert [line for line in collector.lines if line not in direct] == local
+
+
+async def test_without_a_remote_either_nothing_is_recorded(
+    tmp_path: Path, certificates: Certificates, collector: HttpReceiver
+) -> None:
+    """The gate fails closed, and says that the disk is to blame."""
+    remote = RemoteSettings(
+        name="collector", peer=HttpPeer(url=collector.url, tls=certificates.tls), resend=timedelta(0)
+    )
+    settings = ShippingSettings(required=Required.ANY, timeout=timedelta(seconds=1), remotes=(remote,))
+    disk = FaultyDisk()
+    collector.answers.status = 503
+    async with sending(tmp_path, settings, disk) as (log, _):
+        assert await append(log, "a")  # the disk takes it, and that is enough
+        disk.fails_to_sync = True
+        assert not await append(log, "b")
+        assert not await append(log, "c")
+        assert not log.writable
+        assert log.fault is not None
+        disk.fails_to_sync = False
