@@ -15,6 +15,7 @@ from gatekeeper.adapters.sinks.index import IndexUnusable, LogIndex
 from gatekeeper.adapters.sinks.search import Search
 from gatekeeper.adapters.sinks.several import log_directories
 from gatekeeper.audit.codes import Word
+from gatekeeper.audit.record import DEFAULT_ADDRESS_PREFIX
 from gatekeeper.audit.stored import codes_of
 from gatekeeper.audit.wanted import Network, Wanted
 from gatekeeper.cli.audit_codes import EventCodeType
@@ -98,8 +99,12 @@ def wanted_of(given: Filters) -> Wanted:
 
 
 def asked(given: Filters) -> str:
-    """The filters as text; empty: everything was asked for."""
+    """The filters as text; empty: everything was asked for. An address is cut as recorded ones are."""
     said = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in given.items()}
+    network = given["address"]
+    if network is not None:
+        kept = DEFAULT_ADDRESS_PREFIX[network.version == 6]
+        said["address"] = network.supernet(new_prefix=min(network.prefixlen, kept))
     return " ".join(f"{name}={value}" for name, value in said.items() if value is not None)
 
 

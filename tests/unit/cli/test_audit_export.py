@@ -76,6 +76,16 @@ def test_only_what_was_asked_for_is_exported(directory: Path) -> None:
     assert (manifest()["read"], manifest()["log"]) == ("index", "tests.example/audit/1 records 3 from 0 to 4")
 
 
+def test_an_address_that_was_asked_for_is_cut(directory: Path) -> None:
+    """What was asked stands in the log too, which has no whole addresses."""
+    assert export(directory, "--address", "198.51.100.77").exit_code == 0
+    assert manifest()["asked"] == "address=198.51.100.0/24"
+    assert export(directory, "--address", "2001:db8:1:2::7", out="again").exit_code == 0
+    assert manifest("again")["asked"] == "address=2001:db8:1::/48"
+    assert export(directory, "--address", "198.0.0.0/8", out="third").exit_code == 0
+    assert manifest("third")["asked"] == "address=198.0.0.0/8"
+
+
 def test_a_spreadsheet_finds_no_formula(directory: Path) -> None:
     """An account that is called like one is text."""
     assert export(directory, "--format", "csv").exit_code == 0
