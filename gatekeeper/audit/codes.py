@@ -304,6 +304,16 @@ CLASSIFICATIONS: Mapping[EventCode, Classification] = MappingProxyType(
             activity_name="Change Key",
             app=PRODUCT,
         ),
+        EventCode.WITNESS_REFUSED: _row(
+            Word.LOG,
+            "A witness says that the audit log was forked or cut",
+            APPLICATION_LIFECYCLE,
+            99,
+            4,
+            2,
+            activity_name="Witness refused",
+            app=PRODUCT,
+        ),
         EventCode.WORKER_DIED: _row(Word.LOG, "A worker died", APPLICATION_LIFECYCLE, 4, 4, 2, app=PRODUCT),
     }
 )
@@ -428,6 +438,10 @@ EVENT_MEANINGS: Mapping[EventCode, str] = MappingProxyType(
         EventCode.KEY_CHANGED: (
             "From here on these keys sign the log (`key`, in the time after a change also `older_key`); before it were "
             "those with the ids `before`. An auditor pins what the gate's owners say, not what stands here."
+        ),
+        EventCode.WITNESS_REFUSED: (
+            "A witness (`witness`) does not cosign the log, for it does not go on from what it cosigned before "
+            "(`reason`): it was forked, cut, or restored from a backup."
         ),
         EventCode.WORKER_DIED: "A worker ended by itself or was killed: its open connections have no terminal records.",
     }

@@ -32,6 +32,10 @@ class Unknown(Refused):
     """No key that the witness trusts has signed the head."""
 
 
+class UnknownOrigin(Unknown):
+    """It trusts no key for logs of that name."""
+
+
 class Conflict(Refused):
     """The request goes on from another size than the one that was signed last."""
 
@@ -42,6 +46,14 @@ class Conflict(Refused):
 
 class Inconsistent(Refused):
     """The log does not begin with what was cosigned before: it was forked, or the proof is wrong."""
+
+
+class Smaller(Inconsistent):
+    """The head has fewer records than the one that it is said to go on from."""
+
+
+class Split(Inconsistent):
+    """As many records as were cosigned before, and others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +130,21 @@ def witness(request: Request, last: Checkpoint | None, pinned: Sequence[Verifier
     checkpoint, note = read_checkpoint(request.note)
     if last is not None and last.origin != checkpoint.origin:
         raise ValueError("the last head is of another log")
-    if not signed_by(note, as_known(pinned, checkpoint.origin)):
+    known = as_known(pinned, checkpoint.origin)
+    if not known:
+        raise UnknownOrigin(f"no key is trusted for the log `{checkpoint.origin}`")
+    if not signed_by(note, known):
         raise Unknown(f"no trusted key has signed this head of `{checkpoint.origin}`")
     size = 0 if last is None else last.size
+    if request.old > checkpoint.size:
+        raise Smaller(f"the head has {checkpoint.size} records, fewer than the {request.old} that it is to go on from")
     if request.old != size:
         raise Conflict(size)
-    if request.old > checkpoint.size:
-        raise Inconsistent(f"the head has {checkpoint.size} records, fewer than the {size} that were cosigned before")
     if last is None:
         if request.path:
             raise Inconsistent("a log that was never cosigned needs no proof")
+    elif size == checkpoint.size and last.root != checkpoint.root:
+        raise Split(f"the head has the {size} records that were cosigned before, but not the same: the log was forked")
     elif not is_consistent(size, last.root, checkpoint.size, checkpoint.root, request.path):
         raise Inconsistent(
             f"it is not proven that the log begins with the {size} records that were cosigned before: it was forked, "

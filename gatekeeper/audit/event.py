@@ -82,6 +82,8 @@ class EventCode(StrEnum):
     """For a while records went to remotes only."""
     KEY_CHANGED = "GK9012I"
     """From here on other keys sign the log."""
+    WITNESS_REFUSED = "GK9013W"
+    """A witness does not take the log for the one that it cosigned before."""
     WORKER_DIED = "GK9010E"
     """One of several processes ended by itself or was killed; its connections have no records of their ends."""
 

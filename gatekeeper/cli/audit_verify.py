@@ -1,6 +1,8 @@
 """`gatekeeper audit verify`: chain, tree, tiles and signature of every log, and heads that were kept elsewhere."""
 
 import json
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -8,7 +10,7 @@ import click
 from gatekeeper.adapters.sinks.several import log_directories
 from gatekeeper.audit.checkpoint import Checkpoint, read_checkpoint
 from gatekeeper.audit.cosignature import Cosigned, CosignerKey, cosigned_by
-from gatekeeper.cli.audit_keys import Kept, Known, cosigners, kept, known_for, origin_of, vkey_option
+from gatekeeper.cli.audit_keys import Kept, Known, cosigners, kept, known_for, origin_of, read_kept, vkey_option
 from gatekeeper.cli.audit_options import audit_directory, existing
 from gatekeeper.cli.audit_outcome import Muster, Outcome, Required
 from gatekeeper.cli.audit_registry import advanced, muster, read_registry, registry_option, write_registry
@@ -33,7 +35,8 @@ from gatekeeper.signing.note import NoteError, VerifierKey
     "witnesses",
     multiple=True,
     callback=cosigners,
-    help="The key of a witness, or a file with it: kept checkpoints must bear its cosignature (repeat for more).",
+    help="The key of a witness, or a file with it: it must have cosigned each kept checkpoint, or a head of each log "
+    "(repeat for more).",
 )
 @click.option("--all", "is_all", is_flag=True, help="Every log of the registry; none may be missing or unknown.")
 @registry_option
@@ -67,6 +70,12 @@ def verify(  # noqa: PLR0913, PLR0917  one for each option
         raise click.UsageError("--update goes with --all")
     else:
         registry, found = None, _found(context, directory, pinned, since)
+    seen = {one.path: _cosigned(one, witnesses) for one in since}
+    unseen = [str(path) for path, witnessed in seen.items() if len(witnessed) < len(witnesses)]
+    if witnesses:
+        found, beside, lacking = _with_heads_beside(found, {one.checkpoint.origin for one in since}, witnesses)
+        seen |= beside
+        unseen += lacking
     verified = []
     for number, one in enumerate(found.required):
         verified.append(verify_log(one.directory, one.known, one.older))
@@ -74,14 +83,10 @@ def verify(  # noqa: PLR0913, PLR0917  one for each option
             if number:
                 click.echo()
             print_report(verified[-1])
-    seen = {one.path: _cosigned(one, witnesses) for one in since}
-    unseen = [path for path, witnessed in seen.items() if len(witnessed) < len(witnesses)]
-    outcome = Outcome(verified, found, {str(path): each for path, each in seen.items()}, [str(path) for path in unseen])
-    if as_json:
-        click.echo(json.dumps(outcome.document(is_with_witnesses=bool(witnesses))))
-    else:
-        for line in outcome.lines():
-            click.echo(line)
+    outcome = Outcome(verified, found, {str(path): each for path, each in seen.items()}, unseen)
+    lines = [json.dumps(outcome.document(is_with_witnesses=bool(witnesses)))] if as_json else outcome.lines()
+    for line in lines:
+        click.echo(line)
     if is_updated and registry is not None and file is not None and not outcome.status:
         write_registry(file, advanced(registry, verified))
     context.exit(outcome.status)
@@ -107,6 +112,44 @@ def _cosigned(one: Kept, witnesses: tuple[CosignerKey, ...]) -> tuple[Cosigned, 
         return cosigned_by(read_checkpoint(one.note)[1], witnesses)
     except NoteError as error:
         raise click.UsageError(f"{one.path}: {error}") from error
+
+
+def _with_heads_beside(
+    found: Muster, kept: set[str], witnesses: tuple[CosignerKey, ...]
+) -> tuple[Muster, dict[Path, tuple[Cosigned, ...]], list[str]]:
+    """The logs, which have to begin with the cosigned heads beside them as well; who saw those; and what nobody saw.
+
+    Whoever can write there can remove such a head, but not make one; `kept`: logs of which one was kept elsewhere.
+    """
+    seen: dict[Path, tuple[Cosigned, ...]] = {}
+    required, unseen = [], []
+    for one in found.required:
+        beside: dict[Path, tuple[Cosigned, ...]] = {}
+        older = []
+        for head in _heads_beside(one.directory):
+            with suppress(click.UsageError):  # a signature that does not fit: it is no head
+                witnessed = _cosigned(head, witnesses) if head.is_signed_by(one.known) else ()
+                if witnessed:
+                    beside[head.path] = witnessed
+                    older.append(head.checkpoint)
+        required.append(replace(one, older=(*one.older, *older)))
+        seen |= beside
+        by = {cosigned.witness for each in beside.values() for cosigned in each}
+        origin = origin_of(one.directory)
+        if origin not in kept and len(by) < len(witnesses):
+            unseen.append(f"the log {origin}")
+    return replace(found, required=tuple(required)), seen, unseen
+
+
+def _heads_beside(log: Path) -> list[Kept]:
+    """What witnesses cosigned of the log, as the gate keeps it (`cosigned/*`); what cannot be read is none."""
+    found = []
+    for path in sorted((log / "cosigned").glob("*")):
+        with suppress(click.BadParameter, OSError):
+            head = read_kept(path)
+            if head.checkpoint.origin == origin_of(log):
+                found.append(head)
+    return found
 
 
 def _older(log: Path, known: Known, since: tuple[Kept, ...]) -> list[Checkpoint]:

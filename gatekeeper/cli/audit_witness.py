@@ -1,32 +1,36 @@
 """`gatekeeper audit witness`: what an audit team runs, away from the gate, to cosign heads of logs that only grew.
 
-It takes one request and answers it, so that any way of carrying octets will do, as `ssh` with a forced command.
-
-Inside holds: what was cosigned is durable before the cosignature is given out; two at the same time take turns; a
-signed head that contradicts what was cosigned is kept, for it is the proof of a fork.
+It serves requests by HTTP, or takes one and answers it, so that any way of carrying octets will do, as `ssh` with a
+forced command.
 """
 
-import fcntl
-import hashlib
-import os
+import asyncio
+import ssl
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from gatekeeper.adapters.sinks.directory import AuditLogError
-from gatekeeper.adapters.sinks.operations import FileOperations
-from gatekeeper.adapters.sinks.signing_key import load_or_make_key
-from gatekeeper.adapters.sinks.tiles import put
-from gatekeeper.audit.checkpoint import Checkpoint, read_checkpoint
-from gatekeeper.audit.cosignature import Conflict, CosignerKey, Inconsistent, Request, Unknown, cosign, witness
-from gatekeeper.audit.proof import MAX_PROOF_OCTETS, ProofError
+from gatekeeper.adapters.sinks.witnessing import MEMORY_FAULT, Answer, WitnessDesk
+from gatekeeper.audit.proof import MAX_PROOF_OCTETS
+from gatekeeper.audit.record import clean
 from gatekeeper.cli.audit_keys import vkey_option
 from gatekeeper.cli.words import EXIT_CONFIG, EXIT_FAILED, EXIT_INCOMPLETE, fail
 from gatekeeper.server.clock import SystemClock
-from gatekeeper.signing.note import NoteError, SigningKey, VerifierKey
+from gatekeeper.server.witness import serve_witness
+from gatekeeper.signing.note import VerifierKey
+
+_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+
+
+def _address(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, int] | None:
+    if value is None:
+        return None
+    host, _, port = value.rpartition(":")
+    if not host or not port.isascii() or not port.isdecimal() or int(port) > 65535:
+        raise click.BadParameter(f"`{value}` is no address such as 192.0.2.7:8443 or [::1]:8443")
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 @click.command("witness")
@@ -38,73 +42,88 @@ from gatekeeper.signing.note import NoteError, SigningKey, VerifierKey
     help="A directory of its own: its key, made the first time, and the last head of each log.",
 )
 @click.option("--show-key", is_flag=True, help="Show the key by which others know the witness, and end.")
+@click.option("--listen", callback=_address, metavar="HOST:PORT", help="Serve `POST /add-checkpoint` there.")
+@click.option("--certificate", type=_FILE, help="With --listen: serve by TLS, with this chain (PEM).")
+@click.option("--private-key", type=_FILE, help="Its key (PEM), when it is in another file.")
 @vkey_option
-def witness_command(name: str, state: Path, show_key: bool, pinned: tuple[VerifierKey, ...]) -> None:
-    """Cosign a head of a log that only grew, for a request on stdin (`audit prove consistency` makes it).
+def witness_command(  # noqa: PLR0913, PLR0917  one for each option
+    name: str,
+    state: Path,
+    show_key: bool,
+    listen: tuple[str, int] | None,
+    certificate: Path | None,
+    private_key: Path | None,
+    pinned: tuple[VerifierKey, ...],
+) -> None:
+    """Cosign heads of logs that only grew: by HTTP with --listen, else one, for a request on stdin.
 
-    The answer on stdout is a signature line (c2sp.org/tlog-cosignature), to be put at the end of the checkpoint.
+    A request is the body of `add-checkpoint` (c2sp.org/tlog-witness); `audit prove consistency` makes it, and a gate
+    with `[[audit.checkpoint]] kind = "witness"` asks by itself. The answer is a signature line
+    (c2sp.org/tlog-cosignature), to be put at the end of the checkpoint.
 
     Exit codes: 0 cosigned, 1 refused: the log was forked, or cut, 2 wrong usage, 3 no head of a log that is known, or a
     request that goes on from another head than the last one, whose size then is on stdout.
     """
-    key = _key(state, name)
+    try:
+        desk = WitnessDesk(state, name, pinned, SystemClock().now)
+    except AuditLogError as error:
+        fail(str(error), code=EXIT_CONFIG)
     if show_key:
-        click.echo(str(CosignerKey(name, key.verifier.public)))
+        click.echo(str(desk.key))
         return
     if not pinned:
         raise click.UsageError("--vkey says whose logs are cosigned")
-    try:
-        request = Request.parse(sys.stdin.buffer.read(MAX_PROOF_OCTETS))
-        origin = read_checkpoint(request.note)[0].origin
-    except (ProofError, NoteError) as error:
-        raise click.UsageError(f"what is on stdin {error}") from error
-    place = state / f"{hashlib.sha256(origin.encode()).hexdigest()}.checkpoint"
-    with _alone(state):
-        try:
-            _, note = witness(request, _last(place), pinned)
-        except Unknown as error:
-            fail(str(error), code=EXIT_INCOMPLETE)
-        except Conflict as error:
-            click.echo(str(error.size))
-            fail(str(error), code=EXIT_INCOMPLETE)
-        except Inconsistent as error:
-            put(place.with_suffix(".refused"), request.note, FileOperations(), is_durable=True)
-            fail(str(error), f"the head is kept in `{place.with_suffix('.refused')}`", code=EXIT_FAILED)
-        except NoteError as error:
-            fail(str(error), code=EXIT_FAILED)
-        put(place, request.note, FileOperations(), is_durable=True)
-        FileOperations().sync_directory(state)
-        line = cosign(note, name, key.private, int(SystemClock().now().timestamp()))
-    click.echo(str(line))
+    if listen is not None:
+        _serve(desk, listen, _context(certificate, private_key))
+        return
+    _say(desk.answer(sys.stdin.buffer.read(MAX_PROOF_OCTETS + 1)))
 
 
-def _key(state: Path, name: str) -> SigningKey:
+def _say(answer: Answer) -> None:
+    if not answer.why:
+        click.echo(answer.body.decode(), nl=False)
+    elif answer.kept is not None:
+        fail(answer.why, f"the head is kept in `{answer.kept}`", code=EXIT_FAILED)
+    elif answer.is_forged:
+        fail(answer.why, code=EXIT_FAILED)
+    elif answer.status == MEMORY_FAULT:
+        fail(answer.why, code=EXIT_CONFIG)
+    elif answer.status == 400:
+        raise click.UsageError(answer.why)
+    else:
+        if answer.status == 409:
+            click.echo(answer.body.decode(), nl=False)
+        fail(answer.why, code=EXIT_INCOMPLETE)
+
+
+def _serve(desk: WitnessDesk, address: tuple[str, int], context: ssl.SSLContext | None) -> None:
+    scheme, (host, port) = "http" if context is None else "https", address
+
+    def listening(bound: int) -> None:
+        shown = f"[{host}]" if ":" in host else host
+        click.echo(f"{desk.key.name} listens on {scheme}://{shown}:{bound}/add-checkpoint", err=True)
+
+    def told(answer: Answer) -> None:
+        if answer.why and (answer.status != 409 or answer.is_proof):
+            what = "FORKED" if answer.is_proof else "refused"
+            kept = "" if answer.kept is None else f" (kept in {answer.kept})"
+            at = f"{SystemClock().now():%Y-%m-%dT%H:%M:%SZ}"
+            click.echo(f"{at} {what} ({answer.status}): {clean(answer.why)}{kept}", err=True)
+
     try:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return load_or_make_key(state / "witness.key", name)
+        asyncio.run(serve_witness(desk, host, port, context=context, listening=listening, told=told))
     except OSError as error:
-        fail(f"`{state}` cannot be made: {error.strerror}", code=EXIT_CONFIG)
-    except AuditLogError as error:
-        fail(str(error), code=EXIT_CONFIG)
+        fail(f"cannot listen on {host}:{port}: {error.strerror}", code=EXIT_CONFIG)
 
 
-def _last(place: Path) -> Checkpoint | None:
-    """The head that was cosigned last; one that cannot be read is a fault, never a first time."""
-    try:
-        data = place.read_bytes()
-    except FileNotFoundError:
+def _context(certificate: Path | None, private_key: Path | None) -> ssl.SSLContext | None:
+    if certificate is None:
+        if private_key is not None:
+            raise click.UsageError("--private-key goes with --certificate")
         return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        return read_checkpoint(data)[0]
-    except NoteError as error:
-        fail(f"`{place}` {error}: the witness no longer knows what it cosigned", code=EXIT_CONFIG)
-
-
-@contextmanager
-def _alone(state: Path) -> Iterator[None]:
-    fd = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
+        context.load_cert_chain(certificate, private_key)
+    except (OSError, ssl.SSLError) as error:
+        fail(f"`{certificate}` cannot be used: {error}", code=EXIT_CONFIG)
+    return context

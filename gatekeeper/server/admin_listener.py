@@ -4,6 +4,7 @@ Agents post evidence here, so it must not be possible to take the descriptors th
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable, Iterable
 from socket import socket
 from time import monotonic
@@ -31,11 +32,11 @@ class AdminListener:
         self._listening: asyncio.Server | None = None
         self._since: dict[web.RequestHandler, float] = {}
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen; returns the bound port. Raises OSError."""
+    async def start(self, host: str, port: int, context: ssl.SSLContext | None = None) -> int:
+        """Listen, by TLS with a context; returns the bound port. Raises OSError."""
         await self._runner.setup()
         loop = asyncio.get_running_loop()
-        self._listening = await loop.create_server(self._accepted, host, port, backlog=MAX_CONNECTIONS)
+        self._listening = await loop.create_server(self._accepted, host, port, backlog=MAX_CONNECTIONS, ssl=context)
         return int(self._listening.sockets[0].getsockname()[1])
 
     async def start_on(self, sock: socket) -> int:

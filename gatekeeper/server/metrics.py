@@ -288,11 +288,17 @@ class _Remotes(Collector):
             up = GaugeMetricFamily("gatekeeper_audit_checkpoint_copy_up", "1 while it takes heads", labels=names)
             copied = GaugeMetricFamily("gatekeeper_audit_checkpoint_copied_records", "Under its head", labels=names)
             failures = CounterMetricFamily("gatekeeper_audit_checkpoint_copy_failures", "Failed copies", labels=names)
+            refused = GaugeMetricFamily(
+                "gatekeeper_audit_witness_refuses",
+                "1 while a witness says that the log was forked or cut",
+                labels=names,
+            )
             for copier in self._remotes.copiers:
+                refused.add_metric([copier.name], copier.is_refused)
                 up.add_metric([copier.name], copier.is_up)
                 copied.add_metric([copier.name], copier.copied)
                 failures.add_metric([copier.name], copier.failures)
-            yield from (up, copied, failures)
+            yield from (up, copied, failures, refused)
 
 
 class _MailServers(Collector):

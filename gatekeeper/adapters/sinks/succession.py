@@ -33,7 +33,7 @@ AUDIT_HEADS = "audit-heads"
 
 _BEFORE = re.compile(r"before-([1-9]\d{0,5})", re.ASCII)
 _NUMBER = re.compile(r"[1-9]\d{0,8}", re.ASCII)
-_PARTS = ("segments", "tile", "checkpoint", "checkpoint.witnessed", "head.json")
+_PARTS = ("segments", "tile", "checkpoint", "head.json", "cosigned", "shipped")
 """What a log consists of; an index, a lock or a key is not of one log."""
 
 

@@ -19,9 +19,11 @@ from gatekeeper.adapters.sinks.shipping.settings import (
     SyslogPeer,
     Tls,
 )
+from gatekeeper.audit.cosignature import CosignerKey
 from gatekeeper.config.sections.values import address, at_least, is_loopback
 from gatekeeper.domain.document import Table
 from gatekeeper.net.tls import client_context
+from gatekeeper.signing.note import NoteError
 
 MAX_PEERS = 8
 """Of each kind: each is a thread in every worker."""
@@ -112,8 +114,21 @@ def _head(table: Table, hostname: str) -> HeadSettings:
         peer = _syslog(table, hostname)
     else:
         peer = _http(table)
+    is_witness = kind is _HeadKind.WITNESS
+    key = _witness_key(table) if is_witness else None
     table.done()
-    return HeadSettings(name=name, peer=peer, is_witness=kind is _HeadKind.WITNESS)
+    return HeadSettings(name=name, peer=peer, is_witness=is_witness, witness_key=key)
+
+
+def _witness_key(table: Table) -> CosignerKey | None:
+    text = table.optional_text("vkey")
+    if text is None:
+        return None
+    try:
+        return CosignerKey.parse(text)
+    except NoteError as error:
+        table.fault("vkey", f"{error}; `gatekeeper audit witness --show-key` shows it")
+        return None
 
 
 def _syslog(table: Table, hostname: str) -> SyslogPeer:

@@ -118,3 +118,47 @@ def test_a_witness_that_lost_its_memory_signs_nothing(tmp_path: Path, state: Pat
     last.write_bytes(b"")
     assert ask(state, request).exit_code == 78
     assert run("witness", "--name", "a name", "--state", state, "--show-key").exit_code == 78
+
+
+def test_a_head_that_the_gate_had_cosigned_is_found(tmp_path: Path, state: Path) -> None:
+    """Beside the log, when none was kept elsewhere; it must be of the log, signed, cosigned, and what the log has."""
+    log = signed(tmp_path / "log", LOG[:300])
+    key = CosignerKey.parse(run("witness", "--name", NAME, "--state", state, "--show-key").stdout)
+    request = proof(log)
+    cosigned = request.partition(b"\n\n")[2] + ask(state, request).stdout_bytes
+    verify = ["verify", log, "--vkey", KEY.verifier, "--witness", key]
+    result = run(*verify)
+    assert result.exit_code == 3
+    assert f"the log {ORIGIN} is not cosigned by every known witness" in result.stdout
+    place = log / "cosigned" / "team"
+    place.parent.mkdir()
+    place.write_bytes(cosigned)
+    result = run(*verify)
+    assert result.exit_code == 0, result.output
+    assert f"{place}: {NAME} saw it at 2" in result.stdout
+    other = CosignerKey("other.example/1", OTHER_KEY.verifier.public)
+    assert run(*verify, "--witness", other).exit_code == 3
+    for content in (b"x", cosigned.replace(b"\n300\n", b"\n299\n"), cosigned.replace(b"/audit/1", b"/audit/2")):
+        place.write_bytes(content)
+        assert run(*verify).exit_code == 3
+    place.write_bytes(cosigned)
+    signed(tmp_path / "log", [line.replace(b"TikTok", b"Signal") for line in LOG[:300]])
+    result = run(*verify)
+    assert result.exit_code == 1
+    assert "the first 300 records are not those that were signed" in result.stdout
+
+
+@pytest.mark.parametrize("address", ["", "8443", "x:y", "x:70000", ":80"])
+def test_what_is_no_address_is_wrong_usage(state: Path, address: str) -> None:
+    """One line says what is."""
+    result = run("witness", "--name", NAME, "--state", state, "--vkey", KEY.verifier, "--listen", address)
+    assert result.exit_code == 2
+    assert "is no address" in result.stderr
+
+
+def test_a_certificate_that_cannot_be_used(tmp_path: Path, state: Path) -> None:
+    """Or a key without one."""
+    (tmp_path / "pem").write_text("x")
+    listen = ["witness", "--name", NAME, "--state", state, "--vkey", KEY.verifier, "--listen", "127.0.0.1:0"]
+    assert run(*listen, "--certificate", tmp_path / "pem").exit_code == 78
+    assert run(*listen, "--private-key", tmp_path / "pem").exit_code == 2

@@ -166,6 +166,10 @@ def test_each_fault_of_a_remote(configuration: Configuration, changes: dict[str,
             "audit.checkpoint[0].path: `absent` is no directory; it is not made, for it may be a mount that is missing",
         ),
         ({"checkpoint": [{"name": "a", "kind": "witness"}]}, "audit.checkpoint[0].url: is required"),
+        (
+            {"checkpoint": [{"name": "a", "kind": "witness", "url": "https://w.example/", "vkey": "x"}]},
+            "audit.checkpoint[0].vkey: is no witness's key",
+        ),
     ],
 )
 def test_each_fault_of_the_rest(configuration: Configuration, audit: dict[str, object], fault: str) -> None:

@@ -14,6 +14,10 @@ class PeerFailed(Exception):
         """It asked for so much time."""
 
 
+class Refused(PeerFailed):
+    """A witness does not take the log for the one that it cosigned before: it was forked, or cut."""
+
+
 class TooLarge(PeerFailed):
     """It would take fewer at a time."""
 

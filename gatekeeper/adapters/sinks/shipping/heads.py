@@ -12,7 +12,7 @@ from typing import Protocol
 
 from gatekeeper.adapters.sinks.directory import AuditLogError
 from gatekeeper.adapters.sinks.shipping.backoff import BackOff
-from gatekeeper.adapters.sinks.shipping.channel import PeerFailed, words
+from gatekeeper.adapters.sinks.shipping.channel import PeerFailed, Refused, words
 from gatekeeper.adapters.sinks.shipping.shipper import LOST_AFTER_S, Told
 from gatekeeper.adapters.sinks.tiles import read_checkpoint_file
 from gatekeeper.audit.checkpoint import Checkpoint, read_checkpoint
@@ -49,13 +49,16 @@ class HeadCopier:
         monotonic: Callable[[], float],
         chance: Callable[[], float],
     ) -> None:
-        """`signed` says how many records are under the newest head; `tell` as in `Shipper`."""
+        """`signed` says how many records are under the newest head; `tell` as in `Shipper`, and of refusals."""
         self.name = name
         self.where = where
         self.fault: str | None = None
         self.failures = 0
         self.copied = 0
         """Records under the last head that arrived."""
+        self.is_refused = False
+        """The witness says that the log was forked or cut."""
+        self._tell = tell
         self._place = place
         self._directory = directory
         self._signed = signed
@@ -63,7 +66,6 @@ class HeadCopier:
         self._back_off = BackOff(*_BACK_OFF_S, chance)
         self._stopping = threading.Event()
         self._stop_by = 0.0
-        self._tell = tell
         self._failing_since: float | None = None
         self._is_on_record = False
 
@@ -97,8 +99,11 @@ class HeadCopier:
             self._place.keep(note, head)
         except (PeerFailed, AuditLogError, NoteError, OSError, ssl.SSLError) as error:
             self._failed(words(error))
+            if isinstance(error, Refused) and not self.is_refused:
+                self.is_refused = True
+                self._tell("refused", {"witness": self.name, "reason": words(error)})
             return max(self._back_off.next(), error.wait_s if isinstance(error, PeerFailed) else 0.0)
-        self.copied, self.fault = head.size, None
+        self.copied, self.fault, self.is_refused = head.size, None, False
         self._back_off.reset()
         since, self._failing_since = self._failing_since, None
         if self._is_on_record and since is not None:

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from gatekeeper.adapters.sinks.directory import AuditLogError, write_all
 from gatekeeper.adapters.sinks.operations import FileOperations
-from gatekeeper.adapters.sinks.shipping.channel import PeerFailed
+from gatekeeper.adapters.sinks.shipping.channel import PeerFailed, Refused
 from gatekeeper.adapters.sinks.shipping.http import HttpConnection, accepted
 from gatekeeper.adapters.sinks.shipping.settings import HttpPeer, SyslogPeer
 from gatekeeper.adapters.sinks.shipping.syslog import SyslogConnection
 from gatekeeper.adapters.sinks.tiles import hashes_at, put
 from gatekeeper.audit.checkpoint import Checkpoint, read_checkpoint
+from gatekeeper.audit.cosignature import CosignerKey, cosigned_by
 from gatekeeper.audit.mappings.syslog import framed, head_message
 from gatekeeper.audit.proof import ProofError, consistency, consistency_text
 from gatekeeper.audit.record import milliseconds
@@ -126,10 +127,12 @@ class SyslogCopies:
 class Witness:
     """`add-checkpoint` (c2sp.org/tlog-witness); what it cosigned is kept beside the log as `cosigned/<name>`.
 
-    How far the witness is it says itself, with 409, when it is asked to go on from elsewhere.
+    How far the witness is it says itself, with 409, when it is asked to go on from elsewhere. With `key` an answer
+    that is not its cosignature counts for nothing.
     """
 
-    def __init__(self, peer: HttpPeer, directory: Path, name: str) -> None:
+    def __init__(self, peer: HttpPeer, directory: Path, name: str, key: CosignerKey | None = None) -> None:
+        self._key = key
         self._connection = HttpConnection(peer)
         self._directory = directory
         self._path = directory / "cosigned" / name
@@ -142,11 +145,18 @@ class Witness:
         if reply.status == 409:
             self._old = _size(reply.body)
             reply = self._connection.post(self._request(note, head), {"Content-Type": "text/plain; charset=utf-8"})
+        if reply.status in (409, 422):
+            raise Refused(
+                f"it answered {reply.status}: a log of {head.size} records does not go on from the {self._old} that it "
+                "cosigned (docs/audit.md)"
+            )
         accepted(reply)
         try:
-            read_checkpoint(note + reply.body)
+            cosigned = cosigned_by(read_checkpoint(note + reply.body)[1], [] if self._key is None else [self._key])
         except NoteError as error:
             raise PeerFailed(f"its cosignature {error}") from error
+        if self._key is not None and not cosigned:
+            raise PeerFailed(f"it answered without a cosignature of `{self._key.name}`")
         self._path.parent.mkdir(mode=0o750, exist_ok=True)
         put(self._path, note + reply.body, self._files, is_durable=True)
         self._old = head.size
@@ -159,7 +169,10 @@ class Witness:
         try:
             path = consistency(self._old, head.size, hashes_at(self._directory, head.size))
         except ProofError as error:
-            raise PeerFailed(f"it has cosigned {self._old} records, and {error}") from error
+            raise Refused(
+                f"it has cosigned {self._old} records, and this log has {head.size}: it was cut, or restored from a "
+                "backup (docs/audit.md)"
+            ) from error
         return consistency_text(self._old, path, note)
 
     def _cosigned(self) -> int:

@@ -34,7 +34,7 @@ from gatekeeper.adapters.sinks.writer import Counters
 from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.ports.clock import Clock
 
-_CODES = {"lost": EventCode.REMOTE_LOST, "found": EventCode.REMOTE_FOUND}
+_CODES = {"lost": EventCode.REMOTE_LOST, "found": EventCode.REMOTE_FOUND, "refused": EventCode.WITNESS_REFUSED}
 _DIRECT_ENDS_WITHIN_S = 10.0
 _CURRENT_WITHIN_S = 30.0
 """When no session waits for remotes: one that is further behind shows as being behind."""
@@ -220,4 +220,4 @@ def _place(head: HeadSettings, directory: Path, origin: str, clock: Clock) -> Pl
         return FileCopies(peer.path, origin)
     if isinstance(peer, SyslogPeer):
         return SyslogCopies(peer, origin, clock.now)
-    return Witness(peer, directory, head.name) if head.is_witness else HttpCopies(peer, origin)
+    return Witness(peer, directory, head.name, head.witness_key) if head.is_witness else HttpCopies(peer, origin)

@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from gatekeeper.adapters.sinks.shipping.quorum import Required
+from gatekeeper.audit.cosignature import CosignerKey
 
 DEFAULT_SD_ID = "gatekeeper@32473"
 """32473 is the enterprise number for examples (RFC 5612): whoever has one of their own says so."""
@@ -105,6 +106,8 @@ class HeadSettings:
     peer: FilePlace | SyslogPeer | HttpPeer
     is_witness: bool = False
     """Of an `HttpPeer`: it takes `add-checkpoint` (c2sp.org/tlog-witness)."""
+    witness_key: CosignerKey | None = None
+    """Whose cosignature its answer has to be; None: whatever it says is kept, for others to look at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

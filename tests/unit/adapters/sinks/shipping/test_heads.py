@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gatekeeper.adapters.sinks.shipping.channel import PeerFailed
+from gatekeeper.adapters.sinks.shipping.channel import PeerFailed, Refused
 from gatekeeper.adapters.sinks.shipping.heads import LOOK_S, HeadCopier
 from gatekeeper.audit.checkpoint import Checkpoint
 from testkit.audit_log import log_of, write_segments
@@ -122,3 +122,25 @@ def test_the_last_head_is_copied_at_the_end(bench: Bench) -> None:
     bench.copier.run()
     assert bench.shelf.kept == [40]
     assert bench.shelf.closed == 1
+
+
+def test_a_witness_that_refuses_is_told_once(bench: Bench) -> None:
+    """Until it takes a head again; other faults are told by `fault` alone."""
+    told: list[tuple[str, Mapping[str, str | int]]] = []
+    bench.copier._tell = lambda what, detail: told.append((what, detail))
+    bench.sign(10)
+    bench.shelf.refuses = PeerFailed("it does not answer")
+    bench.look()
+    assert not bench.copier.is_refused
+    bench.shelf.refuses = Refused("forked")
+    bench.look()
+    bench.look()
+    assert (bench.copier.is_refused, bench.copier.fault) == (True, "forked")
+    assert told == [("refused", {"witness": "auditors", "reason": "forked"})]
+    bench.shelf.refuses = None
+    bench.look()
+    assert (bench.copier.is_refused, bench.copier.fault) == (False, None)
+    bench.sign(20)
+    bench.shelf.refuses = Refused("forked")
+    bench.look()
+    assert len(told) == 2

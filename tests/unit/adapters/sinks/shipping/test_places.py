@@ -9,11 +9,12 @@ import pytest
 from click.testing import CliRunner
 
 from gatekeeper.adapters.sinks.directory import AuditLogError
-from gatekeeper.adapters.sinks.shipping.channel import PeerFailed
+from gatekeeper.adapters.sinks.shipping.channel import PeerFailed, Refused
 from gatekeeper.adapters.sinks.shipping.places import FileCopies, HttpCopies, SyslogCopies, Witness, file_name
 from gatekeeper.adapters.sinks.shipping.settings import HttpPeer, SyslogPeer
 from gatekeeper.adapters.sinks.tiles import read_checkpoint_file
 from gatekeeper.audit.checkpoint import Checkpoint, read_checkpoint
+from gatekeeper.audit.cosignature import CosignerKey
 from gatekeeper.cli.audit import audit
 from testkit.audit_log import ORIGIN, log_of, write_segments
 from testkit.merkle import KEY, OTHER_KEY, sign_log
@@ -178,3 +179,33 @@ def test_a_witness_that_has_more_than_the_log_says_so(
     with closing(Witness(peer, log, "other")) as witness, pytest.raises(PeerFailed, match="403"):
         witness.keep(note, read_checkpoint(note)[0])
     assert not (log / "cosigned" / "other").exists()
+
+
+def test_only_the_witness_s_own_cosignature_counts(
+    log: Path, tmp_path: Path, certificates: Certificates, collector: HttpReceiver
+) -> None:
+    """When its key is known; somebody else's is nothing, and one that does not fit neither."""
+    collector.answer = Audited(tmp_path / "witness")
+    peer = HttpPeer(url=collector.url, tls=certificates.tls)
+    shown = ["witness", "--name", "w.example/1", "--state", str(tmp_path / "witness"), "--show-key"]
+    key = CosignerKey.parse(CliRunner().invoke(audit, shown).stdout)
+    with closing(Witness(peer, log, "team", key)) as witness:
+        witness.keep(*head_of(log, 10))
+    other = CosignerKey("w.example/1", OTHER_KEY.verifier.public)
+    with (
+        closing(Witness(peer, log, "team", other)) as witness,
+        pytest.raises(PeerFailed, match="without a cosignature"),
+    ):
+        witness.keep(*head_of(log, 20))
+
+
+@pytest.mark.parametrize("status", [409, 422])
+def test_a_witness_that_refuses_the_log_is_no_fault_of_the_line(
+    log: Path, certificates: Certificates, collector: HttpReceiver, status: int
+) -> None:
+    """It says that the log is another one than it cosigned."""
+    collector.answer = lambda _: (status, b"0\n")
+    peer = HttpPeer(url=collector.url, tls=certificates.tls)
+    with closing(Witness(peer, log, "team")) as witness, pytest.raises(Refused, match=f"answered {status}"):
+        witness.keep(*head_of(log, 10))
+    assert not (log / "cosigned" / "team").exists()
