@@ -399,7 +399,8 @@ EVENT_MEANINGS: Mapping[EventCode, str] = MappingProxyType(
             "`by`)."
         ),
         EventCode.IDENTITY_ERASED: (
-            "The names behind somebody's pseudonyms were removed for good (`pseudonyms_n`, `names_n`, `reason`, `by`)."
+            "The names behind somebody's pseudonyms, and what was archived of their devices, were removed for good "
+            "(`pseudonyms_n`, `devices_n`, `reason`, `by`)."
         ),
         EventCode.QUARTER_DESTROYED: (
             "The secret of a quarter that no record is left of was destroyed, and with it all of its names (`quarter`, "

@@ -38,7 +38,7 @@ class Gap(StrEnum):
     """Why a decision cannot be performed again."""
 
     NOT_RECORDED = "the record does not name the postures that were judged"
-    POSTURE_GONE = "a posture that was judged is no longer kept"
+    POSTURE_GONE = "a posture that was judged is not kept: only its digest is, or it was pruned or erased"
     OTHER_POLICY = "it was made by a policy that is not at hand"
     OTHER_ENGINE = "it was made by another version of the decision procedure"
     ADDRESS_CUT = "a rule asks for a network, and the recorded address is cut too short to tell"

@@ -7,7 +7,7 @@ INVARIANT: what `find` gives is judged, at any instant, like the posture that wa
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -18,10 +18,15 @@ from gatekeeper.domain.posture import Posture
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_MAX_FROM_ELSEWHERE = 500_000
 _COLUMNS = 4
 """Of a posture: revision, shape, microseconds since 1970 of the report, place of its owner in `_Device.owners`."""
 _Owner = tuple[str, datetime | None]
 """Account, and since when the device is registered."""
+
+
+Elsewhere = Callable[[str, int], Posture | None]
+"""Gives the posture of a device at a revision, where it is still known."""
 
 
 class Kept(NamedTuple):
@@ -45,7 +50,10 @@ class _Device(NamedTuple):
 class Ledger:
     """By device and revision."""
 
-    def __init__(self) -> None:
+    def __init__(self, elsewhere: Elsewhere | None = None) -> None:
+        """`elsewhere` is asked for postures that were not put in; their app lists may be outlines."""
+        self._elsewhere = elsewhere
+        self._from_elsewhere: dict[tuple[str, int], Kept | None] = {}
         self._devices: dict[str, _Device] = {}
         self._shapes: list[Posture] = []
         """The first posture of each shape that was met."""
@@ -72,12 +80,12 @@ class Ledger:
         """What is held of a posture; None when it is not."""
         device = self._devices.get(device_id)
         if device is None:
-            return None
+            return self._ask(device_id, revision)
         columns = device.columns
         count = len(columns) // _COLUMNS
         place = bisect_left(columns, revision, 0, count)
         if place == count or columns[place] != revision:
-            return None
+            return self._ask(device_id, revision)
         owner = device.owners[columns[place + 3 * count]]
         return Kept(columns[place + count], columns[place + 2 * count], *owner)
 
@@ -89,6 +97,22 @@ class Ledger:
             result = replace(result, collected_at=_EPOCH + kept.collected_us * _MICROSECOND, evidence_sha256="")
         device = replace(like.device, device_id=DeviceId(device_id), account=kept.account, first_seen=kept.first_seen)
         return Posture(device=device, result=result)
+
+    def _ask(self, device_id: str, revision: int) -> Kept | None:
+        if self._elsewhere is None:
+            return None
+        place = device_id, revision
+        if place not in self._from_elsewhere:
+            if len(self._from_elsewhere) >= _MAX_FROM_ELSEWHERE:
+                self._from_elsewhere.clear()
+            found = self._elsewhere(device_id, revision)
+            self._from_elsewhere[place] = None if found is None else self._held(found)
+        return self._from_elsewhere[place]
+
+    def _held(self, posture: Posture) -> Kept:
+        result, device = posture.result, posture.device
+        collected = 0 if result is None else (result.collected_at - _EPOCH) // _MICROSECOND
+        return Kept(self._shape(posture), collected, device.account, device.first_seen)
 
     def _shape(self, posture: Posture) -> int:
         device, result = posture.device, posture.result

@@ -6,19 +6,20 @@ not answered.
 
 import re
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import click
 
 from gatekeeper.adapters.sinks.directory import AuditLogError
 from gatekeeper.adapters.sinks.identities import IdentityMap
-from gatekeeper.adapters.sinks.search import Search
+from gatekeeper.adapters.stores.archive import ArchiveError
 from gatekeeper.audit.event import EventCode
 from gatekeeper.audit.pseudonyms import PSEUDONYM, Kind
 from gatekeeper.audit.record import clean, milliseconds
-from gatekeeper.audit.stored import stamp
+from gatekeeper.audit.stored import read, stamp
 from gatekeeper.audit.wanted import Wanted
+from gatekeeper.cli.audit_archive import archive_of
 from gatekeeper.cli.audit_filters import searching
 from gatekeeper.cli.audit_names import identities_of
 from gatekeeper.cli.audit_options import audit_directory, existing, reason
@@ -28,6 +29,7 @@ from gatekeeper.domain.identity import canonical_account
 from gatekeeper.server.clock import SystemClock
 
 _MAX_TEXT = 400
+_NO_MAP = "there is no identity map, or not its key: `audit.identity_map`, `audit.identity_key`"
 
 
 def _pseudonym(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -71,41 +73,58 @@ def resolve(context: click.Context, pseudonym: str, why: str) -> None:
 def erase(context: click.Context, user: str, why: str, devices: tuple[str, ...]) -> None:
     """Erase who somebody is behind the pseudonyms of the log: USER, and the devices and clients in their records.
 
+    What was archived of these devices is removed too, so that decisions about them cannot be performed again.
     The records stay, and so does every proof. Nobody can tell any more whose they are, unless whoever has the key tries
     the very name: the key of a quarter is destroyed when all of its records are older than the retention.
     Names that stand in records in clear (`audit.privacy = "names"`) cannot be erased.
 
-    Exit codes: 0 erased, 1 it cannot be recorded or done, 2 wrong usage, 3 no name was there.
+    Exit codes: 0 erased, 1 it cannot be recorded or done, 2 wrong usage, 3 there was nothing of them.
     """
     directory = existing(audit_directory(context))
     account = canonical_account(user, identity_settings(context.obj))
     if account is None:
         raise click.BadParameter(f"`{user}` is no mail login that the gate would accept")
-    with closing(_identities(context.obj)) as names:
+    with ExitStack() as stack:
         try:
-            people = set(names.known_as(Kind.PERSON, account))
-            found = {*people, *(one for device in devices for one in names.known_as(Kind.DEVICE, device))}
-            with searching(directory, Wanted(account=account, also=frozenset(people)), without_index=False) as search:
-                found |= _beside(search)
-            known = sum(names.name_of(one) is not None for one in found)
-            detail: dict[str, str | int] = {
-                "pseudonyms_n": len(found),
-                "names_n": known,
-                "reason": clean(why, _MAX_TEXT),
-            }
-            if not record_on_log(context.obj, directory, EventCode.IDENTITY_ERASED, {**detail, "by": whoever()}):
+            names, archive = identities_of(context.obj), archive_of(context.obj)
+            for opened in (names, archive):
+                if opened is not None:
+                    stack.callback(opened.close)
+            if names is None and archive is None:
+                fail(f"{_NO_MAP}; and there is no archive", code=EXIT_FAILED)
+            found, ids = _theirs(directory, account, devices, names)
+            detail: dict[str, str | int] = {"pseudonyms_n": len(found), "devices_n": len(ids)}
+            detail |= {"reason": clean(why, _MAX_TEXT), "by": whoever()}
+            if not record_on_log(context.obj, directory, EventCode.IDENTITY_ERASED, detail):
                 fail("nothing is erased, for it cannot be recorded", code=EXIT_FAILED)
-            erased = names.erase(found, milliseconds(SystemClock().now()))
-        except AuditLogError as error:
+            postures = 0 if archive is None else archive.erase(ids)
+            erased = 0 if names is None else names.erase(found, milliseconds(SystemClock().now()))
+        except (AuditLogError, ArchiveError) as error:
             fail(str(error), code=EXIT_FAILED)
-    click.echo(f"{erased} names erased, behind {len(found)} pseudonyms")
-    if not erased:
+    click.echo(f"{erased} names erased, behind {len(found)} pseudonyms; {postures} archived postures of their devices")
+    if not erased and not postures:
         raise SystemExit(EXIT_INCOMPLETE)
 
 
-def _beside(search: Search) -> set[str]:
-    """The pseudonyms of devices and clients in somebody's records; other people in them are other people."""
-    return {one for line in search.all() for one in _found(line.decode("utf-8", "replace")) if one[0] != Kind.PERSON}
+def _theirs(
+    directory: Path, account: str, devices: tuple[str, ...], names: IdentityMap | None
+) -> tuple[set[str], set[str]]:
+    """The pseudonyms of a person, their devices and clients, and the ids of the devices; of other people nothing."""
+    found, ids = set[str](), set(devices)
+    if names is not None:
+        found |= {*names.known_as(Kind.PERSON, account)}
+        found |= {one for device in devices for one in names.known_as(Kind.DEVICE, device)}
+    with searching(directory, Wanted(account=account, also=frozenset(found)), without_index=False) as search:
+        for line in search.all():
+            pseudonyms = set(_found(line.decode("utf-8", "replace")))
+            found |= {one for one in pseudonyms if one[0] != Kind.PERSON}
+            if not pseudonyms:
+                record = read(line)
+                judged = {one.rpartition("@")[0] for one in record.texts("judged")}
+                ids |= judged | ({record.device} if record.device is not None else set())
+    if names is not None:
+        ids |= {name for one in found if one[0] == Kind.DEVICE and (name := names.name_of(one)) is not None}
+    return found, ids
 
 
 def _found(text: str) -> Iterable[str]:
@@ -118,5 +137,5 @@ def _identities(config_path: Path) -> IdentityMap:
     except AuditLogError as error:
         fail(str(error), code=EXIT_FAILED)
     if names is None:
-        fail("there is no identity map, or not its key: `audit.identity_map`, `audit.identity_key`", code=EXIT_FAILED)
+        fail(_NO_MAP, code=EXIT_FAILED)
     return names

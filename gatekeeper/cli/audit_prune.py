@@ -21,6 +21,7 @@ from gatekeeper.adapters.sinks.reader import pieces
 from gatekeeper.adapters.sinks.several import current_directories, log_directories
 from gatekeeper.adapters.sinks.shipping.position import least_shipped
 from gatekeeper.adapters.sinks.tiles import read_checkpoint_file
+from gatekeeper.adapters.stores.archive import ArchiveError
 from gatekeeper.audit.checkpoint import Checkpoint, read_checkpoint
 from gatekeeper.audit.event import EventCode
 from gatekeeper.audit.pseudonyms import quarter_end_ms
@@ -28,6 +29,7 @@ from gatekeeper.audit.record import clean, milliseconds
 from gatekeeper.audit.retention import Hold, Prunable
 from gatekeeper.audit.stored import read, stamp
 from gatekeeper.audit.wanted import Wanted
+from gatekeeper.cli.audit_archive import archive_of
 from gatekeeper.cli.audit_filters import searching
 from gatekeeper.cli.audit_keys import known_for
 from gatekeeper.cli.audit_names import identities_of
@@ -74,8 +76,9 @@ def prune(context: click.Context, is_meant: bool, as_json: bool) -> None:
                 for plan in plans:
                     _prune(context, plan, retention, before_ms)
                 _forget_in_index(directory)
+                _prune_archive(context.obj, directory)
             destroyed = _destroy_quarters(context.obj, directory, is_meant=is_meant)
-    except (AuditLogError, OSError) as error:
+    except (AuditLogError, ArchiveError, OSError) as error:
         fail(f"nothing more is pruned: {error}", code=EXIT_FAILED)
     if as_json:
         logs = [_document(plan) for plan in plans]
@@ -158,8 +161,7 @@ def _destroy_quarters(config_path: Path, directory: Path, *, is_meant: bool) -> 
     if names is None:
         return []
     with closing(names):
-        firsts = [next(pieces(paths[0]), b"") for paths in map(segment_paths, log_directories(directory)) if paths]
-        begins_ms = min((read(line).time_ms for line in firsts if line), default=0)
+        begins_ms = _begins_ms(directory)
         over = [quarter for quarter in names.quarters() if quarter_end_ms(quarter) <= begins_ms]
         for quarter in over if is_meant else ():
             detail: dict[str, str | int] = {"quarter": quarter, "by": whoever()}
@@ -167,6 +169,20 @@ def _destroy_quarters(config_path: Path, directory: Path, *, is_meant: bool) -> 
                 raise AuditLogError(f"that the names of {quarter} are destroyed cannot be recorded, so they stay")
             names.destroy(quarter)
     return over
+
+
+def _prune_archive(config_path: Path, directory: Path) -> None:
+    """What no record that is left can have been decided on goes."""
+    archive = archive_of(config_path)
+    if archive is not None:
+        with closing(archive):
+            archive.prune(_begins_ms(directory))
+
+
+def _begins_ms(directory: Path) -> int:
+    """When the first record was made that is left in any log."""
+    firsts = [next(pieces(paths[0]), b"") for paths in map(segment_paths, log_directories(directory)) if paths]
+    return min((read(line).time_ms for line in firsts if line), default=0)
 
 
 def _forget_in_index(directory: Path) -> None:

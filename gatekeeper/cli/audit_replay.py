@@ -12,12 +12,14 @@ from gatekeeper.adapters.sinks import content
 from gatekeeper.adapters.sinks.directory import segment_paths
 from gatekeeper.adapters.sinks.reader import lines
 from gatekeeper.adapters.sinks.several import log_directories
+from gatekeeper.adapters.stores.archive import Archive
 from gatekeeper.adapters.stores.population import SqlPopulation
 from gatekeeper.audit.decided import Decided, read_decided
 from gatekeeper.audit.record import clean
 from gatekeeper.campaign.ledger import Ledger
 from gatekeeper.campaign.outline import Outline
-from gatekeeper.campaign.rehearsal import Difference, Named, Rehearsal, Report
+from gatekeeper.campaign.rehearsal import Difference, Rehearsal, Report
+from gatekeeper.cli.audit_archive import archived, archived_policies, kept_in
 from gatekeeper.cli.audit_names import naming, pseudonyms_of
 from gatekeeper.cli.audit_options import audit_directory, existing, instant
 from gatekeeper.cli.named import InputFile
@@ -59,6 +61,7 @@ _LINES_A_STEP = 1000
 @click.option("--device", help="Only decisions in which this device counted.")
 @click.option("--seq", type=click.IntRange(0), help="Only the record with this number.")
 @click.option("--limit", type=click.IntRange(0), default=50, show_default=True, help="Print so many differences.")
+@click.option("--archive-only", "is_offline", is_flag=True, help="Ask neither the store nor the policy in force.")
 @store_option
 @click.option("--json", "as_json", is_flag=True, help="For machines, with all differences.")
 @click.pass_context
@@ -72,10 +75,13 @@ def replay(  # noqa: PLR0913, PLR0917  one for each option
     device: str | None,
     seq: int | None,
     limit: int,
+    is_offline: bool,
     store: str | None,
     as_json: bool,
 ) -> None:
     """Perform recorded decisions again on the postures they were made on.
+
+    Policies and postures are those in the archive, and those that the store still knows of the last days.
 
     Without --policy each is made by the policy that made it, and has to come out as recorded. With it, what would have
     been another verdict is shown. What cannot be performed again is counted with the reason, never guessed.
@@ -90,16 +96,21 @@ def replay(  # noqa: PLR0913, PLR0917  one for each option
     directory = existing(audit_directory(context))
     config_path: Path = context.obj
     policy = None if candidate is None else _candidate(candidate, config_path)
-    # With a candidate they only tell which groups of the directory a record means.
-    policies = _known_policies(config_path, older) if policy is None or policy.directory_groups else {}
     account = _account(user, config_path)
     wanted = _Wanted(since, until, (account, device, pseudonyms_of(account, device)), seq)
-    with naming(config_path) as named:
-
-        async def work(engine: AsyncEngine) -> Report:
-            return await _replay(engine, directory, (policies, policy, named), wanted)
-
-        report = in_store(config_path, store, work)
+    with naming(config_path) as named, archived(config_path) as archive:
+        policies: dict[str, Policy] = {}
+        if policy is None or policy.directory_groups:
+            # With a candidate they only tell which groups of the directory a record means.
+            policies = _known_policies(config_path, older, archive, is_offline=is_offline)
+        outline = Outline((*policies.values(), *([policy] if policy else ())))
+        ledger = Ledger(kept_in(archive, outline))
+        if not is_offline:
+            in_store(config_path, store, lambda engine: _read(engine, outline, since, ledger))
+        rehearsal = Rehearsal(policies, policy, ledger, named)
+        for decided in _decisions(directory, wanted):
+            rehearsal.take(decided)
+        report = rehearsal.report
     record_read(config_path, directory, {"what": "replay", "asked": wanted.asked, "records_n": report.records})
     if as_json:
         say_json(_document(report, policy))
@@ -152,22 +163,14 @@ class _Wanted:
         return found == name or found in self._also
 
 
-async def _replay(
-    engine: AsyncEngine, directory: Path, by: tuple[dict[str, Policy], Policy | None, Named], wanted: _Wanted
-) -> Report:
-    policies, candidate, named = by
-    outline = Outline((*policies.values(), *([candidate] if candidate else ())))
-    ledger = Ledger()
+async def _read(engine: AsyncEngine, outline: Outline, since: datetime, ledger: Ledger) -> None:
+    """What the store knows of the time since then."""
     async with SqlPopulation(engine).snapshot() as snapshot:
         with progress(await snapshot.size(), "reading the postures") as advance:
-            async for devices in snapshot.history(outline, wanted.since):
+            async for devices in snapshot.history(outline, since):
                 for postures in devices:
                     ledger.add(postures)
                 advance(len(devices))
-    rehearsal = Rehearsal(policies, candidate, ledger, named)
-    for decided in _decisions(directory, wanted):
-        rehearsal.take(decided)
-    return rehearsal.report
 
 
 def _decisions(directory: Path, wanted: _Wanted) -> Iterator[Decided]:
@@ -207,10 +210,13 @@ def _candidate(path: Path, config_path: Path) -> Policy:
         fail(*map(str, error.faults), code=EXIT_USAGE)
 
 
-def _known_policies(config_path: Path, older: tuple[Path, ...]) -> dict[str, Policy]:
-    before = [_candidate(path, config_path) for path in older]
+def _known_policies(
+    config_path: Path, older: tuple[Path, ...], archive: Archive | None, *, is_offline: bool
+) -> dict[str, Policy]:
+    before = {policy.sha256: policy for policy in (_candidate(path, config_path) for path in older)}
+    kept = {} if archive is None else archived_policies(archive)
     try:
-        return policies_by_digest(load_settings(config_path)) | {policy.sha256: policy for policy in before}
+        return kept | ({} if is_offline else policies_by_digest(load_settings(config_path))) | before
     except DocumentError as error:
         fail(*map(str, error.faults), code=EXIT_CONFIG)
 

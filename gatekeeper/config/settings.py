@@ -72,6 +72,10 @@ class AuditSettings:
     identity_map: Path
     """Whose they are, encrypted; made when absent, as is its key."""
     identity_key: Path
+    is_archived: bool
+    """Whether what decisions were made on is kept, encrypted; else only its digests are, in the records."""
+    archive_file: Path
+    archive_key: Path
     retention: timedelta
     """How long records are kept at least; `audit prune` removes older ones."""
     fold: timedelta

@@ -153,6 +153,8 @@ class Policy:
     """Lower-case hex, of the file's bytes."""
     source: str = "policy"
     """Where it came from, for warnings."""
+    text: bytes = field(default=b"", repr=False, compare=False)
+    """The file's bytes, to be archived; empty: not from a file."""
     defaults: Defaults = field(default_factory=Defaults)
     rules: tuple[Rule, ...] = ()
     exemptions: tuple[Exemption, ...] = ()

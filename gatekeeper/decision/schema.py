@@ -65,6 +65,7 @@ def read_policy(root: Table, data: bytes, *, source: str, names: IdentitySetting
     return Policy(
         sha256=hashlib.sha256(data).hexdigest(),
         source=source,
+        text=data,
         defaults=defaults,
         rules=rules,
         exemptions=exemptions,

@@ -40,6 +40,7 @@ from gatekeeper.ports.groups import Groups
 from gatekeeper.publishing.break_glass import Opening
 from gatekeeper.server import group_standing
 from gatekeeper.server.admin_listener import AdminListener
+from gatekeeper.server.archiver import Archiver
 from gatekeeper.server.changes import ChangeRecorder
 from gatekeeper.server.clock import SystemClock
 from gatekeeper.server.contexts import ServerContexts
@@ -102,6 +103,7 @@ class Gatekeeper:
     found_at_start: Look
     rollouts: Rollouts | None
     changes: ChangeRecorder
+    archiver: Archiver
     break_glass: Opening | None = None
     """While it is open."""
     refused_note: bytes | None = None
@@ -173,6 +175,15 @@ async def compose(
         folding = FoldingLog(audit, window_s=settings.audit.fold.total_seconds(), monotonic=monotonic)
         stack.callback(folding.close)  # before the log is closed: what was counted is not lost
         registry = SqlRegistry(engine)
+        archiver = Archiver(
+            engine,
+            settings.audit,
+            clock,
+            is_on=lambda: changes.is_on,
+            in_force=lambda: (gate.ruling.policies, gatekeeper.evidence.names),
+        )
+        stack.callback(archiver.close)
+        directory.subscribe(archiver.changed)
         # Before the gate hears of a change: what it then does to sessions stands behind the change in the log.
         changes = ChangeRecorder(audit, clock)
         directory.subscribe(changes.record)
@@ -206,6 +217,7 @@ async def compose(
                 registry=registry, directory=directory, audit=audit, clock=clock, gate=gate, settings=settings.evidence
             ),
             changes=changes,
+            archiver=archiver,
         )
         if inherited is not None:
             gatekeeper.contexts, gatekeeper.sockets = inherited.contexts, inherited.sockets

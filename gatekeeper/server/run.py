@@ -120,6 +120,7 @@ async def run(gatekeeper: Gatekeeper, stop: Stop) -> None:
             tasks.create_task(group_watch.follow(gatekeeper), name="follow the directory's groups"),
             tasks.create_task(group_watch.ask(gatekeeper), name="ask the directory"),
             tasks.create_task(watch_upstreams(gatekeeper), name="watch the mail servers"),
+            tasks.create_task(gatekeeper.archiver.follow(), name="archive what is decided on"),
         ]
         await stop.drain.wait()
         await _drain(gatekeeper, stop)

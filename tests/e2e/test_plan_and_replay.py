@@ -4,6 +4,7 @@ import json
 import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -13,17 +14,18 @@ from testkit.gate import NOT_YET, GateProcess, policy, upstream
 from testkit.inventory import TIKTOK, device
 from testkit.postfix import Postfix
 from testkit.sessions import imap_login_reply, imap_session, smtp_login_reply
+from testkit.waiting import eventually
 
 MakeGate = Callable[..., GateProcess]
 
 
-@pytest.fixture
-def used(make_gate: MakeGate, dovecot: Dovecot, postfix: Postfix, context: ssl.SSLContext) -> GateProcess:
+@pytest.fixture(params=["encrypted"])
+def used(
+    request: pytest.FixtureRequest, make_gate: MakeGate, dovecot: Dovecot, postfix: Postfix, context: ssl.SSLContext
+) -> GateProcess:
     """Run a gate in which a rule warns, and let three people log in, before and after their phones report anew."""
-    gate = make_gate(
-        {"upstream": {"imap": upstream(dovecot.imap_port), "smtp": upstream(postfix.clear_port)}},
-        policy_text=policy(NOT_YET),
-    )
+    ports = {"imap": upstream(dovecot.imap_port), "smtp": upstream(postfix.clear_port)}
+    gate = make_gate({"upstream": ports, "audit": {"archive": request.param}}, policy_text=policy(NOT_YET))
     for _ in range(2):
         for user in (ALICE, BOB, CAROL):
             imap_login_reply(gate.ports.imaps, context, user)
@@ -67,8 +69,9 @@ def test_a_candidate_shows_what_would_have_been_another_verdict(used: GateProces
     assert {each["user"] for each in json.loads(phone.stdout)["differences"]} == {ALICE.login}
 
 
+@pytest.mark.parametrize("used", ["digest"], indirect=True)
 def test_what_cannot_be_performed_again_is_said(used: GateProcess) -> None:
-    """A device that was forgotten takes its past with it; a policy that is not at hand decides nothing."""
+    """Of digests alone a forgotten device takes its past with it, and a policy that is not at hand decides nothing."""
     used.cli("device", "forget", ALICE_PHONE)
     done = used.cli("audit", "replay", "--json")
     document = json.loads(done.stdout)
@@ -133,3 +136,25 @@ def test_a_plan_comes_true(used: GateProcess, context: ssl.SSLContext) -> None:
         bob.send(b"z NOOP\r\n")
         assert bob.tagged(b"z")[-1].startswith(b"z OK")
     assert imap_login_reply(used.ports.imaps, context, ALICE).startswith(b"NO [UNAVAILABLE]")
+
+
+def test_decisions_come_out_again_from_the_archive_alone(used: GateProcess) -> None:
+    """Without store and policies, as an auditor has them who has the log, the archive and its key; else it says so."""
+    eventually(lambda: _archived(used)["not_performed"] == {}, within=20, what=used.log)
+    assert used.stop() == 0
+    used.store_file.unlink()
+    used.policy_file.unlink()
+    document = _archived(used)
+    assert document["same"] == document["decisions"] >= 10
+    assert (document["different"], document["not_performed"]) == (0, {})
+    data = b"".join(path.read_bytes() for path in used.directory.glob("archive.*"))
+    assert not any(name.encode() in data for name in (ALICE.login, ALICE_PHONE, TIKTOK["id"]))
+    (used.directory / "archive.sqlite3").unlink()
+    document = _archived(used)
+    assert (document["different"], document["performed"]) == (0, 0)
+    assert document["not_performed"] == {"other_policy": document["decisions"]}
+
+
+def _archived(gate: GateProcess) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(gate.cli("audit", "replay", "--archive-only", "--json").stdout)
+    return found

@@ -60,6 +60,19 @@ def past_row(before: Posture, after: AttestationResult | None, until: datetime) 
     device_, result = before.device, before.result
     old = dict.fromkeys(result.apps.apps if result else ())
     new = dict.fromkeys(after.apps.apps if after else ())
+    return {
+        "device_id": device_.device_id,
+        "revision": before.revision,
+        "until": until,
+        "facts": json.dumps(facts_of(before), separators=(",", ":")),
+        "added": encode_apps(AppList(each for each in old if each not in new)),
+        "removed": encode_apps(AppList(each for each in new if each not in old)),
+    }
+
+
+def facts_of(posture_: Posture) -> Row:
+    """All of a posture but its id, its revision and its apps; `past_posture_of` reads it."""
+    device_, result = posture_.device, posture_.result
     facts: Row = {
         "account": device_.account,
         "platform": device_.platform.value,
@@ -77,14 +90,7 @@ def past_row(before: Posture, after: AttestationResult | None, until: datetime) 
             "absences": result.apps.absences,
             "stated": encode_stated(result),
         }
-    return {
-        "device_id": device_.device_id,
-        "revision": before.revision,
-        "until": until,
-        "facts": json.dumps(facts, separators=(",", ":")),
-        "added": encode_apps(AppList(each for each in old if each not in new)),
-        "removed": encode_apps(AppList(each for each in new if each not in old)),
-    }
+    return facts
 
 
 class PastFacts(msgspec.Struct):

@@ -26,6 +26,10 @@ def read_audit(table: Table, hostname: str) -> AuditSettings:
         NAMES = "names"
         PSEUDONYMS = "pseudonyms"
 
+    class Archive(StrEnum):
+        ENCRYPTED = "encrypted"
+        DIGEST = "digest"
+
     directory = Path(table.text("directory", "var/audit"))
     origin = table.text("origin", "gatekeeper.example/audit/1", max_length=128)
     if not origin or not _KEY_NAME.fullmatch(origin):
@@ -45,6 +49,9 @@ def read_audit(table: Table, hostname: str) -> AuditSettings:
         is_pseudonymous=is_pseudonymous,
         identity_map=Path(table.text("identity_map", str(directory.parent / "identities.sqlite3"))),
         identity_key=Path(table.text("identity_key", str(directory.parent / "identity.key"))),
+        is_archived=table.choice("archive", Archive, Archive.ENCRYPTED) is Archive.ENCRYPTED,
+        archive_file=Path(table.text("archive_file", str(directory.parent / "archive.sqlite3"))),
+        archive_key=Path(table.text("archive_key", str(directory.parent / "archive.key"))),
         retention=retention,
         fold=table.duration("fold", "1m"),
         segment_octets=table.integer("segment_octets", 64 * _MEBIBYTE, low=_MEBIBYTE, high=1024 * _MEBIBYTE),

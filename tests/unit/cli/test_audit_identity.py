@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,10 +12,15 @@ from click.testing import CliRunner, Result
 from gatekeeper.adapters.sinks.file import FileAuditLog
 from gatekeeper.adapters.sinks.identities import open_identities
 from gatekeeper.adapters.sinks.reader import lines
+from gatekeeper.adapters.sinks.secret_key import load_or_make_secret
+from gatekeeper.adapters.stores.archive import Archive
 from gatekeeper.audit.event import EventCode
 from gatekeeper.audit.pseudonyms import Kind
 from gatekeeper.cli.main import cli
-from testkit.audit_log import ORIGIN, StandingClock, event
+from gatekeeper.domain.device import DeviceId
+from gatekeeper.domain.posture import Posture
+from testkit.audit_log import BLOCKED, ORIGIN, StandingClock, event
+from testkit.reports import phone
 
 ALICE, PHONE = "alice@example.com", "ph-001"
 CONFIGURATION = f"""
@@ -118,7 +124,10 @@ def test_a_person_is_erased_with_what_their_records_name() -> None:
     """Pseudonyms of both quarters, device and client; other people stay, and the log is sound."""
     before = {record["user"]["uid"] for record in found("--user", ALICE)}
     done = run("erase", ALICE, "--reason", "left")
-    assert (done.exit_code, done.stdout) == (0, "7 names erased, behind 7 pseudonyms\n")  # one by the search above
+    assert (done.exit_code, done.stdout) == (
+        0,
+        "7 names erased, behind 7 pseudonyms; 0 archived postures of their devices\n",  # one by the search above
+    )
     for person in before:
         gone = run("resolve", person, "--reason", "to see")
         assert (gone.exit_code, gone.stdout) == (3, "")
@@ -126,7 +135,7 @@ def test_a_person_is_erased_with_what_their_records_name() -> None:
     bob = found("--user", "bob@example.com")[0]["user"]["uid"]
     assert run("resolve", bob, "--reason", "to see").stdout == "bob@example.com\n"
     (told,) = coded("GK5003I")
-    assert (told["names_n"], told["reason"]) == (7, "left")
+    assert (told["pseudonyms_n"], told["devices_n"], told["reason"]) == (7, 1, "left")
     assert run("erase", ALICE, "--reason", "again").exit_code == 3
     assert run("verify").exit_code == 0
     assert {record["user"]["uid"] for record in found("--user", ALICE)} == before  # whoever has the key can try a name
@@ -147,3 +156,28 @@ def test_old_quarters_are_destroyed_with_the_last_of_their_records() -> None:
     assert names.quarters()[:2] == ["2020q3", "2020q4"]
     assert names.name_of(gone) is None
     names.close()
+
+
+def test_what_was_archived_of_a_person_goes_too_whoever_records_name() -> None:
+    """With pseudonyms and with names in the records: decisions about their devices cannot be performed again."""
+    for number, privacy in enumerate(["pseudonyms", "names"]):
+        Path("gatekeeper.toml").write_text(CONFIGURATION.replace("pseudonyms", privacy))
+        archive = Archive(Path("var/archive.sqlite3"), load_or_make_secret(Path("var/archive.key")))
+        kept = [Posture(device=phone(name), result=None, revision=7) for name in (PHONE, "ph-9")]
+        archive.put(kept)
+        if number:
+            run("hold", "add", "--reason", "x")  # a record that names nobody
+            asyncio.run(named())
+        done = run("erase", ALICE, "--reason", "left")
+        assert (done.exit_code, "; 1 archived postures" in done.stdout) == (0, True), done.output
+        assert [archive.posture(one.device.device_id, 7) for one in kept] == [None, kept[1]]
+        archive.close()
+        Path("var/identities.sqlite3").unlink(missing_ok=True)
+
+
+async def named() -> None:
+    log = FileAuditLog.open(
+        Path("var/audit"), origin=ORIGIN, clock=StandingClock(), signing_key=Path("var/audit/signing.key")
+    )
+    log.append(event(account=ALICE, decision=replace(BLOCKED, judged=((DeviceId(PHONE), 7),))))
+    await log.close()
