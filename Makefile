@@ -30,7 +30,7 @@ check: $(STAMP)dev ## format, lint, types, import contracts: seconds
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP)dev servers ## side by side with nginx and Dovecot; BENCH=--quick for a first look
+bench: $(STAMP)dev servers ## mail side by side with nginx and Dovecot, then decisions, plans and logs; BENCH=--quick for a first look
 	$(BIN)/python -m benchmarks $(BENCH)
 
 fuzz: $(STAMP)fuzz ## every parser of what strangers send; FUZZ_SECONDS=30 for each, FUZZ="imap sasl" for some

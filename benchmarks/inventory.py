@@ -316,6 +316,7 @@ def main() -> None:
     parser.add_argument("--apps", type=int, default=30, help="on each device")
     parser.add_argument("--share", type=float, default=0.02, help="of the devices that have the denied app")
     parser.add_argument("--days", type=int, default=0, help="of history and of log, one decision a device and day")
+    parser.add_argument("--json", action="store_true", help="what was made, for machines")
     options = parser.parse_args()
     options.directory.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
@@ -325,10 +326,12 @@ def main() -> None:
     in_force, candidate = policies(now)
     (options.directory / "in-force.toml").write_text(in_force)
     (options.directory / "candidate.toml").write_text(candidate)
-    if options.days:
-        count = make_log(options.directory / "audit", options.devices, options.days, lists, now)
-        print(f"{count} decisions", file=sys.stderr)
-    print(f"made in {time.monotonic() - began:.0f} s, {store.stat().st_size / 2**20:.0f} MiB", file=sys.stderr)
+    count = make_log(options.directory / "audit", options.devices, options.days, lists, now) if options.days else 0
+    took, size = round(time.monotonic() - began), round(store.stat().st_size / 2**20)
+    if options.json:
+        print(json.dumps({"devices": options.devices, "decisions": count, "seconds": took, "store_mib": size}))
+    else:
+        print(f"made in {took} s, {size} MiB, {count} decisions", file=sys.stderr)
 
 
 if __name__ == "__main__":

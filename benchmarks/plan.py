@@ -8,14 +8,15 @@ import argparse
 import asyncio
 import json
 import os
-import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -46,35 +47,43 @@ class Nowhere:
             recorded(True)  # noqa: FBT003  as the port has it
 
 
-def command(*arguments: str) -> dict[str, object]:
+def command(directory: Path, *arguments: str) -> dict[str, object]:
     """Run a `gatekeeper` command; what it took."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", "gatekeeper", *arguments], capture_output=True, text=True, check=False)
-    wall = time.monotonic() - began
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode not in (0, 1, 3):
-        raise SystemExit(done.stderr)
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        started = subprocess.Popen(
+            [sys.executable, "-m", "gatekeeper", *arguments], stdout=output, stderr=errors, cwd=directory
+        )
+        _, status, used = os.wait4(started.pid, 0)
+        wall = time.monotonic() - began
+        started.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        errors.seek(0)
+        said = output.read().strip().splitlines()
+        if started.returncode not in (0, 1, 3):
+            raise SystemExit(errors.read())
     return {
         "wall_s": round(wall, 1),
-        "cpu_s": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
-        "max_rss_mib": round(after.ru_maxrss / 1024),
-        "last_line": done.stdout.strip().splitlines()[-1] if done.stdout.strip() else "",
-        "head": done.stdout.strip().splitlines()[:4],
+        "cpu_s": round(used.ru_utime + used.ru_stime, 1),
+        "max_rss_mib": round(used.ru_maxrss / 1024),
+        "head": said[:4],
+        "said": said[4:],
     }
 
 
 def plan(directory: Path) -> dict[str, object]:
+    directory = directory.absolute()
     return command(
-        "policy", "plan", str(directory / "candidate.toml"), "--against", str(directory / "in-force.toml"),
+        directory, "policy", "plan", str(directory / "candidate.toml"), "--against", str(directory / "in-force.toml"),
         "--store", f"sqlite:///{directory / 'store.sqlite3'}", "--names", "3",
     )  # fmt: skip
 
 
 def replay(directory: Path) -> dict[str, object]:
+    directory = directory.absolute()
     return command(
-        "audit", "--directory", str(directory / "audit"), "replay", "--policy", str(directory / "candidate.toml"),
-        "--since", "30d", "--store", f"sqlite:///{directory / 'store.sqlite3'}", "--limit", "3",
+        directory, "audit", "--directory", str(directory / "audit"), "replay", "--policy", str(directory / "candidate.toml"),
+        "--since", "7d", "--store", f"sqlite:///{directory / 'store.sqlite3'}", "--limit", "3",
     )  # fmt: skip
 
 
@@ -185,6 +194,10 @@ def main() -> None:
     parser.add_argument("--only", choices=("plan", "replay", "publish"))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger("warning"),
+    )
     wanted = (
         [options.only]
         if options.only
@@ -211,7 +224,9 @@ def main() -> None:
         figures = found[name]
         assert isinstance(figures, dict)
         for key, value in figures.items():
-            print(f"  {key:<18} {value}")
+            lines = value if isinstance(value, list) else [value]
+            lines = lines[-1:] if key == "said" else lines
+            print(f"  {key:<18} " + "\n                     ".join(map(str, lines)))
 
 
 if __name__ == "__main__":
