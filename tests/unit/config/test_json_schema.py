@@ -26,12 +26,18 @@ def test_the_published_file_is_what_the_command_prints() -> None:
     assert json.loads((CONFIG / "gatekeeper.schema.json").read_text()) == json_schema()
 
 
-@pytest.mark.parametrize("name", ["gatekeeper", "policy", "policy.test"])
-def test_the_shipped_files_name_their_schemas(name: str) -> None:
-    """In the first line, where editors that know `#:schema` look for it."""
-    first, _, _ = (CONFIG / f"{name}.toml").read_text().partition("\n")
-    assert first == f"#:schema ./{name}.schema.json"
-    assert (CONFIG / f"{name}.schema.json").is_file()
+def test_the_shipped_files_name_their_schemas() -> None:
+    """In the first line, where editors that know `#:schema` look for it; relative to the file."""
+    files = sorted(CONFIG.rglob("*.toml"))
+    assert len(files) > 20
+    for path in files:
+        kind = "policy.test" if path.name.endswith(".test.toml") else "policy"
+        kind = "gatekeeper" if path.name == "gatekeeper.toml" else kind
+        first, _, _ = path.read_text().partition("\n")
+        assert first.startswith("#:schema ./" if path.parent == CONFIG else "#:schema ../"), path
+        named = (path.parent / first.removeprefix("#:schema ")).resolve()
+        assert named == CONFIG / f"{kind}.schema.json"
+        assert complaints(json.loads(named.read_text()), tomllib.loads(path.read_text())) == [], path
 
 
 def test_the_shipped_configuration_fits() -> None:
