@@ -1,12 +1,14 @@
 """A gate that sends its audit records away: a real rsyslog that is killed, and sessions that wait for a remote."""
 
 import json
+import os
 import shutil
 import socket
 import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ import pytest
 from testkit import rsyslog
 from testkit.audit_log import log_of, write_segments
 from testkit.bed import ALICE
-from testkit.gate import GateProcess, code, coded, records_in, upstream
+from testkit.gate import GateProcess, code, coded, detail, records_in, upstream
 from testkit.ports import LOOPBACK
 from testkit.receivers import HttpReceiver, mutual
 from testkit.recorder import Recorded, Recorder, Script
@@ -185,6 +187,74 @@ def test_a_session_waits_for_the_remotes_word_and_gets_a_temporary_refusal_witho
         assert collector.lines == lines_in(gate.audit_directory)
     finally:
         collector.stop()
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of a mebibyte, mounted while the test runs."""
+    if os.getuid() != 0:
+        pytest.skip("mounting a file system takes root")
+    directory = tmp_path / "tiny"
+    directory.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "gk-tiny", str(directory)], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("a file system cannot be mounted here")
+    yield directory
+    subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+def test_with_a_full_disk_a_remote_is_enough_where_any_may_have_the_record(
+    make_gate: MakeGate, record: Callable[[Script], Recorder], context: ssl.SSLContext, tiny_disk: Path
+) -> None:
+    """Mail goes on, its records stand in a log that the remote has, and the local log names it when there is room."""
+    collector = HttpReceiver()
+    recorder = record(Script(protocol="imap", passwords={ALICE.login: ALICE.password}))
+    filler = tiny_disk / "filler"
+    try:
+        gate = make_gate(
+            {
+                "upstream": {"imap": upstream(recorder.port), "smtp": upstream(9)},
+                "audit": {
+                    "directory": str(tiny_disk / "audit"),
+                    "required": "any",
+                    "remote": [{"name": "collector", "kind": "http", "url": collector.url}],
+                },
+            }
+        )
+        collector.wait_for(1)
+        _fill(filler)
+        # What was allocated before the disk was full may hold a few records still.
+        eventually(lambda: _let_in(gate, context) and b"only remotes" in gate.get("/readyz?verbose").body, within=20)
+        assert _let_in(gate, context)
+        assert gate.is_ready()
+        direct = [line for line in collector.lines if f"{ORIGIN}/direct/".encode() in line]
+        assert any(b"GK1001I" in line for line in direct)
+        filler.unlink()
+        eventually(lambda: b"only remotes" not in gate.get("/readyz?verbose").body, within=10)
+        assert _let_in(gate, context)
+        gate.stop()
+        (said,) = coded(records_in(tiny_disk / "audit"), "GK9032W")
+        assert detail(said)["direct"] == json.loads(direct[0])["unmapped"]["gatekeeper"]["log"]
+        verified = gate.cli("audit", "verify")
+        assert verified.returncode == 0, verified.stdout + verified.stderr
+    finally:
+        collector.stop()
+
+
+def _fill(file: Path) -> None:
+    """Take every free octet of the file system."""
+    with file.open("wb", buffering=0) as filler, suppress(OSError):
+        while True:
+            filler.write(b"x" * 1024)
+
+
+def _let_in(gate: GateProcess, context: ssl.SSLContext) -> bool:
+    """Log in; False: a temporary refusal."""
+    with imap_greeted(gate.ports.imaps, context) as wire:
+        wire.send(b"a " + login_command(ALICE) + b"\r\n")
+        return wire.tagged(b"a")[-1].startswith(b"a OK")
 
 
 def test_each_worker_sends_its_own_log_and_its_own_heads(
