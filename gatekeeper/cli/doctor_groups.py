@@ -1,7 +1,9 @@
 """What `gatekeeper doctor` finds of the directory of groups: it answers, it knows us, it has the policy's groups."""
 
 import time
+from collections.abc import Iterator
 
+from gatekeeper.adapters.groups.settings import LdapSettings, ScimSettings
 from gatekeeper.cli.findings import Finding, State
 from gatekeeper.config.settings import Settings
 from gatekeeper.domain.document import DocumentError
@@ -25,17 +27,18 @@ def groups(settings: Settings) -> list[Finding]:
             return [Finding(_TEST, State.WARN, f"the policy takes {len(wanted)} groups from a directory", advice)]
         return []
     asked = settings.groups.asked
+    findings = [*_secret(asked.directory)]
     directory = open_directory(asked.directory, settings.accounts.names)
     started = time.perf_counter()
     try:
         found = directory.ask(wanted, asked.timeout.total_seconds())
     except DirectoryError as error:
         advice = "is it running, and do `url`, `ca`, the name and the secret in [groups] fit it?"
-        return [Finding(_TEST, State.FAIL, str(error), advice)]
+        return [*findings, Finding(_TEST, State.FAIL, str(error), advice)]
     took_s = time.perf_counter() - started
     people = len(frozenset[str]().union(*found.members.values()))
     words = f"{directory.place}: answers in {took_s * 1e3:.0f} ms, {len(found.members)} groups with {people} people"
-    findings = [Finding(_TEST, State.OK, words)]
+    findings.append(Finding(_TEST, State.OK, words))
     called = {place: name for name, place in policy.directory_groups.items()}
     for place, reason in sorted(found.unknown.items()):
         advice = (
@@ -46,3 +49,10 @@ def groups(settings: Settings) -> list[Finding]:
         )
     findings += [Finding(_TEST, State.WARN, f"group {note}") for note in found.notes]
     return findings
+
+
+def _secret(directory: LdapSettings | ScimSettings) -> Iterator[Finding]:
+    """Whoever reads it asks the directory in the gate's name."""
+    path = directory.password_file if isinstance(directory, LdapSettings) else directory.token_file
+    if path is not None and path.stat().st_mode & 0o007:
+        yield Finding(_TEST, State.WARN, f"{path}: everybody on this machine can read it", f"chmod 640 {path}")

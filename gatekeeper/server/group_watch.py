@@ -15,7 +15,7 @@ from gatekeeper.adapters.groups.asked import AskedGroups
 from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.domain.document import DocumentError
 from gatekeeper.ports.groups import DirectoryError
-from gatekeeper.server.group_source import learn_members, places
+from gatekeeper.server.group_source import STATE_FILE, learn_members, places
 
 if TYPE_CHECKING:
     from gatekeeper.server.compose import Gatekeeper
@@ -71,22 +71,36 @@ async def learn(gatekeeper: "Gatekeeper") -> None:
 
 async def ask(gatekeeper: "Gatekeeper") -> None:
     """Ask the directory again and again; runs until cancelled. Of several workers only the host does it."""
-    while True:
-        await asyncio.sleep(FOLLOW_S)
-        groups = gatekeeper.groups
-        if not isinstance(groups, AskedGroups) or not gatekeeper.changes.is_on:
-            continue
-        try:
-            await ask_once(gatekeeper, groups)
-        except asyncio.CancelledError:
-            groups.directory.give_up()  # the thread must not keep the process from ending
-            raise
+    try:
+        while True:
+            await asyncio.sleep(FOLLOW_S)
+            if not gatekeeper.changes.is_on:
+                continue
+            if isinstance(gatekeeper.groups, AskedGroups):
+                await ask_once(gatekeeper, gatekeeper.groups)
+            else:
+                await asyncio.to_thread(forget, gatekeeper)
+    finally:
+        if isinstance(gatekeeper.groups, AskedGroups):
+            gatekeeper.groups.directory.give_up()  # no thread must keep the process from ending
+
+
+def forget(gatekeeper: "Gatekeeper") -> None:
+    """Where no group of a directory is needed any more, nobody's membership stays on the disk. Blocks."""
+    try:
+        (gatekeeper.settings.state_directory / STATE_FILE).unlink(missing_ok=True)
+    except OSError as error:
+        _log.error("groups.not_forgotten", reason=str(error))
 
 
 async def ask_once(gatekeeper: "Gatekeeper", groups: AskedGroups) -> None:
     """Ask, if it is time; and take the answer in."""
     wanted = places(gatekeeper.gate.ruling.policies)
-    if not wanted or not groups.is_due(wanted):
+    if not wanted:
+        if groups.forget():
+            await asyncio.to_thread(forget, gatekeeper)
+        return
+    if not groups.is_due(wanted):
         return
     silent_since = groups.standing.silent_since
     unknown_before = dict(groups.unknown)

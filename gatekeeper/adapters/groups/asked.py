@@ -91,6 +91,12 @@ class AskedGroups:
             unknown |= found.unknown
         return tuple(f"`{group}`: {reason}" for group, reason in unknown.items() if group in wanted)
 
+    def forget(self) -> bool:
+        """Know nothing more, for nothing is asked any more; whether there was anything."""
+        was_known = self._kept is not None or self._read_at is not None
+        self._kept, self._read_at, self._good_until, self._learned = None, None, None, {}
+        return was_known
+
     @property
     def answered_at(self) -> datetime | None:
         """When the last good answer came."""

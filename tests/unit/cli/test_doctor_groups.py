@@ -46,9 +46,10 @@ def configuration(tmp_path: Path) -> Configuration:
     return found
 
 
-def _found(configuration: Configuration, port: int) -> list[tuple[State, str]]:
+def _found(configuration: Configuration, port: int, mode: int = 0o600) -> list[tuple[State, str]]:
     token = configuration.directory / "token"
     token.write_text(TOKEN)
+    token.chmod(mode)
     ca = configuration.directory / "scim.pem"
     url = f"https://localhost:{port}/v2"
     configuration.write({"groups": {"scim": {"url": url, "token_file": str(token), "ca": str(ca)}}})
@@ -73,6 +74,15 @@ def test_a_directory_that_does_not_answer_fails(configuration: Configuration, pa
     ((state, words),) = _found(configuration, free_port())
     assert state is State.FAIL
     assert "Connection refused" in words
+
+
+def test_a_secret_that_everybody_can_read_is_told(configuration: Configuration, scim: Scim) -> None:
+    """Whoever reads it asks in the gate's name."""
+    first, *_ = _found(configuration, scim.port, 0o644)
+    assert first == (
+        State.WARN,
+        f"{configuration.directory / 'token'}: everybody on this machine can read it",
+    )
 
 
 def test_groups_without_a_source_are_told(configuration: Configuration) -> None:

@@ -220,8 +220,11 @@ async def test_a_group_that_the_directory_does_not_have_is_told(house: House, sc
 
 
 async def test_without_groups_in_the_policy_nobody_is_asked(house: House, scim: Scim, pair: KeyPair) -> None:
-    """What is not needed is not read."""
+    """What is not needed is not read, and not kept either."""
     asked = await _with_directory(house, scim, pair)
+    await _ask(house, asked)
+    state = house.gatekeeper.settings.state_directory / STATE_FILE
+    assert state.exists()
     scim.paths.clear()
     house.configuration.policy_path.write_text(
         POLICY.replace('not_groups = ["press"]', "")
@@ -234,6 +237,14 @@ async def test_without_groups_in_the_policy_nobody_is_asked(house: House, scim: 
     assert current is not asked
     await group_watch.ask_once(house.gatekeeper, current)
     assert scim.paths == []
+    assert not state.exists(), "nobody's membership stays where it is not needed"
+    await group_watch.ask_once(house.gatekeeper, current)
+
+    kept.write(state, Kept(answered_at=house.gatekeeper.clock.now(), members={}, unknown={}), "")
+    house.configuration.write({"groups": None})
+    assert (await reload(house.gatekeeper)).reloaded
+    group_watch.forget(house.gatekeeper)
+    assert not state.exists()
 
 
 async def test_a_published_policy_waits_for_the_groups_that_it_names(
