@@ -105,7 +105,7 @@ def _gate_of(config_path: Path | None, directory: Path) -> Settings | None:
         own = settings.audit.directory
         if directory.resolve() in {path.resolve() for path in (own, *log_directories(own))}:
             return settings
-    click.echo("note: a copy of the log was read, so this is not recorded", err=True)
+    click.echo("note: this is not the log of a gate that is configured here, so nothing is recorded", err=True)
     return None
 
 

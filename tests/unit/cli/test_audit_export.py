@@ -193,7 +193,7 @@ def test_what_is_missing_is_said(directory: Path) -> None:
 def test_of_a_copy_nothing_is_recorded(directory: Path) -> None:
     """It is said."""
     result = export(directory)
-    assert result.stderr == "note: a copy of the log was read, so this is not recorded\n"
+    assert result.stderr == "note: this is not the log of a gate that is configured here, so nothing is recorded\n"
     assert b"".join(path.read_bytes() for path in sorted((directory / "segments").iterdir())) == b"".join(LINES)
 
 

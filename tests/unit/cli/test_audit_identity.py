@@ -181,3 +181,12 @@ async def named() -> None:
     )
     log.append(event(account=ALICE, decision=replace(BLOCKED, judged=((DeviceId(PHONE), 7),))))
     await log.close()
+
+
+def test_who_was_searched_for_is_no_name_in_the_log() -> None:
+    """That somebody looked is recorded since reads are; whom for, by the pseudonym."""
+    assert found("--user", ALICE)
+    told = coded("GK5001I")
+    assert told
+    assert not any(ALICE in json.dumps(one) for one in told)
+    assert str(told[-1]["asked"]).startswith("user=u2")

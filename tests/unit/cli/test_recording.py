@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import socketserver
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +13,12 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from gatekeeper.adapters.sinks.directory import AuditLogError
 from gatekeeper.adapters.sinks.file import FileAuditLog
 from gatekeeper.audit.event import EventCode
+from gatekeeper.cli.main import cli
 from gatekeeper.cli.recording import as_owner_of, record_inventory, recorded_read, whoever
 from gatekeeper.server.clock import SystemClock
 
@@ -219,7 +223,10 @@ def test_the_log_of_a_worker_is_no_copy(capsys: pytest.CaptureFixture[str]) -> N
     query(Path("var/audit/worker-1"))
     assert len(reads()) == 1
     query(Path())
-    assert capsys.readouterr().err == "note: a copy of the log was read, so this is not recorded\n"
+    assert (
+        capsys.readouterr().err
+        == "note: this is not the log of a gate that is configured here, so nothing is recorded\n"
+    )
     assert len(reads()) == 1
 
 
@@ -252,3 +259,29 @@ def test_root_writes_as_the_account_of_the_log() -> None:
     finally:
         os.seteuid(0)
     assert len(reads()) == 1
+
+
+def test_a_log_that_is_followed_has_a_beginning_and_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks on for hours is on record from the first minute."""
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    record()
+    monkeypatch.setattr("gatekeeper.cli.audit.pause", interrupt)
+    result = CliRunner().invoke(cli, ["--config", str(PATH), "audit", "tail", "-n", "2", "-f", "--json"])
+    assert result.exit_code == 0, result.output
+    told = [(one["what"], one["asked"], one["records_n"]) for one in reads()]
+    assert told[0] == ("tail -f begun", "everything", 2)
+    assert told[1][:2] == ("tail -f", "everything")
+
+
+def test_a_command_that_was_piped_away_is_on_record(capfd: pytest.CaptureFixture[str]) -> None:
+    """`audit query | head -1` ends early, and has read all the same."""
+    record()
+    config = f"--config {PATH.resolve()}"
+    shell = f"{sys.executable} -m gatekeeper {config} audit query --json | true"
+    subprocess.run(["sh", "-c", shell], check=True)
+    capfd.readouterr()
+    (told,) = reads()
+    assert told["what"] == "query"

@@ -93,6 +93,22 @@ async def test_a_restored_log_is_followed_by_a_new_one(tmp_path: Path, parts: tu
     assert (told["predecessor_root"], told["set_aside"]) == (known.root.hex(), "before-1")
 
 
+async def test_what_is_of_the_log_goes_with_it(tmp_path: Path) -> None:
+    """What remotes have of it, and what witnesses cosigned; not the key, nor what is of all logs."""
+    await write(tmp_path, 1)
+    backup(tmp_path, tmp_path / "backup")
+    await write(tmp_path, 1)
+    restore(tmp_path, tmp_path / "backup")
+    for name in ("shipped", "cosigned"):
+        (tmp_path / "audit" / name).mkdir()
+        (tmp_path / "audit" / name / "team").touch()
+    (tmp_path / "audit" / "index.sqlite3").touch()
+    await write(tmp_path, 1)
+    aside = {path.name for path in (tmp_path / "audit" / "before-1").iterdir()}
+    assert aside == {*PARTS, "shipped", "cosigned"}
+    assert (tmp_path / "audit" / "index.sqlite3").exists()
+
+
 async def test_names_are_never_begun_anew(tmp_path: Path) -> None:
     """Restored again and again, from before and after; emptied; each time it is the next name."""
     await write(tmp_path, 1)
