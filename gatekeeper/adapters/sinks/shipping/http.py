@@ -128,13 +128,18 @@ class HttpChannel:
                 "Content-Type": "application/x-ndjson",
                 "Gatekeeper-Log": self._log,
                 "Gatekeeper-Records": numbers,
-                "Idempotency-Key": f'"{self._log}#{numbers}"',
+                "Idempotency-Key": f'"{_quoted(self._log)}#{numbers}"',
             },
         )
         if reply.status == http.client.REQUEST_ENTITY_TOO_LARGE and len(lines) > 1:
             self.batch = max(len(lines) // 2, 1)
             raise TooLarge(f"it takes less than {len(lines)} records at a time")
         accepted(reply)
+
+
+def _quoted(text: str) -> str:
+    """Within a string of a structured field (RFC 9651 section 3.3.3)."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def accepted(reply: Reply) -> None:

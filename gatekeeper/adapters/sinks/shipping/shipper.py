@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from gatekeeper.adapters.sinks.directory import AuditLogError, segment_paths
+from gatekeeper.adapters.sinks.directory import AuditLogError, first_sequence
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.reader import LineCursor
 from gatekeeper.adapters.sinks.shipping.backoff import BackOff
@@ -97,7 +97,8 @@ class Shipper:
         self._stop_by = 0.0
         position = None if directory is None else read_position(directory, self.name, origin)
         if position is None:
-            position = durable() if settings.start is Start.NOW else _first(directory)
+            first = 0 if directory is None else first_sequence(directory)
+            position = durable() if settings.start is Start.NOW else first
         if position > durable():
             raise AuditLogError(
                 f"remote `{self.name}` has {position} records, but the log in `{directory}` only {durable()}: it was "
@@ -278,9 +279,3 @@ def _in_directory(directory: Path | None) -> Callable[[int], Lines]:
     if directory is None:
         raise ValueError("a log that lies in no directory must say how it is read")
     return lambda sequence: LineCursor(directory, sequence)
-
-
-def _first(directory: Path | None) -> int:
-    """The first record that is there: older ones may have been pruned."""
-    segments = [] if directory is None else segment_paths(directory)
-    return int(segments[0].name[:20]) if segments else 0

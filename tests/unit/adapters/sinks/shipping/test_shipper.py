@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gatekeeper.adapters.sinks.directory import AuditLogError
+from gatekeeper.adapters.sinks.compressor import compress
+from gatekeeper.adapters.sinks.directory import AuditLogError, segment_paths
+from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.shipping.channel import PeerFailed, TooLarge
 from gatekeeper.adapters.sinks.shipping.position import read_position
 from gatekeeper.adapters.sinks.shipping.settings import RemoteSettings, Start, SyslogPeer
@@ -118,6 +120,21 @@ def test_a_new_remote_of_a_pruned_log_begins_with_what_is_left(tmp_path: Path) -
     bench = Bench(tmp_path)
     bench.turn()
     assert bench.channel.taken == LINES[100:]
+
+
+def test_a_segment_that_is_compressed_under_way_is_read_on(tmp_path: Path) -> None:
+    """From where it was, and again from where it is settled."""
+    bench = Bench(tmp_path, durable=40)
+    bench.turn()
+    compress(segment_paths(tmp_path)[0], FileOperations())
+    bench.durable = 300
+    bench.turn()
+    assert bench.channel.taken == LINES
+    bench.channel.refuses, bench.channel.taken = PeerFailed("gone"), []
+    bench.turn()
+    bench.channel.refuses = None
+    bench.turn()
+    assert bench.channel.taken == LINES
 
 
 def test_after_a_lost_connection_what_was_sent_of_late_is_sent_again(tmp_path: Path) -> None:
