@@ -3,7 +3,7 @@
     python -m benchmarks.audit_index                                  # 200,000 records: half a minute
     python -m benchmarks.audit_index --records 10000000 --directory /var/tmp    # ten million: 10 GiB, some minutes
 
-Each look is the command as people type it, in a process of its own, and beside it the search alone in this process.
+The closed segments are compressed as in service (`--plain`: not). Each look is the command as people type it, in a process of its own, and beside it the search alone in this process.
 """
 
 import argparse
@@ -21,7 +21,11 @@ from ipaddress import ip_network
 from pathlib import Path
 
 from benchmarks.audit import EVENT, ORIGIN
+from gatekeeper.adapters.sinks import content
+from gatekeeper.adapters.sinks.compressor import compress
+from gatekeeper.adapters.sinks.directory import segment_paths
 from gatekeeper.adapters.sinks.index import NAME, LogIndex
+from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.search import Search
 from gatekeeper.audit.event import EventCode
 from gatekeeper.audit.record import FIRST_PREV, encode
@@ -85,6 +89,17 @@ def write(directory: Path, count: int) -> int:
     if file is not None:
         file.close()
     return total
+
+
+def pack(directory: Path) -> dict[str, float]:
+    """Compress all closed segments, as the gate does."""
+    started, closed = time.perf_counter(), segment_paths(directory)[:-1]
+    for segment in closed:
+        compress(segment, FileOperations())
+    return {
+        "compress_s": round(time.perf_counter() - started, 1),
+        "packed_mib": round(sum(map(content.room, segment_paths(directory))) / 2**20),
+    }
 
 
 def looks(count: int) -> dict[str, tuple[Wanted, list[str]]]:
@@ -161,6 +176,7 @@ def measure(directory: Path, count: int, *, scan: bool) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=200_000)
+    parser.add_argument("--plain", action="store_true", help="leave the segments as they were written")
     parser.add_argument("--scan", action="store_true", help="each look without the index too")
     parser.add_argument("--directory", type=Path, help="where to write (default: the temporary directory)")
     parser.add_argument("--json", action="store_true")
@@ -168,8 +184,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.directory) as name:
         directory = Path(name)
         octets = write(directory, arguments.records)
+        packed = {} if arguments.plain else pack(directory)
         results = measure(directory, arguments.records, scan=arguments.scan)
-    results = {"records": arguments.records, "log_mib": round(octets / 2**20), **results}
+    results = {"records": arguments.records, "log_mib": round(octets / 2**20), **packed, **results}
     if arguments.json:
         print(json.dumps(results, indent=2))
         return
