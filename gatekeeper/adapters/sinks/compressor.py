@@ -133,7 +133,7 @@ def compress(segment: Path, files: FileOperations, goes_on: Callable[[], bool] =
 
 def _write(segment: Path, draft: Path, files: FileOperations, goes_on: Callable[[], bool]) -> bytes | None:
     """Write the draft, durably; the SHA-256 of the lines, None when it ended early."""
-    digest, table, unsynced = hashlib.sha256(), Table([]), 0
+    digest, table, unsynced = hashlib.sha256(), Table(), 0
     with segment.open("rb") as lines:
         octets = member_octets(os.fstat(lines.fileno()).st_size)
         fd = files.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

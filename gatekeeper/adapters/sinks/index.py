@@ -21,9 +21,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gatekeeper.adapters.sinks import content
 from gatekeeper.adapters.sinks.directory import AuditLogError
-from gatekeeper.adapters.sinks.reader import last_line, pieces
+from gatekeeper.adapters.sinks.reader import ending, pieces
 from gatekeeper.audit.terms import Kind, last_key, network_key, terms_of
 from gatekeeper.audit.wanted import Network, Wanted, is_app
 
@@ -98,7 +97,8 @@ class LogIndex:
         """
         log = path.parent.parent.relative_to(self._directory).as_posix()
         try:
-            size, last = content.size(path), hashlib.sha256(last_line(path) or b"").digest()
+            size, last_line = ending(path)
+            last = hashlib.sha256(last_line or b"").digest()
             if size > _MAX_SEGMENT:
                 raise IndexUnusable(f"`{path}` is too large to be indexed")
             found = self._database.execute(_FIND, (log, path.name, size, last)).fetchone()

@@ -16,7 +16,7 @@ import struct
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO
@@ -34,7 +34,7 @@ MAX_MEMBERS = 8000
 _HEADER = bytes.fromhex("1f8b08 00 00000000 00 ff")
 _DIRECTORY = bytes.fromhex("1f8b08 04 00000000 00 ff")
 _EMPTY = bytes.fromhex("0300 00000000 00000000")  # no octets, their CRC-32 and their number
-_ENTRY = struct.Struct("<II")
+_ENTRY_OCTETS = 8
 _END = struct.Struct("<III")
 _TAIL = len(_EMPTY) + _END.size
 _LEVEL = 6
@@ -55,21 +55,24 @@ def pack(lines: bytes) -> bytes:
 class Table:
     """What is in a compressed segment; grows as members are written."""
 
-    entries: list[tuple[int, int]]
-    """Octets in the file and as lines, of each member."""
+    packed: list[int] = field(default_factory=list)
+    """Octets in the file, of each member; `lines`: as lines."""
+    lines: list[int] = field(default_factory=list)
     crc: int = 0
     """Of all members as they lie in the file."""
 
     def add(self, member: bytes, length: int) -> None:
         """A member of so many octets as lines was written."""
-        self.entries.append((len(member), length))
+        self.packed.append(len(member))
+        self.lines.append(length)
         self.crc = zlib.crc32(member, self.crc)
 
     def directory(self) -> bytes:
         """The last member."""
-        table = b"".join(_ENTRY.pack(*entry) for entry in self.entries) + struct.pack("<I", self.crc)
-        field = table + struct.pack("<II", zlib.crc32(table), len(self.entries))
-        return _DIRECTORY + _field_head(len(field)) + field + _EMPTY
+        entries = [number for entry in zip(self.packed, self.lines, strict=True) for number in entry]
+        table = struct.pack(f"<{len(entries) + 1}I", *entries, self.crc)
+        content = table + struct.pack("<II", zlib.crc32(table), len(self.packed))
+        return _DIRECTORY + _field_head(len(content)) + content + _EMPTY
 
 
 class PackedLines:
@@ -85,8 +88,8 @@ class PackedLines:
             file.close()
             raise
         self._crc = table.crc
-        self._places = [0, *accumulate(packed for packed, _ in table.entries)]
-        self._starts = [0, *accumulate(length for _, length in table.entries)]
+        self._places = [0, *accumulate(table.packed)]
+        self._starts = [0, *accumulate(table.lines)]
         """Where each member begins in the file, and as lines; the last one is the end of all."""
         self._member = -1
         self._lines = b""
@@ -189,21 +192,22 @@ class PackedLines:
         tail = self._file.read(_TAIL)
         if len(tail) == _TAIL and tail.endswith(_EMPTY):
             crc, table_crc, count = _END.unpack(tail[: _END.size])
-            rest = count * _ENTRY.size
+            rest = count * _ENTRY_OCTETS
             head = _DIRECTORY + _field_head(rest + _END.size)
             place = start - rest - len(head)
             if count <= MAX_MEMBERS and place >= 0:
                 self._file.seek(place)
                 found = self._file.read(len(head) + rest)
                 table = found[len(head) :] + tail[:4]
-                entries = list(_ENTRY.iter_unpack(table[:-4]))
+                entries = list(struct.unpack(f"<{2 * count}I", table[:-4]))
                 if (
                     found.startswith(head)
                     and zlib.crc32(table) == table_crc
-                    and sum(packed for packed, _ in entries) == place
-                    and all(0 < packed <= MAX_MEMBER and 0 < length <= MAX_MEMBER for packed, length in entries)
+                    and sum(entries[::2]) == place
+                    and min(entries, default=1) > 0
+                    and max(entries, default=1) <= MAX_MEMBER
                 ):
-                    return Table(entries, crc)
+                    return Table(entries[::2], entries[1::2], crc)
         raise SegmentDamaged(f"`{self._name}` is damaged: it does not end as the gate ends a compressed segment")
 
 

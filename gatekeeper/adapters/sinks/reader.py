@@ -115,10 +115,16 @@ def last_lines(directory: Path, count: int) -> tuple[list[bytes], Position]:
 
 def last_line(segment: Path) -> bytes | None:
     """The last line of a segment with its newline, if it has one; None when the segment is empty."""
+    return ending(segment)[1]
+
+
+def ending(segment: Path) -> tuple[int, bytes | None]:
+    """How many octets of lines a segment has, and the last line as `last_line` gives it."""
     with content.opened(segment) as lines:
-        lines.seek(max(lines.size - MAX_PIECE, 0))
-        tail = lines.read(MAX_PIECE)
-    return tail[tail.rfind(b"\n", 0, -1) + 1 :] or None
+        size = lines.size
+        lines.seek(max(size - MAX_PIECE, 0))
+        tail = lines.read(min(MAX_PIECE, size))
+    return size, tail[tail.rfind(b"\n", 0, -1) + 1 :] or None
 
 
 def follow(directory: Path, position: Position, wait: Callable[[], None]) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ error nothing is tried on the same descriptor again. Linux may forget dirty page
 success the next time (the reason why PostgreSQL stops in that case), so a second try proves nothing.
 """
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +30,8 @@ class Segment:
         self.has_failed = False
         self._fd = fd
         self._files = files
+        self._name = str(path)
+        self._identity = files.identity(fd)
 
     @classmethod
     def create(cls, path: Path, *, begun: float, start: Head | None, files: FileOperations) -> "Segment":
@@ -47,12 +50,16 @@ class Segment:
         try:
             write_all(self._fd, data, self._files)
             self._files.fdatasync(self._fd)
-            self._files.check_name(self._fd, self.path)
+            self._check_name()
         except OSError:
             self.has_failed = True
             self.close()
             raise
         self.durable += len(data)
+
+    def _check_name(self) -> None:
+        if self._files.identity(self._name) != self._identity:
+            raise OSError(errno.ESTALE, "another file has taken its place")
 
     def close(self) -> None:
         """Give the descriptor back; what matters was made durable before, so an error here changes nothing."""

@@ -27,7 +27,7 @@ ALL = b"".join(LOG)
 
 def write(path: Path, lines: bytes, octets: int = 4000) -> Path:
     """Compress in many small members."""
-    table = Table([])
+    table = Table()
     with path.open("wb") as file:
         for block in members(io.BytesIO(lines), octets):
             member = pack(block)
@@ -99,7 +99,7 @@ def test_every_cut_and_every_addition_is_found(tmp_path: Path) -> None:
     for length in range(len(whole)):
         with pytest.raises(SegmentDamaged):
             read_all(whole[:length])
-    for more in (b"\0", gzip.compress(b""), Table([]).directory(), pack(LOG[0])):
+    for more in (b"\0", gzip.compress(b""), Table().directory(), pack(LOG[0])):
         with pytest.raises(SegmentDamaged):
             read_all(whole + more)
 
@@ -129,7 +129,7 @@ def test_no_more_is_unpacked_than_a_member_may_have(tmp_path: Path) -> None:
     bomb = gzip.compress(b"x" * (64 * MAX_MEMBER))
     path = tmp_path / "s.jsonl.gz"
     for length in (64 * MAX_MEMBER, 1000):
-        table = Table([])
+        table = Table()
         table.add(bomb, length)
         path.write_bytes(bomb + table.directory())
         with pytest.raises(SegmentDamaged):
@@ -140,12 +140,13 @@ def test_a_table_that_lies_is_not_believed(tmp_path: Path) -> None:
     """One whose sums fit each other: its members are not where it says."""
     first, second = pack(LOG[0]), pack(LOG[1])
     path = tmp_path / "s.jsonl.gz"
-    for entries in ([(len(first) + 1, len(LOG[0])), (len(second) - 1, len(LOG[1]))], [(len(first + second), 10)]):
-        table = Table(entries, zlib.crc32(first + second))
+    lengths = [len(LOG[0]), len(LOG[1])]
+    for places, lines in (([len(first) + 1, len(second) - 1], lengths), ([len(first + second)], [10])):
+        table = Table(places, lines, zlib.crc32(first + second))
         path.write_bytes(first + second + table.directory())
         with pytest.raises(SegmentDamaged):
             read_all(path)
-    table = Table([(1, 1)] * (packed.MAX_MEMBERS + 1))
+    table = Table([1] * (packed.MAX_MEMBERS + 1), [1] * (packed.MAX_MEMBERS + 1))
     path.write_bytes(struct.pack("<B", 0) * (packed.MAX_MEMBERS + 1) + table.directory())
     with pytest.raises(SegmentDamaged):
         PackedLines.open(path)
@@ -166,6 +167,6 @@ def test_members_hold_whole_lines(tmp_path: Path) -> None:
 def test_the_table_has_room_for_the_largest_segment(tmp_path: Path, size: int) -> None:
     """The extra field of a member has at most 64 KiB."""
     octets = member_octets(size)
-    entries = [(100, octets)] * (size // octets + 1)
-    assert len(entries) <= packed.MAX_MEMBERS + 1
-    assert len(Table(entries).directory()) < 65536 + 30
+    count = size // octets + 1
+    assert count <= packed.MAX_MEMBERS + 1
+    assert len(Table([100] * count, [octets] * count).directory()) < 65536 + 30
