@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gatekeeper.adapters.sinks.directory import AuditLogError
-from gatekeeper.adapters.sinks.secret_key import load_or_make_secret
+from gatekeeper.adapters.sinks.secret_key import load_or_make_secret, load_secret
 from gatekeeper.adapters.stores.archive import Archive, ArchivedPolicy, ArchiveError
 from gatekeeper.adapters.stores.revisions import changed_since, postures_of
 from gatekeeper.adapters.stores.tables import microseconds
@@ -48,6 +48,11 @@ def open_archive(audit: AuditSettings) -> Archive | None:
     """
     if not audit.is_archived:
         return None
+    if audit.archive_file.exists() and load_secret(audit.archive_key) is None:
+        raise AuditLogError(
+            f"the key `{audit.archive_key}` is gone, though it opens `{audit.archive_file}`: put it back, or move the "
+            "archive away"
+        )
     return Archive(audit.archive_file, load_or_make_secret(audit.archive_key))
 
 

@@ -147,9 +147,9 @@ def test_decisions_come_out_again_from_the_archive_alone(used: GateProcess) -> N
     document = _archived(used)
     assert document["same"] == document["decisions"] >= 10
     assert (document["different"], document["not_performed"]) == (0, {})
-    data = b"".join(path.read_bytes() for path in used.directory.glob("archive.*"))
+    data = b"".join(path.read_bytes() for path in (used.directory / "state").glob("archive.*"))
     assert not any(name.encode() in data for name in (ALICE.login, ALICE_PHONE, TIKTOK["id"]))
-    (used.directory / "archive.sqlite3").unlink()
+    (used.directory / "state" / "archive.sqlite3").unlink()
     document = _archived(used)
     assert (document["different"], document["performed"]) == (0, 0)
     assert document["not_performed"] == {"other_policy": document["decisions"]}

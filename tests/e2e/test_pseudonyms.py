@@ -27,7 +27,11 @@ def test_nobody_is_named_and_everybody_is_found(make_gate: MakeGate, dovecot: Do
     assert gate.cli("audit", "export", "--user", ALICE.login, "--out", str(gate.directory / "out")).returncode == 0
     gate.wait_for_record(lambda record: code(record) == "GK5001I")
     names = (ALICE.login, BOB.login, ALICE_PHONE, BOB_PHONE, ALICE.login.partition("@")[0])
-    files = [*gate.audit_directory.rglob("*.jsonl"), gate.directory / "identities.sqlite3", gate.directory / "out"]
+    files = [
+        *gate.audit_directory.rglob("*.jsonl"),
+        gate.directory / "state" / "identities.sqlite3",
+        gate.directory / "out",
+    ]
     for path in [one for file in files for one in ([file] if file.is_file() else file.iterdir())]:
         text = path.read_bytes()
         found = [name for name in names if re.search(rb"\b" + re.escape(name.encode()) + rb"\b", text)]

@@ -271,7 +271,7 @@ class FileAuditLog:
             return False
         answer = None if recorded is None else lambda known: self._tell_later([recorded], is_recorded=known)
         try:
-            return fallback.append(event, answer, log=self._origin, encode=self._line_of)
+            return fallback.append(event, answer, log=self._origin, encode=self._line_of_known)
         except (TypeError, ValueError, LookupError, ArithmeticError, AuditLogError):
             return False
 
@@ -385,6 +385,13 @@ class FileAuditLog:
     def _line(self, event: Event, chain: Chain) -> tuple[bytes, str]:
         """Make the next line of `chain`."""
         return self._line_of(event, chain, self._origin)
+
+    def _line_of_known(self, event: Event, chain: Chain, origin: str) -> tuple[bytes, str]:
+        """While the disk takes nothing, it takes no names either: only who is in the map already gets a record."""
+        if self._names is None:
+            return self._line_of(event, chain, origin)
+        with self._names.nobody_new():
+            return self._line_of(event, chain, origin)
 
     def _line_of(self, event: Event, chain: Chain, origin: str) -> tuple[bytes, str]:
         line = encode(

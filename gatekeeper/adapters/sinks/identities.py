@@ -63,6 +63,7 @@ class IdentityMap:
         self._quarter: tuple[int, int, str] = (0, 0, "")
         self._new: deque[tuple[str, str, bytes]] = deque()
         """Rows that are not in the file yet."""
+        self._takes_nobody = False
         self._lock = threading.Lock()
         try:
             if is_new:
@@ -87,6 +88,10 @@ class IdentityMap:
             self._quarter = (at.year, at.month, quarter_of(at))
         quarter = self._quarter[2]
         known = self._made.get((quarter, kind, name))
+        if self._takes_nobody:
+            if known is None or any(known == row[0] for row in self._new):
+                raise IdentityMapError("a name that is not in the identity map cannot be put there now")
+            return known
         if known is not None:
             return known
         keys = self._secrets.get(quarter) or self._secret(quarter)
@@ -97,6 +102,15 @@ class IdentityMap:
             self._made.clear()  # whoever comes again is written again, which changes nothing
         self._made[quarter, kind, name] = found
         return found
+
+    @contextmanager
+    def nobody_new(self) -> Iterator[None]:
+        """Within the block a name that is not in the file yet has no pseudonym: IdentityMapError."""
+        self._takes_nobody = True
+        try:
+            yield
+        finally:
+            self._takes_nobody = False
 
     def flush(self) -> None:
         """Put new names into the map, durably. Raises OSError, and they are tried again with the next ones."""

@@ -75,8 +75,18 @@ class Archive:
                 self._database.execute(f"PRAGMA {pragma}")
             if is_new:
                 self._database.executescript(_SCHEMA)
+            self._check_key(is_new=is_new)
         except (sqlite3.Error, OSError) as error:
             raise ArchiveError(f"the archive `{path}` cannot be used: {error}") from error
+
+    def _check_key(self, *, is_new: bool) -> None:
+        """A mark of the key's own: rows of two keys in one file would be found by neither."""
+        mark = int.from_bytes(hmac.digest(self._tags, b"key", hashlib.sha256)[:6])
+        if is_new:
+            self._database.execute("INSERT OR IGNORE INTO mark VALUES ('key', ?)", (mark,))
+        found = self._database.execute("SELECT value FROM mark WHERE name = 'key'").fetchone()
+        if found != (mark,):
+            raise ArchiveError(f"the archive `{self._path}` is another key's: put the right key back, or move it away")
 
     def close(self) -> None:
         """Let go of the file."""

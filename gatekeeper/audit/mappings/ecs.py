@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from gatekeeper.audit.codes import COMPLIANCE_FINDING, Word
 from gatekeeper.audit.event import EventCode
+from gatekeeper.audit.pseudonyms import PSEUDONYM
 from gatekeeper.audit.stored import StoredRecord, stamp
 
 VERSION = "9.4.0"
@@ -97,7 +98,7 @@ def document(record: StoredRecord, sha256: str) -> dict[str, object]:
             start=stamp(record.number_at("start_time")),
             end=stamp(record.number_at("end_time")),
         ),
-        "user": _some(name=record.account),
+        "user": _user(record.account),
         "device": _some(id=record.device),
         "source": _some(ip=record.address, port=record.number_at("src_endpoint", "port")),
         "destination": _some(port=record.number_at("dst_endpoint", "port")),
@@ -119,6 +120,12 @@ def document(record: StoredRecord, sha256: str) -> dict[str, object]:
         },
     }
     return {name: value for name, value in found.items() if value not in ({}, None)}
+
+
+def _user(account: str | None) -> dict[str, object]:
+    """A pseudonym is what ECS calls a hash of the user, for what is anonymised."""
+    is_hidden = account is not None and PSEUDONYM.fullmatch(account) is not None
+    return _some(hash=account) if is_hidden else _some(name=account)
 
 
 def _some(**values: object) -> dict[str, object]:

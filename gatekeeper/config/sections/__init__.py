@@ -35,10 +35,11 @@ def read_settings(root: Table, source: str) -> Settings:
     accounts = read_accounts(root)
     binding = read_binding(root.table("binding"), notes)
     hostname = server.text("hostname", socket.gethostname() or "localhost")
-    audit = read_audit(root.table("audit"), hostname)
+    state = Path(server.text("state_directory", DEFAULT_STATE_DIRECTORY))
+    audit = read_audit(root.table("audit"), hostname, state)
     settings = Settings(
         source=source,
-        state_directory=Path(server.text("state_directory", DEFAULT_STATE_DIRECTORY)),
+        state_directory=state,
         workers=server.integer("workers", 1, low=1, high=MAX_WORKERS),
         drain_timeout=server.duration("drain_timeout", "30s"),
         hostname=hostname,

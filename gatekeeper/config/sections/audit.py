@@ -15,7 +15,7 @@ _KEY_NAME = re.compile(r"[!-*,-~]+", re.ASCII)  # c2sp.org/signed-note
 _MEBIBYTE = 1 << 20
 
 
-def read_audit(table: Table, hostname: str) -> AuditSettings:
+def read_audit(table: Table, hostname: str, state: Path) -> AuditSettings:
     """What the audit log is opened with, and where it is sent."""
 
     class Addresses(StrEnum):
@@ -47,11 +47,11 @@ def read_audit(table: Table, hostname: str) -> AuditSettings:
         signing_key=Path(table.text("signing_key", str(directory / "signing.key"))),
         full_addresses=full_addresses,
         is_pseudonymous=is_pseudonymous,
-        identity_map=Path(table.text("identity_map", str(directory.parent / "identities.sqlite3"))),
-        identity_key=Path(table.text("identity_key", str(directory.parent / "identity.key"))),
+        identity_map=Path(table.text("identity_map", str(state / "identities.sqlite3"))),
+        identity_key=Path(table.text("identity_key", str(state / "identity.key"))),
         is_archived=table.choice("archive", Archive, Archive.ENCRYPTED) is Archive.ENCRYPTED,
-        archive_file=Path(table.text("archive_file", str(directory.parent / "archive.sqlite3"))),
-        archive_key=Path(table.text("archive_key", str(directory.parent / "archive.key"))),
+        archive_file=Path(table.text("archive_file", str(state / "archive.sqlite3"))),
+        archive_key=Path(table.text("archive_key", str(state / "archive.key"))),
         retention=retention,
         fold=table.duration("fold", "1m"),
         segment_octets=table.integer("segment_octets", 64 * _MEBIBYTE, low=_MEBIBYTE, high=1024 * _MEBIBYTE),

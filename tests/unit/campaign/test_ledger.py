@@ -58,3 +58,24 @@ def test_a_week_of_reports_takes_little() -> None:
 
     assert len({held.find("ph-001", n).shape for n in range(200)}) == 1  # type: ignore[union-attr]  # all are held
     assert sys.getsizeof(held._devices["ph-001"].columns) < 200 * 40
+
+
+def test_what_was_not_put_in_is_asked_for_elsewhere_once() -> None:
+    """And judged like what was; what is nowhere is not asked for again either."""
+    archived = replace(posture([TIKTOK], collected_at=NOON, account="bob@example.com"), revision=4)
+    asked: list[tuple[str, int]] = []
+
+    def elsewhere(device_id: str, revision: int) -> Posture | None:
+        asked.append((device_id, revision))
+        return archived if revision == 4 else None
+
+    held = Ledger(elsewhere)
+    held.add([replace(posture(), revision=9)])
+    for _ in range(2):
+        kept = held.find("ph-001", 4)
+        assert kept is not None
+        found = held.posture("ph-001", kept)
+        assert (found.device, found.result) == (archived.device, replace(archived.result, evidence_sha256=""))  # type: ignore[type-var]
+        assert held.find("ph-001", 5) is None
+        assert held.find("ph-002", 5) is None
+    assert asked == [("ph-001", 4), ("ph-001", 5), ("ph-002", 5)]

@@ -160,3 +160,15 @@ async def test_a_record_is_durable_only_once_its_names_are(tmp_path: Path) -> No
     blocker.execute("ROLLBACK")
     await log.close()
     names.close()
+
+
+def test_while_nothing_can_be_written_only_who_is_in_the_map_has_a_pseudonym(names: IdentityMap) -> None:
+    """Where remotes take records and the disk does not: nobody gets a record who could not be found again."""
+    known = names.pseudonym(Kind.PERSON, ALICE, NOW)
+    for name in (ALICE, "bob@example.com"):
+        with names.nobody_new(), pytest.raises(IdentityMapError, match="cannot be put there"):
+            names.pseudonym(Kind.PERSON, name, NOW)
+    names.flush()
+    with names.nobody_new():
+        assert names.pseudonym(Kind.PERSON, ALICE, NOW) == known
+    assert names.pseudonym(Kind.PERSON, "bob@example.com", NOW) != known

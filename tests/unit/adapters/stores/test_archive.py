@@ -56,7 +56,9 @@ def test_a_list_is_kept_once(tmp_path: Path, archive: Archive) -> None:
 def test_another_key_or_a_moved_row_opens_nothing(tmp_path: Path, archive: Archive) -> None:
     """A row is bound to its device and revision."""
     archive.put([posture(1, NOTES), posture(2, TIKTOK)])
-    assert Archive(tmp_path / "archive", b"o" * 32, is_new=False).posture("ph-1", 1) is None
+    for is_new in (True, False):
+        with pytest.raises(ArchiveError, match="another key's"):
+            Archive(tmp_path / "archive", b"o" * 32, is_new=is_new)
     with sqlite3.connect(tmp_path / "archive") as database:
         (sealed,) = database.execute("SELECT sealed FROM posture WHERE revision = 2").fetchone()
         database.execute("UPDATE posture SET sealed = ? WHERE revision = 1", (sealed,))

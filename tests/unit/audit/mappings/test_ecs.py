@@ -141,3 +141,11 @@ def test_the_check_can_fail(wrong: dict[str, object]) -> None:
     good = json.loads(ecs.line(read(line(event())), "ab" * 32))
     with pytest.raises((AssertionError, KeyError)):
         check(good | {"event": good["event"] | wrong})
+
+
+def test_a_pseudonym_is_no_name() -> None:
+    """ECS has a field for what is anonymised, and so it is correlated all the same."""
+    hidden = "u2020q3:" + "0f" * 16
+    made = json.loads(ecs.line(read(line(event(account=hidden))), "0" * 64))
+    check(made)
+    assert made["user"] == {"hash": hidden}
