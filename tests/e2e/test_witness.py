@@ -1,17 +1,28 @@
 """A witness by HTTP and a gate that asks it by itself; the witness's own answers over the wire, asked with curl."""
 
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from gatekeeper.adapters.sinks.shipping.channel import Refused
+from gatekeeper.adapters.sinks.shipping.places import Witness
+from gatekeeper.adapters.sinks.shipping.settings import HttpPeer
+from gatekeeper.adapters.sinks.tiles import hashes_at, read_checkpoint_file
+from gatekeeper.audit.checkpoint import read_checkpoint
+from gatekeeper.audit.cosignature import CosignerKey, cosigned_by
+from gatekeeper.audit.proof import consistency
+from testkit.audit_log import ORIGIN, log_of, write_segments
 from testkit.bed import ALICE
 from testkit.dovecot import Dovecot
 from testkit.gate import GateProcess, coded, detail, upstream
+from testkit.merkle import KEY, sign_log
 from testkit.ports import LOOPBACK, free_port
 from testkit.sessions import imap_login_reply
 from testkit.tls import Authority
@@ -148,3 +159,79 @@ def test_the_witness_answers_as_its_specification_says(
     assert post(b"", "--request", "GET")[0] == "405"
     assert "refused (422)" in witness.log()
     assert "Traceback" not in witness.log()
+
+
+def test_a_foreign_witness_cosigns_the_log(tmp_path: Path) -> None:
+    """The package aics-witness: as the log grows, also when we have forgotten how far; a fork and a cut it refuses."""
+    pytest.importorskip("aics_witness", reason="aics-witness needs Python 3.12")
+    port = free_port()
+    program = [sys.executable, "-m", "aics_witness"]
+    options = ["--config", str(tmp_path / "w.json")]
+    made = [*program, "init", *options, "--name", "w.example/1", "--listen", f"{LOOPBACK}:{port}"]
+    told = subprocess.run(made, capture_output=True, text=True, check=True).stdout
+    key = CosignerKey.parse(next(word for word in told.split() if word.startswith("w.example/1+")))
+    trust = [*program, "add-log", *options, "--origin", ORIGIN, "--vkey", str(KEY.verifier)]
+    subprocess.run(trust, capture_output=True, check=True)
+    log, lines = tmp_path / "log", log_of(600)
+    peer = HttpPeer(url=f"http://{LOOPBACK}:{port}/add-checkpoint", tls=None)
+
+    def keep(size: int, lines: list[bytes] = lines) -> None:
+        write_segments(log, lines[:size])
+        sign_log(log)
+        note = read_checkpoint_file(log) or b""
+        with closing(Witness(peer, log, "foreign", key)) as witness:
+            witness.keep(note, read_checkpoint(note)[0])
+
+    with subprocess.Popen([*program, "serve", *options], stderr=subprocess.DEVNULL) as process:
+        try:
+            eventually(lambda: is_open(port), within=20, what="the witness listens")
+            for size in (10, 300, 300):
+                keep(size)
+            (log / "cosigned" / "foreign").unlink()
+            keep(600)
+            _, note = read_checkpoint((log / "cosigned" / "foreign").read_bytes())
+            assert [one.witness for one in cosigned_by(note, [key])] == [key]
+            with pytest.raises(Refused):
+                keep(200)
+            with pytest.raises(Refused):
+                keep(600, [line.replace(b"TikTok", b"Signal") for line in lines])
+        finally:
+            process.terminate()
+
+
+def test_a_foreign_client_is_cosigned(tmp_path: Path, witnesses: list[WitnessProcess]) -> None:
+    """The same package's client, at our witness: it checks what it gets, and says what it makes of a fork and a cut."""
+    feeder = pytest.importorskip("aics_witness.feeder", reason="aics-witness needs Python 3.12")
+    log, lines = tmp_path / "log", log_of(600)
+    vkey = tmp_path / "gate.vkey"
+    vkey.write_text(f"{KEY.verifier}\n")
+    witness = WitnessProcess(tmp_path, vkey)
+    witnesses.append(witness)
+
+    def head(size: int, lines: list[bytes] = lines) -> bytes:
+        write_segments(log, lines[:size])
+        sign_log(log)
+        return read_checkpoint_file(log) or b""
+
+    def proof(old: int, new: int) -> list[bytes]:
+        return consistency(old, new, hashes_at(log, new))
+
+    with feeder.WitnessClient(f"http://{LOOPBACK}:{witness.port}", witness.key) as client:
+        for size in (10, 300, 300, 600):
+            line = client.submit(head(size), proof)
+            assert line.startswith(f"— {NAME} ")
+        with pytest.raises(feeder.WitnessAhead):
+            client.submit(head(200), proof)
+    with (
+        feeder.WitnessClient(f"http://{LOOPBACK}:{witness.port}", witness.key) as stranger,
+        pytest.raises(feeder.FeederError),
+    ):
+        stranger.submit(head(600, [line.replace(b"TikTok", b"Signal") for line in lines]), proof)
+
+
+def is_open(port: int) -> bool:
+    try:
+        socket.create_connection((LOOPBACK, port)).close()
+    except OSError:
+        return False
+    return True
