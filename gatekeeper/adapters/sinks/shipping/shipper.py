@@ -114,6 +114,8 @@ class Shipper:
         """When which number of records was acknowledged; in the order of both."""
         self._next = position
         self._lines: Lines | None = None
+        self._batch: list[bytes] = []
+        """Read, and not sent yet."""
         self._current_at: float | None = None
         """As of when it has everything."""
         self._began = monotonic()
@@ -206,8 +208,9 @@ class Shipper:
         """Send up to the record `end`."""
         while self._next < end:
             began = self._monotonic()
-            lines = self._cursor().take(min(self._channel.batch, end - self._next))
+            lines = self._batch = self._batch or self._cursor().take(min(self._channel.batch, end - self._next))
             self._channel.send(self._next, lines)
+            self._batch = []
             self._next += len(lines)
             self.sent += len(lines)
             if self._next < end and not self._is_hurried and not self._stopping.is_set():
@@ -259,7 +262,9 @@ class Shipper:
         self.fault = words(error)
         self._channel.close()
         self._unsettled.clear()
-        self._next, self._lines = self._settled, None
+        if self._next != self._settled or isinstance(error, TooLarge | AuditLogError):
+            # Else what could not be sent is tried again as it is: looking for it in a segment takes some time.
+            self._next, self._lines, self._batch = self._settled, None, []
         now = self._monotonic()
         if self._failing_since is None:
             self._failing_since = now

@@ -170,6 +170,22 @@ def test_what_was_not_acknowledged_is_sent_again(tmp_path: Path) -> None:
     assert bench.shipper.failures == 1
 
 
+def test_what_cannot_be_sent_is_read_once(tmp_path: Path) -> None:
+    """A remote that is away for hours costs no look into the log at each attempt."""
+    bench = Bench(tmp_path, durable=250)
+    bench.channel.refuses = PeerFailed("gone")
+    bench.turn()
+    for path in segment_paths(tmp_path):
+        path.rename(path.with_suffix(".away"))
+    bench.turn()
+    assert bench.shipper.fault == "gone"
+    for path in (tmp_path / "segments").iterdir():
+        path.rename(path.with_suffix(".jsonl"))
+    bench.channel.refuses = None
+    bench.turn()
+    assert bench.channel.taken == LINES[:250]
+
+
 def test_the_position_survives_and_never_runs_ahead(tmp_path: Path) -> None:
     """It is put down for settled records only, and another process goes on from there."""
     bench = Bench(tmp_path, durable=100)
