@@ -72,10 +72,12 @@ class LdapDirectory:
         except (OSError, ssl.SSLError) as error:
             raise DirectoryError(f"groups.ldap: the certificates cannot be used: {error}") from error
         faults = []
-        for server in settings.servers:
+        for number, server in enumerate(settings.servers):
             if self._is_over:
                 raise DirectoryError("the question was given up")
-            connection = self._connection = LdapConnection(server, context, deadline)
+            # One that takes the connection and says nothing leaves time for the others.
+            share_s = (deadline - monotonic()) / (len(settings.servers) - number)
+            connection = self._connection = LdapConnection(server, context, monotonic() + share_s)
             try:
                 connection.open()
                 self._bind(connection)
@@ -83,6 +85,7 @@ class LdapDirectory:
                 connection.close()
                 faults.append(str(error))
                 continue
+            connection.deadline = deadline
             return connection
         raise DirectoryError("; ".join(faults))
 

@@ -57,9 +57,9 @@ class LdapConnection:
 
     def __init__(self, server: LdapServer, context: ssl.SSLContext, deadline: float) -> None:
         """`deadline`: by the monotonic clock, for all. `open` comes first."""
+        self.deadline = deadline
         self._server = server
         self._context = context
-        self._deadline = deadline
         self._sock: socket.socket | None = None
         self._is_over = False
         self._session = sansldap.LDAPClient()
@@ -227,7 +227,7 @@ class LdapConnection:
 
     def _patience(self) -> float:
         """Seconds that are left."""
-        left = self._deadline - monotonic()
+        left = self.deadline - monotonic()
         if left <= 0:
             raise DirectoryError(f"{self._server}: the answer takes too long (groups.timeout)")
         return left

@@ -171,6 +171,14 @@ def test_starttls_and_a_client_certificate(usual: LdapSettings, slapd: Slapd, cl
         asked(settings, "sales")  # it may bind and see nothing
 
 
+def test_a_server_that_says_nothing_leaves_time_for_the_next(usual: LdapSettings) -> None:
+    """One that is there and does not answer must not be worse than one that is gone."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        mute = LdapServer(host="localhost", port=silent.getsockname()[1], is_implicit=True)
+        settings = replace(usual, servers=(mute, *usual.servers))
+        assert LdapDirectory(settings, DEFAULT).ask(["sales"], 3).members == {"sales": SALES}
+
+
 def test_faults_are_one_line(usual: LdapSettings, slapd: Slapd, clients: Authority, tmp_path: Path) -> None:
     """With the server, and what is wrong; never with a password."""
     wrong, empty = tmp_path / "wrong", tmp_path / "empty"
