@@ -244,6 +244,9 @@ CLASSIFICATIONS: Mapping[EventCode, Classification] = MappingProxyType(
             activity_name="Recover",
             app=PRODUCT,
         ),
+        EventCode.CLOCK_STEPPED: _row(
+            Word.LOG, "The clock was set", APPLICATION_LIFECYCLE, 99, 3, 1, activity_name="Clock", app=PRODUCT
+        ),
         EventCode.LOG_INTERRUPTED: _row(
             Word.LOG,
             "Audit log could not be written for a while",
@@ -419,6 +422,10 @@ EVENT_MEANINGS: Mapping[EventCode, str] = MappingProxyType(
         EventCode.LOG_HEARTBEAT: "The gate runs, and nothing else was to be recorded for a while.",
         EventCode.LOG_CLOSED: "The process closed the audit log cleanly.",
         EventCode.TAIL_RECOVERED: "Bytes at the end of the log that were never acknowledged were cut off.",
+        EventCode.CLOCK_STEPPED: (
+            "The machine's clock was set, or the machine stood still: `step_s` seconds away from the time that was "
+            "`expected`, forwards or, negative, back."
+        ),
         EventCode.LOG_INTERRUPTED: (
             "The audit log could not be written for a while (`interrupted_since`, `seconds`, `reason`), and nobody new "
             "was let in; `existing` says what open sessions did then (`sessions_n` before, `ended_n` of them ended)."

@@ -69,6 +69,7 @@ class EventCode(StrEnum):
     LOG_HEARTBEAT = "GK9002I"
     LOG_CLOSED = "GK9003I"
     TAIL_RECOVERED = "GK9004W"
+    CLOCK_STEPPED = "GK9005W"
     LOG_INTERRUPTED = "GK9006W"
     """For a while no record became durable, and nobody new was let in."""
     LOG_PRUNED = "GK9011I"

@@ -27,6 +27,7 @@ from gatekeeper.adapters.sinks.kept import Kept
 from gatekeeper.adapters.sinks.opening import find_ending
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.publisher import Publisher
+from gatekeeper.adapters.sinks.pulse import Pulse
 from gatekeeper.adapters.sinks.shipping.direct import Fallback
 from gatekeeper.adapters.sinks.shipping.quorum import Quorum
 from gatekeeper.adapters.sinks.signing_key import keys_of
@@ -141,9 +142,14 @@ class FileAuditLog:
         self._kept = Kept()
         self._answers = Answers(self._loop, self._kept)
         self._watching: asyncio.TimerHandle | None = None
-        self._seen = -1
-        """How far the chain was when the last look was taken whether the log is silent."""
-        self._heartbeat = self._loop.call_later(limits.heartbeat_s / 2, self._beat)
+        self._pulse = Pulse(
+            self._loop,
+            self.append,
+            position=self._position,
+            clock=clock,
+            monotonic=monotonic,
+            every_s=limits.heartbeat_s,
+        )
         has_waiting = quorum is not None or fallback is not None
         self._expiry = self._loop.call_later(_EXPIRY_S, self._expire) if has_waiting else None
 
@@ -367,6 +373,7 @@ class FileAuditLog:
             self._write_kept(len(self._kept))
             self.append(Event(code=EventCode.LOG_CLOSED, time=self._clock.now()), recorded)
             self._is_closing = True
+            self._pulse.stop()
             self._hand_over()
             self._queue.put([None])
         try:
@@ -377,7 +384,7 @@ class FileAuditLog:
         self._queue.close()
         if self._fallback is not None:
             self._fallback.finish()
-        for timer in (self._heartbeat, self._expiry, self._handing_over, self._watching):
+        for timer in (self._expiry, self._handing_over, self._watching):
             if timer is not None:
                 timer.cancel()
         return is_closed_cleanly
@@ -407,15 +414,9 @@ class FileAuditLog:
         chain.prev = digest
         return line, digest
 
-    def _beat(self) -> None:
-        """Say that there is nothing to say; looking twice as often as needed makes it often enough."""
+    def _position(self) -> int | None:
         chain = self._writer.chain
-        if self._is_closing:
-            return
-        if chain is not None and chain.sequence == self._seen:
-            self.append(Event(code=EventCode.LOG_HEARTBEAT, time=self._clock.now()))
-        self._seen = -1 if chain is None else chain.sequence
-        self._heartbeat = self._loop.call_later(self._limits.heartbeat_s / 2, self._beat)
+        return None if chain is None else chain.sequence
 
     def _expire(self) -> None:
         """Who has waited too long for a remote hears of it."""
