@@ -17,15 +17,17 @@ from gatekeeper.cli.words import EXIT_USAGE, fail
 class InputFile(click.Path):
     """A file to read; ends the command with one line when that is not possible."""
 
-    def __init__(self, *, allow_dash: bool = False, allow_number: bool = False) -> None:
-        """`allow_dash`: `-` stands for standard input; `allow_number`: a number stands for a published version."""
+    def __init__(self, *, allow_dash: bool = False, allow_number: bool = False, allow_directory: bool = False) -> None:
+        """`-` may stand for standard input, a number for a published version, a directory for the files in it."""
         super().__init__(path_type=Path, allow_dash=allow_dash)
         self._allow_number = allow_number
+        self._allow_directory = allow_directory
 
     def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """The path."""
         text = str(value)
         stands_for_other = (self.allow_dash and text == "-") or (self._allow_number and text.isdecimal())
+        stands_for_other = stands_for_other or (self._allow_directory and Path(text).is_dir())
         if not stands_for_other and not (ctx and ctx.resilient_parsing):
             _check(text, param)
         return Path(value)

@@ -17,7 +17,7 @@ SUFFIX = ".test.toml"
 
 
 @click.command()
-@click.argument("files", nargs=-1, type=InputFile())
+@click.argument("files", nargs=-1, type=InputFile(allow_directory=True))
 @click.option("--policy", "policy_file", type=InputFile(), help="Test this policy, whatever they name.")
 @click.option("--min-coverage", type=click.IntRange(0, 100), default=0, help="Percent of rules x phases; less fails.")
 @click.option("--mutation/--no-mutation", default=True, help="Also drop each rule in turn: some test must fail then.")

@@ -42,6 +42,7 @@ class Row:
     command: str
     bad: int | None = 1
     """The exit code for a file with nonsense in it; None: what stands in it does not matter here."""
+    takes_directories: bool = False
 
     @property
     def words(self) -> list[str]:
@@ -53,7 +54,7 @@ READS = [
     Row("policy plan @", bad=2),
     Row("policy plan --against @", bad=78),
     Row("policy plan --watch @", bad=2),
-    Row("policy test @"),
+    Row("policy test @", takes_directories=True),
     Row("policy test --policy @ policy.test.toml"),
     Row("policy build @ --author w --reason r -o new.bundle"),
     Row("policy diff @ policy.toml"),
@@ -237,6 +238,8 @@ def test_a_file_that_cannot_be_read_is_wrong_usage(world: World, row: Row) -> No
         "bad/unreadable": "Input/output error",
         "passphrase/x": "Not a directory",
     }.items():
+        if name == "bad/directory" and row.takes_directories:
+            continue
         for config in ("gatekeeper.toml", "bad/absent"):
             result = world.run(*[name if word == "@" else word for word in row.words], config=config)
             line = told(result)
