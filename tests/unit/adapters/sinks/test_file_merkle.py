@@ -121,9 +121,9 @@ async def test_silence_is_recorded(tmp_path: Path) -> None:
         await asyncio.to_thread(eventually, lambda: "GK9002I" in codes(tmp_path), within=10)
     async with opened(tmp_path / "busy") as log:
         assert await append(log, "a")
-        log._beat()
+        log._pulse._beat()
         assert await append(log, "b")
-        log._beat()
+        log._pulse._beat()
     assert codes(tmp_path / "busy") == ["GK9001I", "GK1002W", "GK1002W", "GK9003I"]
 
 
