@@ -13,10 +13,12 @@ import click
 
 from gatekeeper.adapters.sinks.directory import AuditLogError
 from gatekeeper.adapters.sinks.identities import IdentityMap
+from gatekeeper.adapters.sinks.pruning import read_holds
 from gatekeeper.adapters.stores.archive import ArchiveError
 from gatekeeper.audit.event import EventCode
 from gatekeeper.audit.pseudonyms import PSEUDONYM, Kind
 from gatekeeper.audit.record import clean, milliseconds
+from gatekeeper.audit.retention import Hold
 from gatekeeper.audit.stored import read, stamp
 from gatekeeper.audit.wanted import Wanted
 from gatekeeper.cli.audit_archive import archive_of
@@ -76,9 +78,10 @@ def erase(context: click.Context, user: str, why: str, devices: tuple[str, ...])
     What was archived of these devices is removed too, so that decisions about them cannot be performed again.
     The records stay, and so does every proof. Nobody can tell any more whose they are, unless whoever has the key tries
     the very name: the key of a quarter is destroyed when all of its records are older than the retention.
-    Names that stand in records in clear (`audit.privacy = "names"`) cannot be erased.
+    Names that stand in records in clear (`audit.privacy = "names"`) cannot be erased. A legal hold on any of the
+    records keeps the names as well.
 
-    Exit codes: 0 erased, 1 it cannot be recorded or done, 2 wrong usage, 3 there was nothing of them.
+    Exit codes: 0 erased, 1 it is held, or cannot be recorded or done, 2 wrong usage, 3 there was nothing of them.
     """
     directory = existing(audit_directory(context))
     account = canonical_account(user, identity_settings(context.obj))
@@ -92,7 +95,9 @@ def erase(context: click.Context, user: str, why: str, devices: tuple[str, ...])
                     stack.callback(opened.close)
             if names is None and archive is None:
                 fail(f"{_NO_MAP}; and there is no archive", code=EXIT_FAILED)
-            found, ids = _theirs(directory, account, devices, names)
+            found, ids, held = _theirs(directory, account, devices, names)
+            if held:
+                fail(f"nothing is erased: {held[0].id} keeps records of theirs: {held[0].reason}", code=EXIT_FAILED)
             detail: dict[str, str | int] = {"pseudonyms_n": len(found), "devices_n": len(ids)}
             detail |= {"reason": clean(why, _MAX_TEXT), "by": whoever()}
             if not record_on_log(context.obj, directory, EventCode.IDENTITY_ERASED, detail):
@@ -108,23 +113,26 @@ def erase(context: click.Context, user: str, why: str, devices: tuple[str, ...])
 
 def _theirs(
     directory: Path, account: str, devices: tuple[str, ...], names: IdentityMap | None
-) -> tuple[set[str], set[str]]:
-    """The pseudonyms of a person, their devices and clients, and the ids of the devices; of other people nothing."""
-    found, ids = set[str](), set(devices)
+) -> tuple[set[str], set[str], list[Hold]]:
+    """The pseudonyms of a person, their devices and clients, the ids of the devices, and what holds their records.
+
+    Of other people nothing.
+    """
+    found, ids, holds, held = set[str](), set(devices), read_holds(directory), dict[str, Hold]()
     if names is not None:
         found |= {*names.known_as(Kind.PERSON, account)}
         found |= {one for device in devices for one in names.known_as(Kind.DEVICE, device)}
     with searching(directory, Wanted(account=account, also=frozenset(found)), without_index=False) as search:
         for line in search.all():
-            pseudonyms = set(_found(line.decode("utf-8", "replace")))
+            pseudonyms, record = set(_found(line.decode("utf-8", "replace"))), read(line)
+            held |= {hold.id: hold for hold in holds if hold.covers(record.time_ms, record.time_ms)}
             found |= {one for one in pseudonyms if one[0] != Kind.PERSON}
             if not pseudonyms:
-                record = read(line)
                 judged = {one.rpartition("@")[0] for one in record.texts("judged")}
                 ids |= judged | ({record.device} if record.device is not None else set())
     if names is not None:
         ids |= {name for one in found if one[0] == Kind.DEVICE and (name := names.name_of(one)) is not None}
-    return found, ids
+    return found, ids, list(held.values())
 
 
 def _found(text: str) -> Iterable[str]:

@@ -419,6 +419,14 @@ def foreign_to_pruned(log: Path) -> None:
     reader.get_inclusion_proof(300, checkpoint.size).check(leaf_hash(line), checkpoint.root_hash)
 
 
+def test_a_pruning_that_was_cut_short_leaves_a_sound_log(tmp_path: Path) -> None:
+    """The record says that 600 go, and the process died when 300 were gone."""
+    write_pruned(tmp_path / "log", pruned_lines(600))
+    arguments = ["verify", str(tmp_path / "log"), "--vkey", str(KEY.verifier)]
+    assert CliRunner().invoke(audit, arguments).exit_code == 0
+    assert script(tmp_path / "log")[0] == 0
+
+
 def without_the_record(at: Path) -> None:
     shutil.rmtree(at)
     write(at, LOG[:300], LOG[300:600], LOG[600:])

@@ -141,6 +141,18 @@ def test_a_person_is_erased_with_what_their_records_name() -> None:
     assert {record["user"]["uid"] for record in found("--user", ALICE)} == before  # whoever has the key can try a name
 
 
+def test_a_hold_on_somebody_s_records_keeps_their_names() -> None:
+    """Until it is released; one on another time keeps nobody's."""
+    assert run("hold", "add", "--reason", "another time", "--from", "2019-01-01", "--to", "2019-02-01").exit_code == 0
+    held = run("hold", "add", "--reason", "Case 7", "--to", "2020-08-01").stdout.strip()
+    refused = run("erase", ALICE, "--reason", "left")
+    assert (refused.exit_code, f"{held} keeps records of theirs: Case 7" in refused.stderr) == (1, True)
+    assert coded("GK5003I") == []
+    assert run("erase", "bob@example.com", "--reason", "left").exit_code == 0
+    assert run("hold", "release", held, "--reason", "closed").exit_code == 0
+    assert run("erase", ALICE, "--reason", "left").exit_code == 0
+
+
 def test_old_quarters_are_destroyed_with_the_last_of_their_records() -> None:
     """A prune that leaves none of them destroys their secret; until then, and under a hold, it stays."""
     Path("gatekeeper.toml").write_text(CONFIGURATION.replace("[audit]", '[audit]\nretention = "36500d"'))
@@ -166,7 +178,6 @@ def test_what_was_archived_of_a_person_goes_too_whoever_records_name() -> None:
         kept = [Posture(device=phone(name), result=None, revision=7) for name in (PHONE, "ph-9")]
         archive.put(kept)
         if number:
-            run("hold", "add", "--reason", "x")  # a record that names nobody
             asyncio.run(named())
         done = run("erase", ALICE, "--reason", "left")
         assert (done.exit_code, "; 1 archived postures" in done.stdout) == (0, True), done.output
