@@ -7,10 +7,12 @@ verdict, rules and reasons as by its whole list (a property test compares).
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from gatekeeper.decision.allowlist import AllowList
 from gatekeeper.decision.index import Index
 from gatekeeper.decision.matcher import AppMatcher
-from gatekeeper.decision.policy import Policy
+from gatekeeper.decision.policy import Policy, Rule
 from gatekeeper.domain.app import OPTIONAL, App, AppList
+from gatekeeper.domain.device import Platform
 
 _MAX_SHARED = 100_000
 
@@ -23,11 +25,11 @@ class Outline:
         matchers = dict.fromkeys(matcher for rule in rules for matcher in (*rule.apps, *rule.required_apps))
         self._matchers: Sequence[AppMatcher] = tuple(matchers)
         self._can_be_blind = any(matcher.blind_without for matcher in matchers)
-        # A rule that names the only apps asks about every app; whether one by name or signer is blind to an app that
-        # lacks them depends, where it asks for a version too, on the version of that app.
-        self.needs_everything = any(rule.only_apps for rule in rules) or any(
-            matcher.blind_without and matcher.version for matcher in matchers
-        )
+        self._allowed = _allowed(rules)
+        # Whether a rule by name or signer is blind to an app that lacks them depends, where it asks for a version too,
+        # on the version of that app; and what stands in for apps that lack something is on no list of allowed apps.
+        self.needs_everything = any(matcher.blind_without and matcher.version for matcher in matchers)
+        self.needs_everything |= self._can_be_blind and bool(self._allowed)
         installer = _unsuspicious_installer(self._matchers)
         self.needs_everything |= installer is None
         self._stand_ins = _stand_ins(installer or "")
@@ -37,7 +39,7 @@ class Outline:
         self._shared: dict[tuple[tuple[App, ...], int], AppList] = {}
 
     def means(self, app: App) -> bool:
-        """Whether any rule can mean an app of this kind, whatever its version and platform."""
+        """Whether any rule can mean, or mind, an app of this kind, whatever its version and platform."""
         if self.needs_everything:
             return True
         known = self._means.get(app)
@@ -55,7 +57,15 @@ class Outline:
         for app in apps:
             kinds.setdefault(replace(app, version=None, version_code=None), []).append(app)
         found = self._index.find(AppList(kinds)).get(0, ())
-        return {app for match in found for app in kinds[match.app]}
+        meant = {app for match in found for app in kinds[match.app]}
+        if self._allowed:
+            meant.update(app for kind, several in kinds.items() if not self._is_allowed(kind) for app in several)
+        return meant
+
+    def _is_allowed(self, app: App) -> bool:
+        """Whether no rule that names the only apps can mind it, on any platform."""
+        key = app.id.casefold()
+        return all(allow_list.allows(key) for allow_list in self._allowed)
 
     def of(self, apps: Iterable[App], absences: int, size: int | None = None) -> AppList:
         """The outline of a list that has these apps that are meant, and lacks what `AppList.absences` says.
@@ -80,6 +90,17 @@ class Outline:
     def outline(self, apps: AppList) -> AppList:
         """The outline of a whole list."""
         return self.of(filter(self.means, apps.apps), apps.absences)
+
+
+def _allowed(rules: Iterable[Rule]) -> tuple[AllowList, ...]:
+    """The lists of the only apps, on every platform on which they count."""
+    found = (
+        rule.allow_lists[platform]
+        for rule in rules
+        if rule.only_apps
+        for platform in rule.scope.platforms or tuple(Platform)
+    )
+    return tuple({allow_list.by_id: allow_list for allow_list in found}.values())
 
 
 def _unsuspicious_installer(matchers: Iterable[AppMatcher]) -> str | None:

@@ -28,6 +28,15 @@ class AllowList:
         quick = beginnings | {pattern for pattern in bare if pattern.is_exact}
         self._rest = tuple(matcher for matcher in meant if not (matcher.is_bare and matcher.id in quick))
 
+    @property
+    def by_id(self) -> tuple[frozenset[str], tuple[str, ...]]:
+        """What is allowed whatever else is known of it: ids, and how ids begin."""
+        return self._plain, self._prefixes
+
+    def allows(self, key: str) -> bool:
+        """Whether an app with that case-folded id is allowed, whatever else is known of it."""
+        return key in self._plain or key.startswith(self._prefixes)
+
     def unlisted(self, apps: AppList) -> list[Match]:
         """The apps that are not allowed, or not known to be; certain ones first, then by id."""
         certain: list[Match] = []

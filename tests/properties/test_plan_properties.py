@@ -28,7 +28,10 @@ from gatekeeper.campaign.plan import Question
 from gatekeeper.campaign.planner import Planner
 from gatekeeper.decision.decide import decide
 from gatekeeper.decision.judgement import judge
+from gatekeeper.decision.matcher import AppMatcher
+from gatekeeper.decision.patterns import Pattern
 from gatekeeper.decision.policy import Policy
+from gatekeeper.domain.decision import Reason
 from gatekeeper.domain.device import DeviceId
 from gatekeeper.domain.posture import Assurance, AttestationResult, Binding, Posture, Subject
 from gatekeeper.domain.request import MailProtocol
@@ -214,6 +217,37 @@ def test_what_a_list_lacks_is_judged_by_its_outline_as_well() -> None:
         assert missed[0] == missed[1]
         unanswered += bool(missed[0])
     assert unanswered > 50
+
+
+ONLY_RULES = [
+    replace(rule, only_apps=(*rule.only_apps, AppMatcher(id=Pattern.parse(pattern))))
+    for rule in PLAIN_RULES
+    if rule.only_apps
+    for pattern in ("com.*", "com.a.*", "com.b", "org.c.z.q")
+]
+"""Rules that name the only apps, of whose lists something is left out."""
+
+
+def test_a_list_of_the_only_apps_is_judged_by_its_outline_as_well() -> None:
+    """Which apps are not on it, and that none is."""
+    dice = random.Random(2020)
+    all_defaults = pool(some_defaults, 50)
+    known = [each for each in POSTURES if each.result]
+    minded = left_out = 0
+    for _ in range(2000):
+        rules = tuple(dice.choices(ONLY_RULES, k=dice.randint(1, 2)))
+        policy = Policy(sha256="0" * 64, rules=rules, defaults=dice.choice(all_defaults), groups=GROUPS)
+        outline, posture = Outline([policy]), dice.choice(known)
+        if outline.needs_everything:
+            continue
+        assert posture.result is not None
+        outlined = replace(posture, result=_with_apps(posture.result, outline))
+        now, asked = EPOCH + timedelta(hours=dice.randint(-130, 130)), Asked(MailProtocol.IMAP, "listener")
+        whole, part = (decision_on(policy, each, asked, now) for each in (posture, outlined))
+        assert (whole.verdict, whole.reasons, whole.matched) == (part.verdict, part.reasons, part.matched)
+        minded += Reason.APP_NOT_LISTED in whole.reasons
+        left_out += len(outlined.result.apps.apps) < len(posture.result.apps.apps) if outlined.result else 0
+    assert min(minded, left_out) > 100
 
 
 def _with_apps(result: AttestationResult, outline: Outline) -> AttestationResult:

@@ -90,7 +90,8 @@ async def devices_with(
     for chunk in _chunks(sorted(apps), _AT_ONCE):
         held = select(columns.device).where(columns.app.in_(chunk))
         for some in [None] if among is None else _chunks(among, _AT_ONCE):
-            found.update(await connection.scalars(held if some is None else held.where(columns.device.in_(some))))
+            wanted = held if some is None else held.where(columns.device.in_(some))
+            found.update((await connection.scalars(wanted)).all())
     return found
 
 

@@ -83,7 +83,9 @@ async def read_lists(
     for start in range(0, len(ids), LISTS):
         rows: dict[str, list[AttestationResult]] = {}
         statement = select(attestation_result).where(said.device_id.in_(ids[start : start + LISTS]))
-        for device_id, source, scope, collected_at, complete, digest, text, _ in await connection.execute(statement):
+        for device_id, source, scope, collected_at, complete, digest, text, _ in (
+            await connection.execute(statement)
+        ).all():
             result = AttestationResult(
                 source=source,
                 scope=_SCOPES[scope],

@@ -59,9 +59,26 @@ def test_a_stand_in_is_never_taken_for_an_app_from_elsewhere() -> None:
     assert torn.needs_everything
 
 
-def test_the_only_allowed_apps_ask_about_every_app() -> None:
-    """So nothing can be left out."""
-    assert Outline([policy(RULE_ONLY)]).needs_everything
+def test_what_every_list_of_allowed_apps_has_is_left_out() -> None:
+    """On all platforms on which the list counts; what only some of an app's versions may be is kept."""
+    mail, chat, new = App(id="org.mail"), App(id="com.chat.lite"), App(id="org.new", version="2")
+    lists = AppList([mail, chat, new, NOTES])
+
+    assert Outline([policy(RULE_ONLY % "")]).outline(lists).apps == (new, NOTES)
+    assert Outline([policy(RULE_ONLY % 'platform = "ios", ')]).outline(lists).apps == (mail, new, NOTES)
+    scoped = RULE_ONLY % 'platform = "ios", ' + 'scope = { platforms = ["ios"] }\n'
+    assert Outline([policy(scoped)]).outline(lists).apps == (new, NOTES)
 
 
-RULE_ONLY = '[[rule]]\nid = "r"\nonly_apps = [{ id = "org.mail" }]\nphases = { enforce = "2020-01-01" }\n'
+def test_an_allow_list_beside_what_can_be_blind_needs_whole_lists() -> None:
+    """What stands for apps that lack something would be an app that is not allowed."""
+    assert Outline([policy(RULE_ONLY % ""), BY_NAME]).needs_everything
+    assert not Outline([policy(RULE_ONLY % ""), BY_ID]).needs_everything
+
+
+RULE_ONLY = """
+[[rule]]
+id = "r"
+only_apps = [{ %sid = "org.mail" }, { id = "com.chat.*" }, { id = "org.new", version = ">1" }]
+phases = { enforce = "2020-01-01" }
+"""
