@@ -16,7 +16,7 @@ from gatekeeper.net.tls import client_context
 MAX_SERVERS = 16
 _LDAP_PORTS = {"ldaps": 636, "ldap": 389}
 _FILTER = "(|(objectClass=group)(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)(objectClass=posixGroup))"
-_NEEDS_LDAP = "needs the LDAP client: pip install 'gatekeeper-mail[ldap]'"
+_NEEDS_LDAP = "needs the LDAP client, an extra: pip install '.[ldap]', or pip install sansldap"
 
 
 class ScimAccount(StrEnum):

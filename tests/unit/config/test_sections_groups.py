@@ -167,4 +167,4 @@ def test_without_the_client_ldap_says_how_to_get_it(
     """It is an extra: nobody else has to install it."""
     monkeypatch.setitem(sys.modules, "sansldap", None)
     found = _faults(configuration, _ldap(configuration))
-    assert found == ["groups.ldap: needs the LDAP client: pip install 'gatekeeper-mail[ldap]'"]
+    assert found == ["groups.ldap: needs the LDAP client, an extra: pip install '.[ldap]', or pip install sansldap"]

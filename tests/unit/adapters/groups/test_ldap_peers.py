@@ -45,8 +45,8 @@ def ask(authority: Authority, pair: KeyPair, tmp_path: Path) -> Iterator[Ask]:
     password = tmp_path / "password"
     password.write_text("secret")
 
-    def asked(answer: Answer, *, greeting: bytes | None = None, within_s: float = 10) -> Found:
-        peer = LdapPeer(pair, answer, greeting=greeting)
+    def asked(answer: Answer, *, greeting: bytes | None = None, within_s: float = 10, shows: KeyPair = pair) -> Found:
+        peer = LdapPeer(shows, answer, greeting=greeting)
         started.append(peer)
         asking = LdapSettings(
             servers=(LdapServer(host="localhost", port=peer.port, is_implicit=greeting is None),),
@@ -155,6 +155,21 @@ def test_what_is_said_before_tls_is_not_believed(ask: Ask) -> None:
         ask(active_directory, greeting=_starttls(bind[:5]))
     with pytest.raises(DirectoryError, match="StartTLS was refused: unavailable"):
         ask(active_directory, greeting=_starttls(result=52))
+
+
+@pytest.mark.parametrize("greeting", [None, _starttls()], ids=["ldaps", "StartTLS"])
+def test_a_server_with_another_name_is_told_nothing(ask: Ask, authority: Authority, greeting: bytes | None) -> None:
+    """A certificate of the right CA for somebody else: no password is sent there."""
+    heard: list[sansldap.LDAPMessage] = []
+
+    def answer(session: sansldap.LDAPServer, message: sansldap.LDAPMessage) -> None:
+        heard.append(message)
+        active_directory(session, message)
+
+    other = authority.server_certificate("other", "elsewhere.example.com")
+    with pytest.raises(DirectoryError, match="TLS: the certificate cannot be verified: Hostname mismatch"):
+        ask(answer, greeting=greeting, shows=other)
+    assert heard == []
 
 
 def _said() -> list[bytes]:

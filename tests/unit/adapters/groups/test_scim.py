@@ -114,7 +114,6 @@ def test_faults_are_one_line(usual: ScimSettings, pair: KeyPair, tmp_path: Path)
     for settings, words in (
         (replace(usual, port=9), "Connection refused"),
         (replace(usual, ca=None), "the certificate cannot be verified"),
-        (replace(usual, host="127.0.0.2"), ""),
         (replace(usual, token_file=wrong), "401, the token is not accepted"),
         (replace(usual, token_file=empty), "holds no token"),
         (replace(usual, token_file=tmp_path / "absent"), "cannot be read"),
@@ -134,6 +133,20 @@ def test_a_provider_that_says_nothing_is_given_up(usual: ScimSettings) -> None:
         settings = replace(usual, host="127.0.0.1", port=silent.getsockname()[1])
         with pytest.raises(DirectoryError, match=r"takes too long|does not answer in time"):
             ScimDirectory(settings, DEFAULT).ask(["sales"], 0.2)
+
+
+def test_a_provider_with_another_name_gets_no_token(authority: Authority, tmp_path: Path) -> None:
+    """A certificate of the right CA for somebody else."""
+    other = Scim(authority.server_certificate("other", "elsewhere.example.com"))
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    settings = ScimSettings(host="localhost", port=other.port, path="/v2", ca=authority.ca_file, token_file=token)
+    try:
+        with pytest.raises(DirectoryError, match="the certificate cannot be verified: Hostname mismatch"):
+            asked(settings, "sales")
+    finally:
+        other.stop()
+    assert other.paths == []
 
 
 Answer = Callable[[str], tuple[int, bytes]]
