@@ -155,6 +155,18 @@ async def test_a_session_that_ended_while_the_store_was_down_is_not_kept(house: 
     assert house.gate.redecision._undecided == {}
 
 
+async def test_a_session_that_ends_while_it_cannot_be_decided_is_let_go_of(house: House) -> None:
+    """Nothing of it is kept for the ticks to ask about."""
+    await house.register()
+    admission = await house.open()
+    house.registry.is_available = False
+    house.policy(DENY)
+    await house.settled()
+    assert admission in house.gate.redecision._undecided
+    house.gate.ended(admission, {"ended": "client"})
+    assert house.gate.redecision._undecided == {}
+
+
 async def test_a_change_during_a_look_up_is_looked_up_again(house: House) -> None:
     """The first look-up read what the change has replaced: its answer alone would let the session go on."""
     await house.register()
@@ -260,3 +272,31 @@ async def test_an_unexpected_error_about_very_many_sessions_leaves_them_their_gr
     house.gate.redecision.tick()
     await house.settled()
     assert all(each.revoked for each in admissions)
+
+
+async def test_a_change_while_very_many_sessions_are_looked_up_is_not_missed(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store answered with what the change has replaced: that answer alone would let the session go on."""
+    people = [f"user{number}@example.com" for number in range(3 * LOOKED_UP_SINGLY)]
+    await house.registry.apply([report(phone(f"ph-{n}", who)) for n, who in enumerate(people)], now=NOW)
+    house.policy(ALLOW)
+    admissions = [await house.open(who) for who in people]
+    outlined, asked = house.devices.outlined, 0
+
+    async def overtaken(*arguments: object) -> object:
+        nonlocal asked
+        asked += 1
+        answer = await outlined(*arguments)  # type: ignore[arg-type]
+        if asked == 1:
+            await house.registry.apply([report(phone("ph-0", people[0]), TIKTOK, at=NOW + MINUTE)], now=NOW)
+        return answer
+
+    house.devices.is_cold = True
+    monkeypatch.setattr(house.devices, "outlined", overtaken)
+    house.policy(DENY)
+    await house.settled()
+    await house.settled()
+
+    assert asked == 2
+    assert [each.revoked for each in admissions] == [True] + [False] * (len(people) - 1)
