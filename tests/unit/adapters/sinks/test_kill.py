@@ -8,6 +8,7 @@ from time import monotonic
 import pytest
 
 from gatekeeper.adapters.sinks.directory import read_head
+from gatekeeper.adapters.sinks.identities import IdentityMap
 from gatekeeper.adapters.sinks.opening import find_ending
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.publisher import Publisher
@@ -23,6 +24,7 @@ import asyncio, os, sys
 from datetime import UTC, datetime
 from pathlib import Path
 from gatekeeper.adapters.sinks.file import FileAuditLog
+from gatekeeper.adapters.sinks.identities import IdentityMap
 from gatekeeper.audit.event import Event, EventCode
 
 class Clock:
@@ -30,7 +32,10 @@ class Clock:
         return datetime(2020, 7, 10, tzinfo=UTC)
 
 async def main():
-    log = FileAuditLog.open(Path(sys.argv[1]), origin=sys.argv[2], clock=Clock(), signing_key=Path(sys.argv[1], "signing.key"))
+    names = IdentityMap(Path(sys.argv[3]), b"k" * 32) if len(sys.argv) > 3 else None
+    log = FileAuditLog.open(
+        Path(sys.argv[1]), origin=sys.argv[2], clock=Clock(), signing_key=Path(sys.argv[1], "signing.key"), names=names
+    )
     number = 0
     def write():
         nonlocal number
@@ -40,7 +45,12 @@ async def main():
             assert is_recorded
             os.write(1, b"%d\\n" % mine)
             write()
-        log.append(Event(code=EventCode.CONFIGURATION_LOADED, time=Clock().now(), detail={"mine": mine}), recorded)
+        log.append(
+            Event(
+                code=EventCode.CONFIGURATION_LOADED, time=Clock().now(), account=f"u{mine}@x.example", detail={"mine": mine}
+            ),
+            recorded,
+        )
     for _ in range(20):
         write()
     await asyncio.Event().wait()
@@ -76,3 +86,23 @@ def test_no_acknowledged_record_is_lost(tmp_path: Path, acknowledged: int) -> No
     publisher = Publisher(tmp_path, key, records=len(leaves), files=FileOperations(), monotonic=monotonic)
     publisher.finish(len(leaves), within_s=60)
     assert_published(tmp_path, leaves, key)
+
+
+@pytest.mark.parametrize("acknowledged", [1, 40, 200])
+def test_no_record_has_a_pseudonym_that_nobody_can_resolve(tmp_path: Path, acknowledged: int) -> None:
+    """Names are in the map before the lines are in the log, whenever the process is killed."""
+    log, names = tmp_path / "log", tmp_path / "map"
+    command = [sys.executable, "-c", _WRITER, str(log), ORIGIN, str(names)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for _ in range(acknowledged):
+            process.stdout.readline()
+        process.kill()
+    found = IdentityMap(names, b"k" * 32)
+    records = list(map(read, lines(log)))
+    people = {record.account: record.facts["mine"] for record in records if record.account is not None}
+    assert len(people) >= acknowledged
+    assert {found.name_of(one): mine for one, mine in people.items()} == {
+        f"u{mine}@x.example": mine for mine in people.values()
+    }
+    found.close()
