@@ -156,13 +156,24 @@ def show(file: Path | None, as_json: bool) -> None:
 @click.option("--reason", required=True, help="Why it need not be there any more.")
 @registry_option
 def end(origin: str, reason: str, file: Path | None) -> None:
-    """Say that the log ORIGIN need not be there any more, as when it was archived; it stays on the list."""
+    """Say that the log ORIGIN is at its end: archived, or set aside after a restore. It stays on the list.
+
+    It need not be there any more. Where it is there it is still verified, against what it has now: of a log that was
+    restored from a backup the end is gone, and that is hereby known.
+    """
     registry = read_registry(file)
     entry = registry.logs.get(origin)
     if entry is None or file is None:
         fail(f"there is no log `{origin}` in the registry", code=EXIT_USAGE)
     at = SystemClock().now().isoformat(timespec="seconds").replace("+00:00", "Z")
-    write_registry(file, registry.having(replace(entry, ended=Ended(at, whoever(), clean(reason, 500)))))
+    ended = replace(entry, ended=Ended(at, whoever(), clean(reason, 500)))
+    for one in muster(registry).required:
+        if origin_of(one.directory) == origin:
+            verified = verify_log(one.directory, one.known)
+            if not verified.status and verified.note is not None:
+                ended = replace(ended, head=verified.note.decode())
+    write_registry(file, registry.having(ended))
+    click.echo(f"{origin}: {_size(ended)} records, {_state(ended)}")
 
 
 def _with(registry: Registry, verified: Verified, key: VerifierKey) -> Registry:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -89,3 +90,21 @@ def test_the_signing_key_is_changed_while_the_gate_runs(served: GateProcess) -> 
     assert served.cli("audit", "verify", "--vkey", second).returncode == 0
     changes = [detail(record) for record in coded(served.audit_records(), "GK9012I")]
     assert len(changes) == 2 * len(list(served.audit_directory.rglob("checkpoint")))
+
+
+def test_a_log_that_is_deleted_is_missed(served: GateProcess, tmp_path: Path) -> None:
+    """By the registry, whichever it is; without it the rest of the logs is sound."""
+    registry = ["--registry", str(tmp_path / "logs.json")]
+    vkey = served.cli("audit", "keys").stdout.strip()
+    assert served.cli("audit", "registry", "add", "--vkey", vkey, *registry).returncode == 0
+    done = served.cli("audit", "verify", "--all", "--update", *registry)
+    assert done.returncode == 0, done.stdout + done.stderr
+    served.stop()
+    last = max(path.parent for path in served.audit_directory.rglob("checkpoint"))
+    for name in ("segments", "tile"):
+        shutil.rmtree(last / name)
+    for name in ("checkpoint", "head.json"):
+        (last / name).unlink()
+    done = served.cli("audit", "verify", "--all", *registry)
+    assert done.returncode == 1
+    assert "FOUND      gone: there is no log `tests.example/audit/1" in done.stdout

@@ -201,6 +201,29 @@ def test_a_log_after_a_restored_one_is_named_with_it(logs: Path) -> None:
     assert verify().exit_code == 1
 
 
+def test_a_restored_log_is_known_as_it_is(logs: Path) -> None:
+    """What is gone of it is tampering until somebody says that it is known; from then on it must not lose more."""
+    origin = ORIGINS["elsewhere"]
+    make(logs / "elsewhere", origin, key=OTHER_KEY, lines=log_of(30)[:20])
+    assert verify().exit_code == 1
+    ended = run("end", origin, "--reason", "restored from a backup, see GK9007W")
+    assert ended.exit_code == 0
+    assert "20 records, ended" in ended.stdout
+    assert verify().exit_code == 0
+    make(logs / "elsewhere", origin, key=OTHER_KEY, lines=log_of(30)[:19])
+    assert verify().exit_code == 1
+
+
+def test_what_does_not_verify_is_not_known(logs: Path) -> None:
+    """Whoever ends a log that was changed has not made it sound."""
+    segment = next((logs / "elsewhere" / "segments").iterdir())
+    segment.write_bytes(segment.read_bytes().replace(b"TikTok", b"Signal"))
+    assert run("end", ORIGINS["elsewhere"], "--reason", "x").exit_code == 0
+    assert verify().exit_code == 1
+    shutil.rmtree(logs / "elsewhere")
+    assert verify().exit_code == 0
+
+
 def test_a_new_key_is_taken_in_by_name_only(logs: Path) -> None:
     """Not because it lies beside the log, or because somebody signed with it."""
     make(logs / "elsewhere", ORIGINS["elsewhere"], key=KEY)
