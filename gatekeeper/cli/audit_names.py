@@ -69,6 +69,9 @@ def naming(config_path: Path | None) -> Iterator[Named]:
         return known[found]
 
     def named(decided: Decided) -> Decided | None:
+        in_it = (decided.account, decided.device, decided.claimed_device, *(one for one, _ in decided.judged or ()))
+        if not any(one is not None and PSEUDONYM.fullmatch(one) for one in in_it):
+            return decided  # hundreds of thousands have none
         account, device, claimed = name(decided.account), name(decided.device), name(decided.claimed_device)
         judged = None if decided.judged is None else [(name(one), revision) for one, revision in decided.judged]
         is_known = account is not None and (device is None) == (decided.device is None)

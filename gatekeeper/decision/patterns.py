@@ -28,7 +28,8 @@ class Pattern:
     """What comes before the first wildcard."""
     literal: str
     """The longest piece without wildcards: what cannot match does mostly not contain it."""
-    _regex: re.Pattern[str] = field(repr=False, compare=False)
+    _regex: re.Pattern[str] | None = field(repr=False, compare=False)
+    """None: exact. Most of ten thousand patterns are, and compiling them would take most of reading a policy."""
 
     @classmethod
     def parse(cls, text: str) -> "Pattern":
@@ -47,11 +48,12 @@ class Pattern:
         prefix = _WILDCARDS.split(folded, maxsplit=1)[0]
         # Two dots before the first wildcard: only then is the second label whole.
         head = head_of(prefix) if is_exact or prefix.count(".") >= 2 else None
-        return cls(folded, is_exact, head, prefix, max(pieces, key=len), re.compile(_regex(folded), re.DOTALL))
+        regex = None if is_exact else re.compile(_regex(folded), re.DOTALL)
+        return cls(folded, is_exact, head, prefix, max(pieces, key=len), regex)
 
     def matches(self, folded: str) -> bool:
         """Whether the case-folded text is one that the pattern means."""
-        return self.text == folded if self.is_exact else self._regex.fullmatch(folded) is not None
+        return self.text == folded if self._regex is None else self._regex.fullmatch(folded) is not None
 
     def __str__(self) -> str:
         return self.text
