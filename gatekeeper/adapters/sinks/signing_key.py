@@ -72,16 +72,19 @@ def rotate(path: Path, name: str) -> SigningKey:
     try:
         draft.unlink(missing_ok=True)
         _make(draft)
+        found = path.stat()  # whoever reads the old one has to read the new one, also when root changes it
+        os.chown(draft, found.st_uid, found.st_gid)
+        draft.chmod(stat.S_IMODE(found.st_mode))
         if older is None:
             before(path).hardlink_to(path)  # interrupted here, both are one key
         draft.replace(path)
         _sync(path.parent)
     except OSError as error:
         raise AuditLogError(f"the signing key `{path}` cannot be changed: {error.strerror}") from error
-    found = load_key(path, name)
-    if found is None:
+    made = load_key(path, name)
+    if made is None:
         raise AuditLogError(f"the signing key `{path}` was removed")
-    return found
+    return made
 
 
 def retire(path: Path) -> None:

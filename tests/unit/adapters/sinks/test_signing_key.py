@@ -1,5 +1,6 @@
 """The key that signs a log: made once, its owner's alone, never over another file."""
 
+import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -142,3 +143,15 @@ def test_what_is_not_there_is_not_changed(tmp_path: Path) -> None:
     before(tmp_path / "signing.key").mkdir()
     with pytest.raises(AuditLogError, match="cannot be removed"):
         retire(tmp_path / "signing.key")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_a_new_key_is_for_whom_the_old_one_was(tmp_path: Path) -> None:
+    """Root changes the key of the gate's account; a group that may read it still may."""
+    path = tmp_path / "signing.key"
+    load_or_make_key(path, ORIGIN)
+    os.chown(path, 65534, 65533)
+    path.chmod(0o640)
+    rotate(path, ORIGIN)
+    found = path.stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (65534, 65533, 0o640)
