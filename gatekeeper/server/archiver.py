@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from gatekeeper.adapters.sinks.directory import AuditLogError
 from gatekeeper.adapters.sinks.secret_key import load_or_make_secret, load_secret
 from gatekeeper.adapters.stores.archive import Archive, ArchivedPolicy, ArchiveError
-from gatekeeper.adapters.stores.revisions import changed_since, postures_of
+from gatekeeper.adapters.stores.revisions import changed_since, postures_of, registered
 from gatekeeper.adapters.stores.tables import microseconds
 from gatekeeper.config.settings import AuditSettings
 from gatekeeper.decision.policy import Policy
@@ -129,6 +129,8 @@ class Archiver:
         await self._archive_postures(self._archive)
 
     async def _missed(self, archive: Archive) -> list[DeviceId]:
+        ids_now = await registered(self._engine)
+        await asyncio.to_thread(archive.end_others, ids_now, microseconds(self._clock.now()))
         self._marked = await asyncio.to_thread(archive.mark)
         ids, newest = await changed_since(self._engine, max(self._marked - _CLOCKS_DIFFER_US, 0))
         self._newest = max(self._marked, newest)

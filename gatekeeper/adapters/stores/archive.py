@@ -14,7 +14,7 @@ import json
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -105,6 +105,14 @@ class Archive:
         with self._transaction():
             update = "UPDATE posture SET until = ? WHERE device = ? AND until IS NULL"
             self._database.execute(update, (revision, self._tag(device_id)))
+
+    def end_others(self, registered: Collection[str], revision: int) -> None:
+        """Note that no other device than these is registered any more. Raises ArchiveError."""
+        tags = {self._tag(device_id) for device_id in registered}
+        held = self._read("SELECT DISTINCT device FROM posture WHERE until IS NULL")
+        gone = [(revision, tag) for (tag,) in held if tag not in tags]
+        with self._transaction():
+            self._database.executemany("UPDATE posture SET until = ? WHERE device = ? AND until IS NULL", gone)
 
     def put_policies(self, policies: Iterable[ArchivedPolicy], now_ms: int) -> None:
         """Keep policies, and note that they are in force now. Raises ArchiveError."""

@@ -9,11 +9,13 @@ from gatekeeper.adapters.stores.codec import decode_apps
 from gatekeeper.adapters.stores.engine import reading
 from gatekeeper.adapters.stores.reading import by_ids
 from gatekeeper.adapters.stores.sketch import apps_before, decode_past, past_posture_of
-from gatekeeper.adapters.stores.tables import past_posture, posture
+from gatekeeper.adapters.stores.tables import device, past_posture, posture
 from gatekeeper.domain.app import App, AppList
 from gatekeeper.domain.device import DeviceId
 from gatekeeper.domain.posture import Posture
 from gatekeeper.ports.devices import Unavailable
+
+_PAGE = 5_000
 
 
 async def changed_since(engine: AsyncEngine, revision: int) -> tuple[list[DeviceId], int]:
@@ -22,6 +24,20 @@ async def changed_since(engine: AsyncEngine, revision: int) -> tuple[list[Device
     async with reading(engine) as connection:
         rows = (await connection.execute(wanted)).all()
     return [DeviceId(device_id) for device_id, _ in rows], max((found for _, found in rows), default=revision)
+
+
+async def registered(engine: AsyncEngine) -> set[DeviceId]:
+    """The ids of all devices, read some at a time."""
+    found: set[DeviceId] = set()
+    page = select(device.c.device_id).order_by(device.c.device_id).limit(_PAGE)
+    last = ""
+    while True:
+        async with reading(engine) as connection:
+            ids = list(await connection.scalars(page.where(device.c.device_id > last)))
+        found.update(map(DeviceId, ids))
+        if len(ids) < _PAGE:
+            return found
+        last = ids[-1]
 
 
 async def postures_of(engine: AsyncEngine, ids: Collection[DeviceId], since: int = 0) -> list[Posture]:

@@ -125,6 +125,21 @@ async def test_a_forgotten_device_stays_in_the_archive(bed: Bed) -> None:
     archive.close()
 
 
+async def test_a_device_that_was_forgotten_meanwhile_does_not_stay_for_ever(bed: Bed) -> None:
+    """What was forgotten while nobody followed ends at the next start; the others hold on."""
+    for device_id in ("ph-1", "ph-2"):
+        await bed.report(device_id, 1, NOTES)
+    await bed.archiver.step()
+    bed.archiver.close()
+    await bed.registry.forget(DeviceId("ph-1"))
+    await bed.begin().step()
+    assert bed.missing() == set()
+    archive = Archive(bed.settings.archive_file, load_secret(bed.settings.archive_key) or b"", is_new=False)
+    assert archive.prune(int((NOW + MINUTE).timestamp() * 1000)) == 1
+    archive.close()
+    assert {device_id for device_id, _ in bed.missing()} == {"ph-1"}
+
+
 async def test_policies_are_archived_as_they_come_into_force(bed: Bed) -> None:
     """Each once, with how names were read."""
     await bed.archiver.step()

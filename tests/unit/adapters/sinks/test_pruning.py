@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from gatekeeper.adapters.sinks.compressor import compress
 from gatekeeper.adapters.sinks.directory import AuditLogDamaged, AuditLogError, segment_paths
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.pruning import (
@@ -47,6 +48,19 @@ def test_only_what_the_signed_head_does_not_need_goes(log: Path) -> None:
     assert prunable_of(log, None, before_ms=LATER_MS, holds=[]).is_unsigned
     remove(log, found.spans, FileOperations())
     assert [path.name[:20] for path in segment_paths(log)] == [f"{600:020d}"]
+
+
+def test_compressed_segments_go_like_others(log: Path) -> None:
+    """By the same numbers, and with nothing left of them."""
+    before = list(closed_spans(log))
+    for path in segment_paths(log)[:-1]:
+        compress(path, FileOperations())
+    spans = list(closed_spans(log))
+    assert [(span.first, span.last, span.first_ms, span.last_ms) for span in spans] == [
+        (span.first, span.last, span.first_ms, span.last_ms) for span in before
+    ]
+    remove(log, spans, FileOperations())
+    assert [path.name[:20] for path in (log / "segments").iterdir()] == [f"{600:020d}"]
 
 
 def test_a_segment_that_does_not_end_with_a_record_is_damaged(log: Path) -> None:
