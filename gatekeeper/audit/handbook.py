@@ -116,7 +116,7 @@ _AFTER = """
 |---|---|
 | `time` | when it happened, milliseconds since 1970 (UTC); of counted ones the last, from `start_time` to `end_time` |
 | `metadata.sequence` · `metadata.uid` | number in its log, from 0, without gaps · unique among all logs |
-| `user.name` · `actor.user.name` · `device.owner.name` | the account, where the class has a place for it |
+| `user.name` · `actor.user.name` · `device.owner.name` | the account, where there is a place; pseudonym: `uid` |
 | `device.uid` | the device; `device.is_compliant` where its posture is `clean` or `denied` |
 | `src_endpoint.ip` | the client's address, cut to its network unless `audit.client_address = "full"` |
 | `dst_endpoint` | the listener: `name`, `svc_name` (protocol), `port` |

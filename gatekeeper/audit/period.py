@@ -35,6 +35,13 @@ _STEPS = tuple(timedelta(hours=hours) for hours in (1, 6, 24, 7 * 24, 28 * 24, 3
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SETTLING = frozenset({"clean", "denied"})  # a stale or partial list does not say that an app is gone
 _CHANGES = frozenset({Word.POLICY, Word.CONFIG})
+_OF_THE_LOG = frozenset(
+    {
+        *(EventCode.AUDIT_EXPORTED, EventCode.IDENTITY_RESOLVED, EventCode.IDENTITY_ERASED),
+        *(EventCode.QUARTER_DESTROYED, EventCode.HOLD_PLACED, EventCode.HOLD_RELEASED, EventCode.LOG_PRUNED),
+    }
+)
+"""What people did with the log itself."""
 _FORGETTING = frozenset({EventCode.DEVICE_CLEAN, EventCode.DEVICE_FORGOTTEN})
 
 
@@ -148,7 +155,7 @@ class Period:
             self._decided(record)
         if record.word in _CHANGES:
             self._list(self.changes, record)
-        elif record.code == EventCode.AUDIT_EXPORTED:
+        elif record.code in _OF_THE_LOG:
             self._list(self.reads, record)
         elif record.code in (EventCode.WORKER_DIED, EventCode.TAIL_RECOVERED):
             self._list(self.faults, record)

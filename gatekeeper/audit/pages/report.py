@@ -69,7 +69,7 @@ def page(report: Report) -> str:
         ("approvals", "Who approved what", approvals(period)),
         ("evidence", "Age of the evidence", evidence(period)),
         ("gaps", "Gaps and faults", gaps(period)),
-        ("reads", "Who took records out", reads(period)),
+        ("reads", "Who read, held or removed records", reads(period)),
     ]
     contents = tag("ol", *(tag("li", tag("a", name, href=f"#{place}")) for place, name, _ in sections))
     body = tag(

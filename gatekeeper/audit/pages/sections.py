@@ -218,18 +218,27 @@ def gaps(period: Period) -> Iterator[Markup]:
 
 
 def reads(period: Period) -> Iterator[Markup]:
-    """Who read the log."""
+    """Who read the log, asked whose a pseudonym is, erased, held or removed something."""
     rows = (
         [
             _second(record.time_ms),
             clean(record.text("by") or "-", 80),
-            clean(record.text("what") or "-", 40),
-            clean(record.text("asked") or "-", 400),
+            clean(record.text("what") or record.message, 80),
+            clean(_asked(record) or "-", 400),
             f"{_number(record.facts.get('records_n'))}",
         ]
         for record in period.reads
     )
-    yield table("Who read the log", ["when", "account of the machine", "what", "asked", "records"], rows, numbers=1)
+    yield table(
+        "Who did what with the log", ["when", "account of the machine", "what", "asked", "records"], rows, numbers=1
+    )
+
+
+def _asked(record: StoredRecord) -> str:
+    """What it was about, and why, as the record says it."""
+    names = ("asked", "pseudonym", "quarter", "hold", "first_kept", "reason")
+    said = [(name, record.facts.get(name)) for name in names]
+    return " ".join(f"{value}" if name == "asked" else f"{name}={value}" for name, value in said if value is not None)
 
 
 def _more(count: int) -> Iterator[Markup]:

@@ -148,13 +148,15 @@ def test_exemptions_changes_reads_and_faults_are_listed() -> None:
             told(EventCode.POLICY_PUBLISHED, author="m.ruiz"),
             told(EventCode.CONFIGURATION_LOADED),
             told(EventCode.AUDIT_EXPORTED, by="root"),
+            told(EventCode.IDENTITY_RESOLVED, by="eve", pseudonym="u2020q3:" + "0" * 32, reason="Case 7"),
+            told(EventCode.LOG_PRUNED, by="cron", first_kept="300"),
             told(EventCode.WORKER_DIED),
             told(EventCode.TAIL_RECOVERED),
         ]
     )
     assert (period.exemptions["ex-1"].times, len(period.exemptions["ex-1"].people)) == (2, 1)
     assert [record.code for record in period.changes] == ["GK3001I", "GK3030I"]
-    assert [record.text("by") for record in period.reads] == ["root"]
+    assert [record.text("by") for record in period.reads] == ["root", "eve", "cron"]
     assert [record.code for record in period.faults] == ["GK9010E", "GK9004W"]
 
 

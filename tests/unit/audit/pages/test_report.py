@@ -82,7 +82,7 @@ def test_every_section_says_what_it_should() -> None:
         "Changes of policy and configuration",
         "Devices by the age of the evidence",
         "Silences, longest first",
-        "Who read the log",
+        "Who did what with the log",
     ):
         assert said in found, said
 
