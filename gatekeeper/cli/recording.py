@@ -11,7 +11,7 @@ import asyncio
 import os
 import pwd
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -230,19 +230,19 @@ async def _append_held(log: Path, origin: str, settings: Settings, event: Event,
 
 
 async def _append_to(directory: Path, origin: str, settings: Settings, event: Event, clock: SystemClock) -> None:
-    names = open_names(settings.audit)
-    log = FileAuditLog.open(
-        directory,
-        origin=origin,
-        clock=clock,
-        address_prefix=None if settings.audit.full_addresses else (24, 48),
-        signing_key=settings.audit.signing_key,
-        remember_in=settings.state_directory / AUDIT_HEADS,
-        names=names,
-    )
-    log.append(event)
-    is_closed = await log.close()
-    if names is not None:
-        names.close()
-    if not is_closed:
-        raise AuditLogError("the audit log cannot be written")
+    with ExitStack() as stack:
+        names = open_names(settings.audit)
+        if names is not None:
+            stack.callback(names.close)
+        log = FileAuditLog.open(
+            directory,
+            origin=origin,
+            clock=clock,
+            address_prefix=None if settings.audit.full_addresses else (24, 48),
+            signing_key=settings.audit.signing_key,
+            remember_in=settings.state_directory / AUDIT_HEADS,
+            names=names,
+        )
+        log.append(event)
+        if not await log.close():
+            raise AuditLogError("the audit log cannot be written")

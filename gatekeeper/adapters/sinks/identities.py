@@ -69,14 +69,21 @@ class IdentityMap:
             if is_new:
                 _make(path)
             self._database = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-            for pragma in ("journal_mode = DELETE", "synchronous = FULL", "secure_delete = ON"):
-                self._database.execute(f"PRAGMA {pragma}")
-            if is_new:
-                self._database.executescript(f"{_SCHEMA} PRAGMA application_id = {_APPLICATION};")
-            if quarters := self.quarters():
-                self._secret(quarters[0])  # a key that is another map's is told at once
+            try:
+                self._prepare(is_new=is_new)
+            except BaseException:
+                self._database.close()
+                raise
         except (sqlite3.Error, OSError) as error:
             raise IdentityMapError(f"the identity map `{path}` cannot be used: {error}") from error
+
+    def _prepare(self, *, is_new: bool) -> None:
+        for pragma in ("journal_mode = DELETE", "synchronous = FULL", "secure_delete = ON"):
+            self._database.execute(f"PRAGMA {pragma}")
+        if is_new:
+            self._database.executescript(f"{_SCHEMA} PRAGMA application_id = {_APPLICATION};")
+        if quarters := self.quarters():
+            self._secret(quarters[-1])  # a key that is another map's is told at once
 
     def close(self) -> None:
         """Let go of the file."""

@@ -71,16 +71,20 @@ class Archive:
             if is_new:
                 _make(path)
             self._database = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-            for pragma in ("journal_mode = DELETE", "synchronous = FULL", "secure_delete = ON"):
-                self._database.execute(f"PRAGMA {pragma}")
-            if is_new:
-                self._database.executescript(_SCHEMA)
-            self._check_key(is_new=is_new)
+            try:
+                self._prepare(is_new=is_new)
+            except BaseException:
+                self._database.close()
+                raise
         except (sqlite3.Error, OSError) as error:
             raise ArchiveError(f"the archive `{path}` cannot be used: {error}") from error
 
-    def _check_key(self, *, is_new: bool) -> None:
-        """A mark of the key's own: rows of two keys in one file would be found by neither."""
+    def _prepare(self, *, is_new: bool) -> None:
+        """With a mark of the key's own: rows of two keys in one file would be found by neither."""
+        for pragma in ("journal_mode = DELETE", "synchronous = FULL", "secure_delete = ON"):
+            self._database.execute(f"PRAGMA {pragma}")
+        if is_new:
+            self._database.executescript(_SCHEMA)
         mark = int.from_bytes(hmac.digest(self._tags, b"key", hashlib.sha256)[:6])
         if is_new:
             self._database.execute("INSERT OR IGNORE INTO mark VALUES ('key', ?)", (mark,))

@@ -1,8 +1,11 @@
 """The archive: postures and policies come back as they were, to whoever has the key, until they are pruned or erased."""
 
 import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -19,9 +22,31 @@ PHONE = DeviceId("ph-1")
 POLICY = ArchivedPolicy("a" * 64, '{"case": "lower"}', b"schema = 1\0\xff")
 
 
+Opened = Callable[..., Archive]
+
+
 @pytest.fixture
-def archive(tmp_path: Path) -> Archive:
-    return Archive(tmp_path / "archive", KEY)
+def opened() -> Iterator[Opened]:
+    """Open archives, and close them at the end."""
+    with ExitStack() as stack:
+
+        def open_archive(path: Path, *, is_new: bool = True) -> Archive:
+            found = Archive(path, KEY, is_new=is_new)
+            stack.callback(found.close)
+            return found
+
+        yield open_archive
+
+
+@pytest.fixture
+def archive(tmp_path: Path, opened: Opened) -> Archive:
+    return opened(tmp_path / "archive")
+
+
+def asked(path: Path, query: str, *values: object) -> list[tuple[Any, ...]]:
+    """What the file holds, or becomes."""
+    with closing(sqlite3.connect(path)) as database, database:
+        return database.execute(query, values).fetchall()
 
 
 def posture(revision: int, *apps: object, device_id: str = "ph-1") -> Posture:
@@ -30,12 +55,12 @@ def posture(revision: int, *apps: object, device_id: str = "ph-1") -> Posture:
     return Posture(device=replace(said.device, first_seen=NOW), result=result, revision=revision)
 
 
-def test_a_posture_comes_back_as_it_was(tmp_path: Path, archive: Archive) -> None:
+def test_a_posture_comes_back_as_it_was(tmp_path: Path, archive: Archive, opened: Opened) -> None:
     """All that a decision weighs, in another process too; the file tells nobody whose phone has what."""
     kept = [posture(1, NOTES, TIKTOK), posture(2, NOTES), replace(posture(3), result=None)]
     archive.put(kept)
     archive.put(kept)
-    other = Archive(tmp_path / "archive", KEY, is_new=False)
+    other = opened(tmp_path / "archive", is_new=False)
     assert [other.posture("ph-1", one.revision) for one in kept] == kept
     assert [other.posture("ph-1", one.revision).device.first_seen for one in kept] == [NOW] * 3  # type: ignore[union-attr]
     assert other.posture("ph-1", 4) is None
@@ -48,27 +73,24 @@ def test_a_posture_comes_back_as_it_was(tmp_path: Path, archive: Archive) -> Non
 def test_a_list_is_kept_once(tmp_path: Path, archive: Archive) -> None:
     """Whatever number of reports said it."""
     archive.put([posture(number, NOTES) for number in range(1, 50)])
-    database = sqlite3.connect(tmp_path / "archive")
-    assert database.execute("SELECT count(*) FROM apps").fetchone() == (1,)
-    assert database.execute("SELECT count(*) FROM posture").fetchone() == (49,)
+    assert asked(tmp_path / "archive", "SELECT count(*) FROM apps") == [(1,)]
+    assert asked(tmp_path / "archive", "SELECT count(*) FROM posture") == [(49,)]
 
 
-def test_another_key_or_a_moved_row_opens_nothing(tmp_path: Path, archive: Archive) -> None:
+def test_another_key_or_a_moved_row_opens_nothing(tmp_path: Path, archive: Archive, opened: Opened) -> None:
     """A row is bound to its device and revision."""
     archive.put([posture(1, NOTES), posture(2, TIKTOK)])
     for is_new in (True, False):
         with pytest.raises(ArchiveError, match="another key's"):
             Archive(tmp_path / "archive", b"o" * 32, is_new=is_new)
-    with sqlite3.connect(tmp_path / "archive") as database:
-        (sealed,) = database.execute("SELECT sealed FROM posture WHERE revision = 2").fetchone()
-        database.execute("UPDATE posture SET sealed = ? WHERE revision = 1", (sealed,))
+    ((sealed,),) = asked(tmp_path / "archive", "SELECT sealed FROM posture WHERE revision = 2")
+    asked(tmp_path / "archive", "UPDATE posture SET sealed = ? WHERE revision = 1", sealed)
     with pytest.raises(ArchiveError, match="changed"):
         archive.posture("ph-1", 1)
-    with sqlite3.connect(tmp_path / "archive") as database:
-        tags = [tag for (tag,) in database.execute("SELECT tag FROM apps")]
-        database.execute("UPDATE apps SET sealed = (SELECT sealed FROM apps WHERE tag = ?)", (tags[0],))
+    (tag,), _ = asked(tmp_path / "archive", "SELECT tag FROM apps")
+    asked(tmp_path / "archive", "UPDATE apps SET sealed = (SELECT sealed FROM apps WHERE tag = ?)", tag)
     with pytest.raises(ArchiveError, match="changed"):
-        [archive.posture("ph-1", 2), Archive(tmp_path / "archive", KEY).posture("ph-1", 1)]
+        [archive.posture("ph-1", 2), opened(tmp_path / "archive").posture("ph-1", 1)]
 
 
 def test_policies_come_back_to_the_octet(archive: Archive) -> None:
@@ -107,7 +129,7 @@ def test_a_device_is_erased_with_its_lists(tmp_path: Path, archive: Archive) -> 
     assert archive.erase(["ph-1", "ph-9"]) == 2
     assert archive.posture("ph-1", 1) is None
     assert archive.posture("ph-2", 3) is not None
-    assert sqlite3.connect(tmp_path / "archive").execute("SELECT count(*) FROM apps").fetchone() == (1,)
+    assert asked(tmp_path / "archive", "SELECT count(*) FROM apps") == [(1,)]
 
 
 def test_what_is_no_archive_is_told(tmp_path: Path) -> None:
