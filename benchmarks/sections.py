@@ -53,7 +53,7 @@ class Found:
     @property
     def reach_words(self) -> str:
         """For the table."""
-        return f"{'>=' if self.is_least else '<='} {self.reach:g} {self.unit}"
+        return f"{'≥' if self.is_least else '≤'} {self.reach:g} {self.unit}"
 
 
 @dataclass(frozen=True, slots=True)
