@@ -20,7 +20,7 @@ MakeGate = Callable[..., GateProcess]
 def test_nobody_is_named_and_everybody_is_found(
     make_gate: MakeGate, dovecot: Dovecot, context: ssl.SSLContext, tmp_path: Path
 ) -> None:
-    """Sessions let through, refused, cut; evidence, imports, exports, refused ones: then whose it was, until erased."""
+    """Sessions let through, refused, cut; evidence, a refused import, a search: then whose it was, until erased."""
     agents = Agents(tmp_path)
     ports = {"imap": upstream(dovecot.imap_port), "smtp": upstream(free_port())}
     changes = {"upstream": ports, "audit": {"privacy": "pseudonyms"}, "evidence": agents.configuration()}
@@ -38,22 +38,15 @@ def test_nobody_is_named_and_everybody_is_found(
     wire.close()
     (gate.directory / "bad.jsonl").write_text(device(ALICE_PHONE, ALICE.login, platform="stone"))
     assert gate.cli("inventory", "import", str(gate.directory / "bad.jsonl")).returncode != 0
-    assert gate.cli("audit", "export", "--user", ALICE.login, "--out", str(gate.directory / "out")).returncode == 0
+    asked = gate.cli("audit", "query", "--user", ALICE.login, "--verdict", "allow", "--json")
     gate.wait_for_record(lambda record: code(record) == "GK5001I")
     names = (ALICE.login, BOB.login, CAROL.login, ALICE_PHONE, BOB_PHONE, ALICE.login.partition("@")[0], "carol")
-    files = [
-        *gate.audit_directory.rglob("*.jsonl"),
-        gate.directory / "state" / "identities.sqlite3",
-        gate.directory / "out",
-    ]
-    for path in [one for file in files for one in ([file] if file.is_file() else file.iterdir())]:
+    for path in (*gate.audit_directory.rglob("*.jsonl"), gate.directory / "state" / "identities.sqlite3"):
         text = path.read_bytes()
-        found = [name for name in names if re.search(rb"\b" + re.escape(name.encode()) + rb"\b", text)]
-        assert path.name == "MANIFEST" or not found, (path, found)
+        assert not [name for name in names if re.search(rb"\b" + re.escape(name.encode()) + rb"\b", text)]
     seen = {code(one) for one in gate.audit_records()}
     assert {"GK1001I", "GK1002W", "GK1011W", "GK1101W", "GK1104I", "GK3002I"} <= seen
     assert {"GK4001I", "GK4002I", "GK4010I", "GK4011W", "GK4013W", "GK5001I"} <= seen
-    asked = gate.cli("audit", "query", "--user", ALICE.login, "--verdict", "allow", "--json")
     (record,) = map(json.loads, asked.stdout.splitlines())
     person = record["user"]["uid"]
     assert detail(record)["client_id"].startswith("c2")
@@ -61,15 +54,11 @@ def test_nobody_is_named_and_everybody_is_found(
     assert (told.returncode, told.stdout) == (0, f"{ALICE.login}\n")
     erased = gate.cli("audit", "erase", ALICE.login, "--reason", "left the company")
     assert erased.returncode == 0, erased.stderr
-    gone = gate.cli("audit", "resolve", person, "--reason", "to see")
-    assert (gone.returncode, gone.stdout) == (3, "")
-    assert "was erased" in gone.stderr
     replayed = json.loads(gate.cli("audit", "replay", "--json").stdout)
     assert (replayed["different"], replayed["performed"], replayed["not_performed"]) == (0, 1, {"nameless": 2})
     records = gate.audit_records()
     asked_for = [
         (detail(one)["pseudonym"], detail(one)["outcome"], detail(one)["reason"]) for one in coded(records, "GK5002I")
     ]
-    assert asked_for == [(person, "named", "Case 7"), (person, "erased", "to see")]
+    assert asked_for == [(person, "named", "Case 7")]
     assert [detail(one)["reason"] for one in coded(records, "GK5003I")] == ["left the company"]
-    assert gate.cli("audit", "verify").returncode == 0
