@@ -59,16 +59,14 @@ def checkpoint(path: Path, keys: list[tuple[str, bytes]]) -> tuple[str, int, byt
     raise stop(3, f"INCOMPLETE: {path}: not signed by the pinned key")
 
 
-def pruned(directory: str, count: int) -> Iterator[bytes]:
-    """The leaves of records that are not there any more: their hashes stay, in tiles of 256 (c2sp.org/tlog-tiles)."""
+def pruned(directory: str, count: int) -> Iterator[bytes]:  # their hashes stay, in tiles of 256: c2sp.org/tlog-tiles
     for index in range(-(-count // 256)):
         *high, low = (part.zfill(3) for part in f"{index:,}".split(","))
         tile = Path(directory, "tile/0", *(f"x{part}" for part in high), low).read_bytes()
         yield from (tile[place : place + 32] for place in range(0, min(count - index * 256, 256) * 32, 32))
 
 
-def leaves(directory: str) -> Iterator[tuple[str, bytes]]:
-    """Follow the chain: the origin that the records name, and the hash of each."""
+def leaves(directory: str) -> Iterator[tuple[str, bytes]]:  # along the chain: the log's name, the hash of each record
     size, prev, origin, torn, first, kept = 0, "0" * 64, "", "", 0, 0
     names = [str(path) for _ in range(2) for path in Path(directory, "segments").glob("*.jsonl*")]
     for segment in sorted({name.removesuffix(".gz") for name in names if not name.endswith(".new")}):
