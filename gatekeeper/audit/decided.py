@@ -13,6 +13,8 @@ from gatekeeper.domain.request import MailProtocol
 
 # Only decisions have a binding: whatever else stands in the log is passed over without being parsed.
 _MARK = b'"binding":"'
+# Evidence is recorded with what the policy says of the device as well, but nobody logged in.
+_OF_SESSIONS = "GK1"
 
 
 class _Metadata(msgspec.Struct):
@@ -124,7 +126,8 @@ def read_decided(line: bytes) -> Decided | None:
     verdict = _VERDICTS.get(record.status_code.partition(".")[0])
     protocol = _PROTOCOLS.get(where.svc_name or "")
     account = (record.user.name or record.user.uid) if record.user else None
-    if facts.binding is None or facts.policy_sha256 is None:
+    is_of_a_session = record.metadata.event_code.startswith(_OF_SESSIONS)
+    if facts.binding is None or facts.policy_sha256 is None or not is_of_a_session:
         return None
     if verdict is None or protocol is None or account is None:
         raise ValueError("a decision without verdict, protocol or account")

@@ -54,6 +54,12 @@ def test_what_is_no_decision_is_passed_over() -> None:
     assert read_decided(b"{") is None
 
 
+def test_what_evidence_says_of_a_device_is_no_log_in() -> None:
+    """It is on record with the policy's word on the device, but there is no session to decide on again."""
+    for code in (EventCode.EVIDENCE_ACCEPTED, EventCode.DEVICE_DENIED, EventCode.DEVICE_CLEAN):
+        assert read_decided(line(event(code=code, connection=None, account=None, decision=JUDGED))) is None
+
+
 def test_what_is_not_recorded_is_not_known() -> None:
     """A record of an earlier version does not name what was judged."""
     document = json.loads(line(event("abc", decision=JUDGED)))
