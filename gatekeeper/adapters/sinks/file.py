@@ -11,7 +11,6 @@ interpreter for a whole batch and make every session wait; so it only joins, wri
 """
 
 import asyncio
-import hashlib
 import os
 import threading
 import time
@@ -19,22 +18,23 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from gatekeeper.adapters.sinks.answers import Answers, Recorded
+from gatekeeper.adapters.sinks.answers import Recorded
 from gatekeeper.adapters.sinks.compressor import Compressor
 from gatekeeper.adapters.sinks.directory import AuditLogError, lock
 from gatekeeper.adapters.sinks.identities import IdentityMap
-from gatekeeper.adapters.sinks.kept import Kept
 from gatekeeper.adapters.sinks.opening import find_ending
 from gatekeeper.adapters.sinks.operations import FileOperations
+from gatekeeper.adapters.sinks.overdue import Overdue
 from gatekeeper.adapters.sinks.publisher import Publisher
 from gatekeeper.adapters.sinks.pulse import Pulse
+from gatekeeper.adapters.sinks.scribe import Scribe
 from gatekeeper.adapters.sinks.shipping.direct import Fallback
 from gatekeeper.adapters.sinks.shipping.quorum import Quorum
 from gatekeeper.adapters.sinks.signing_key import keys_of
 from gatekeeper.adapters.sinks.succession import Remembered, Succession, settle
-from gatekeeper.adapters.sinks.writer import Chain, Counters, Item, Limits, Writer
+from gatekeeper.adapters.sinks.writer import Counters, Item, Limits, Writer
 from gatekeeper.audit.event import Event, EventCode
-from gatekeeper.audit.record import DEFAULT_ADDRESS_PREFIX, encode
+from gatekeeper.audit.record import DEFAULT_ADDRESS_PREFIX
 from gatekeeper.ports.clock import Clock
 
 Post = Callable[[Callable[[], object]], object]
@@ -45,11 +45,6 @@ _EXPIRY_S = 0.25
 _UNHURRIED_S = 0.05
 """A record that nobody waits for rides along with the next one that somebody does, or goes after this."""
 _COMPRESSOR_ENDS_WITHIN_S = 2.0
-_LATE_AT_ONCE = 256
-"""Kept events that are encoded in one go: some ten milliseconds."""
-_LATE_PAUSE_S = 0.05
-_LOOKS_A_STALL = 4
-"""How often within the stall limit it is looked whether the disk answers."""
 
 
 class FileAuditLog:
@@ -78,8 +73,7 @@ class FileAuditLog:
         ending = find_ending(directory, origin, files)
         self._origin = origin
         self._clock = clock
-        self._address_prefix = address_prefix
-        self._names = names
+        self._scribe = Scribe(origin, address_prefix=address_prefix, names=names)
         self._limits = limits
         self._monotonic = monotonic
         self._loop = asyncio.get_running_loop()
@@ -113,7 +107,7 @@ class FileAuditLog:
             directory,
             origin,
             last=ending.last,
-            encode=self._line,
+            encode=self._scribe.line,
             tell=self._tell,
             clock=clock,
             monotonic=monotonic,
@@ -139,9 +133,7 @@ class FileAuditLog:
         """Encoded, not with the thread yet."""
         self._hands_over_soon = False
         self._handing_over: asyncio.TimerHandle | None = None
-        self._kept = Kept()
-        self._answers = Answers(self._loop, self._kept)
-        self._watching: asyncio.TimerHandle | None = None
+        self._overdue = Overdue(self._loop, self, limits.stall_limit_s)
         self._pulse = Pulse(
             self._loop,
             self.append,
@@ -244,7 +236,7 @@ class FileAuditLog:
             self._refuse(event, recorded)
             return
         try:
-            line, digest = self._line(event, chain)
+            line, digest = self._scribe.line(event, chain)
         except (TypeError, ValueError, LookupError, ArithmeticError):
             # An event that breaks its own types is a bug of whoever made it; it must not stop the log of the others.
             self._answer_refused(recorded)
@@ -254,9 +246,8 @@ class FileAuditLog:
             self._answer_refused(recorded)
             return
         self._waiting.append((chain, line, digest))
-        self._answers.owe(event, recorded)
-        if self._watching is None:
-            self._watch_later()
+        self._overdue.answers.owe(event, recorded)
+        self._overdue.look()
         if recorded is not None:
             if not self._hands_over_soon:
                 self._hands_over_soon = True
@@ -268,7 +259,7 @@ class FileAuditLog:
         """While the disk takes nothing remotes may (`audit.required = "any"`); True: `event` is theirs."""
         if self._is_closing:
             return False
-        if self._is_local_writable:
+        if self.is_local_writable:
             if fallback.is_in_use:
                 detail, events = fallback.finish()
                 self.append(Event(code=EventCode.DIRECT_LOG, time=self._clock.now(), detail=detail))
@@ -277,7 +268,7 @@ class FileAuditLog:
             return False
         answer = None if recorded is None else lambda known: self._tell_later([recorded], is_recorded=known)
         try:
-            return fallback.append(event, answer, log=self._origin, encode=self._line_of_known)
+            return fallback.append(event, answer, log=self._origin, encode=self._scribe.line_of_known)
         except (TypeError, ValueError, LookupError, ArithmeticError, AuditLogError):
             return False
 
@@ -320,17 +311,23 @@ class FileAuditLog:
     @property
     def writable(self) -> bool:
         """See `ports.audit.AuditLog`; also False while those remotes that must have a record are not up to date."""
-        if self._is_local_writable:
+        if self.is_local_writable:
             return self._quorum is None or self._quorum.is_met
         return self._fallback is not None and not self._is_closing and self._fallback.is_ready
 
     @property
-    def _is_local_writable(self) -> bool:
+    def is_local_writable(self) -> bool:
         """Also False while the disk has not answered for longer than the stall limit."""
         writer = self._writer
         if writer.chain is None or self._is_closing:
             return False
-        return not self._is_stalled()
+        return not self.is_stalled
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether the disk has not answered for longer than the stall limit."""
+        since = self._writer.in_flight_since
+        return since is not None and self._monotonic() - since >= self._limits.stall_limit_s
 
     @property
     def origin(self) -> str:
@@ -342,7 +339,7 @@ class FileAuditLog:
         """Why the log cannot be written, for operators; None when it can."""
         if self._writer.fault is not None:
             return self._writer.fault
-        if not self._is_local_writable:
+        if not self.is_local_writable:
             return "the disk does not answer"
         return None if self._quorum is None else self._quorum.fault
 
@@ -354,7 +351,7 @@ class FileAuditLog:
     @property
     def late(self) -> int:
         """Events that are kept until the log can be written again."""
-        return len(self._kept)
+        return len(self._overdue.kept)
 
     @property
     def overflowed(self) -> int:
@@ -370,7 +367,7 @@ class FileAuditLog:
             is_closed_cleanly = is_recorded
 
         if not self._is_closing:
-            self._write_kept(len(self._kept))
+            self._overdue.write_all()
             self.append(Event(code=EventCode.LOG_CLOSED, time=self._clock.now()), recorded)
             self._is_closing = True
             self._pulse.stop()
@@ -381,38 +378,15 @@ class FileAuditLog:
                 await self._ended.wait()
         except TimeoutError:
             return False
+        finally:
+            self._overdue.stop()
         self._queue.close()
         if self._fallback is not None:
             self._fallback.finish()
-        for timer in (self._expiry, self._handing_over, self._watching):
+        for timer in (self._expiry, self._handing_over):
             if timer is not None:
                 timer.cancel()
         return is_closed_cleanly
-
-    def _line(self, event: Event, chain: Chain) -> tuple[bytes, str]:
-        """Make the next line of `chain`."""
-        return self._line_of(event, chain, self._origin)
-
-    def _line_of_known(self, event: Event, chain: Chain, origin: str) -> tuple[bytes, str]:
-        """While the disk takes nothing, it takes no names either: only who is in the map already gets a record."""
-        if self._names is None:
-            return self._line_of(event, chain, origin)
-        with self._names.nobody_new():
-            return self._line_of(event, chain, origin)
-
-    def _line_of(self, event: Event, chain: Chain, origin: str) -> tuple[bytes, str]:
-        line = encode(
-            event,
-            sequence=chain.sequence,
-            prev=chain.prev,
-            origin=origin,
-            address_prefix=self._address_prefix,
-            names=self._names,
-        )
-        digest = hashlib.sha256(line).hexdigest()
-        chain.sequence += 1
-        chain.prev = digest
-        return line, digest
 
     def _position(self) -> int | None:
         chain = self._writer.chain
@@ -429,42 +403,13 @@ class FileAuditLog:
     def _refuse(self, event: Event, recorded: Recorded | None) -> None:
         """Answer False at once; an event that nobody waits for is recorded later."""
         if recorded is None:
-            self._keep(event)
+            self._overdue.keep(event)
         self._answer_refused(recorded)
 
     def _answer_refused(self, recorded: Recorded | None) -> None:
         self._overflowed += 1
         if recorded is not None:
             self._loop.call_soon(recorded, False)  # noqa: FBT003  the port's answer
-
-    def _keep(self, event: Event) -> None:
-        self._kept.add(event)
-        if self._watching is None:
-            self._watch_later()
-
-    def _watch_later(self) -> None:
-        if not self._is_closing:
-            pause_s = self._limits.stall_limit_s / _LOOKS_A_STALL
-            pause_s = min(pause_s, _LATE_PAUSE_S) if self._kept and self._is_local_writable else pause_s
-            self._watching = self._loop.call_later(pause_s, self._watch)
-
-    def _watch(self) -> None:
-        """While there is something unanswered or kept: does the disk answer, and can what was kept be written?"""
-        self._watching = None
-        if self._answers and self._is_stalled():
-            self._answers.give_up()
-        if self._kept and self._is_local_writable:
-            self._write_kept(_LATE_AT_ONCE)
-        if (self._answers or self._kept) and self._watching is None:
-            self._watch_later()
-
-    def _write_kept(self, count: int) -> None:
-        for event in self._kept.take(count):
-            self.append(event)
-
-    def _is_stalled(self) -> bool:
-        since = self._writer.in_flight_since
-        return since is not None and self._monotonic() - since >= self._limits.stall_limit_s
 
     def _run(self, lock_fd: int) -> None:
         """The writer thread."""
@@ -482,22 +427,23 @@ class FileAuditLog:
 
     def _settle(self, count: int, records: int | None) -> None:
         """The next `count` lines are durable, and with them so many records; None: they never will be."""
-        waiting = self._answers.settle(count, is_recorded=records is not None)
+        answers = self._overdue.answers
+        waiting = answers.settle(count, is_recorded=records is not None)
         if records is None or self._quorum is None:
-            self._answers.tell(waiting, is_recorded=records is not None)
+            answers.tell(waiting, is_recorded=records is not None)
         elif waiting:
             self._quorum.hold(records, len(waiting), lambda known: self._tell_later(waiting, is_recorded=known))
-        if self._kept and self._watching is None:
-            self._watch_later()
+        if self._overdue.kept:
+            self._overdue.look()
 
     def _tell_later(self, waiting: list[Recorded], *, is_recorded: bool) -> None:
         """From any thread."""
-        self._on_loop(lambda: self._answers.tell(waiting, is_recorded=is_recorded))
+        self._on_loop(lambda: self._overdue.answers.tell(waiting, is_recorded=is_recorded))
 
     def _on_loop(self, call: Callable[[], object]) -> None:
         # A loop that is closed has nobody left to be told.
         with suppress(RuntimeError):
-            self._post(lambda: self._answers.guarded(call))
+            self._post(lambda: self._overdue.answers.guarded(call))
 
     def _report(self, fault: str) -> None:
         """From the writer thread: what operators are to know, though the log goes on."""

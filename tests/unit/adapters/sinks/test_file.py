@@ -485,7 +485,7 @@ async def test_a_hang_outside_of_a_batch_is_noticed(tmp_path: Path) -> None:
             os.fdatasync(fd)
 
     disk = HangingHead()
-    limits = dataclasses.replace(QUICK, stall_limit_s=0.05, head_interval_s=0.0)
+    limits = dataclasses.replace(QUICK, stall_limit_s=0.5, head_interval_s=0.0)
     async with opened(tmp_path, disk, limits) as log:
         disk.gate.clear()
         assert await append(log, "a")
