@@ -236,7 +236,7 @@ def _say(report: Report, candidate: Policy | None, limit: int) -> None:
     click.echo(f"  performed again    {report.performed:,}")
     click.echo(f"    as recorded      {report.same:,}")
     click.echo(f"    different        {report.different:,}")
-    click.echo(f"  not performed      {report.gaps.total():,}")
+    click.echo(f"  not re-performable {report.gaps.total():,}")
     for gap, count in sorted(report.gaps.items()):
         click.echo(f"    {count:,}: {gap.value}")
     if report.different:

@@ -19,7 +19,7 @@ def test_the_campaign_is_measured_on_stores_made_for_it(tmp_path: Path, monkeypa
     assert list(found) == ["plan.wall", "plan.memory", "publish.cut", "replay.wall", "replay.memory"]
     assert "200 devices of 160 people" in str(found["plan.wall"].details["head"])
     assert "Replay of 350 decisions" in str(found["replay.wall"].details["head"])
-    assert "not performed      0" in str(found["replay.wall"].details["said"])
+    assert "not re-performable 0" in str(found["replay.wall"].details["said"])
     assert found["publish.cut"].details["sessions"] == 20
 
 
