@@ -224,6 +224,15 @@ def test_tampering_is_found(log: Path, name: str) -> None:
     assert (code, told.count("\n")) == (script_ends, 1), told
 
 
+def test_what_is_not_signed_yet_is_held_by_its_chain(log: Path) -> None:
+    """A change among the records after the last head: no tree covers them, `prev` does."""
+    after = chained([event("c1"), event("c2"), event("c3")], head_of(LOG))
+    write(log, LOG[:300], LOG[300:600], [*LOG[600:], *after])
+    assert (ours(log), script(log)[1]) == (0, f"SOUND: 900 records of {ORIGIN} are signed, 3 more are chained\n")
+    in_segment(log, 2, lambda lines: [*lines[:-2], lines[-2].replace(b"TikTok", b"TikTak"), lines[-1]])
+    assert (ours(log), script(log)[0]) == (1, 1)
+
+
 WHO_READS_LINES = frozenset({"alone", "tlog-scales"})
 WHO_HAS_KEPT_A_HEAD = frozenset({"metamorphic-log"})
 WHO_FOLLOWS_TILES = frozenset({"alone", "tlog-scales", "metamorphic-log"})
