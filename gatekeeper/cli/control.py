@@ -15,6 +15,8 @@ from gatekeeper.config.settings import CONTROL_SOCKET
 from gatekeeper.domain.document import parse_duration
 
 _TIMEOUT_S = 30.0
+_WHEN_EMPTY = {"break_glass": "closed"}
+"""What `status` says for a fact without words."""
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -77,7 +79,7 @@ def status(config_path: Path, *, as_json: bool) -> None:
                 words = " ".join(map(str, detail.values())) if isinstance(detail, dict) else detail
                 click.echo(f"{key:14} {name}: {words}")
         else:
-            click.echo(f"{key:14} {value}")
+            click.echo(f"{key:14} {value or _WHEN_EMPTY.get(key, value)}")
 
 
 @click.command()

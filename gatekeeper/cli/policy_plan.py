@@ -19,7 +19,16 @@ from gatekeeper.cli.named import InputFile, named_octets, unwritable
 from gatekeeper.cli.plan_words import plan_document, say_plan
 from gatekeeper.cli.progress import progress
 from gatekeeper.cli.store import in_store, store_option
-from gatekeeper.cli.words import EXIT_CONFIG, EXIT_FAILED, EXIT_USAGE, fail, identity_settings, load_settings, say_json
+from gatekeeper.cli.words import (
+    EXIT_CONFIG,
+    EXIT_FAILED,
+    EXIT_USAGE,
+    fail,
+    identity_settings,
+    load_settings,
+    say_json,
+    settings_if_good,
+)
 from gatekeeper.config.settings import Settings
 from gatekeeper.decision.policy import Policy
 from gatekeeper.domain.document import DocumentError, parse_duration, parse_instant
@@ -110,12 +119,13 @@ def plan(  # noqa: PLR0913, PLR0917  one for each option
     """  # noqa: D301  click's paragraph mark
     names_settings = identity_settings(config_path)
     now, kind = SystemClock().now(), MailProtocol(protocol)
-    settings = None
     if against is not None:
+        settings = settings_if_good(config_path)
         in_force = _load(against, names_settings, EXIT_CONFIG)
     else:
         settings = load_settings(config_path)
         in_force = _in_force(settings)
+    if settings is not None:
         listener = listener or settings.first_listener(kind)
     proposed = in_force if candidate is None else _load(candidate, names_settings, EXIT_USAGE)
     members = {} if settings is None else members_of(settings, in_force, proposed)

@@ -13,9 +13,18 @@ from zoneinfo import ZoneInfo
 import click
 
 from gatekeeper.adapters.stores.registry import SqlRegistry
+from gatekeeper.cli.directory import members_of
 from gatekeeper.cli.named import InputFile
 from gatekeeper.cli.store import duration_words, in_registry, store_option
-from gatekeeper.cli.words import EXIT_CONFIG, EXIT_FAILED, fail, identity_settings, load_settings, say_json
+from gatekeeper.cli.words import (
+    EXIT_CONFIG,
+    EXIT_FAILED,
+    fail,
+    identity_settings,
+    load_settings,
+    say_json,
+    settings_if_good,
+)
 from gatekeeper.config.settings import Settings
 from gatekeeper.decision.answer import answer
 from gatekeeper.decision.decide import decide
@@ -163,15 +172,16 @@ def why(  # noqa: PLR0913  one for each option
         devices = trace(policy, subject, request, now, everything=all_rules)
         click.echo("\n".join(_for_operator(decision, devices, now)))
     else:
-        click.echo("\n".join(explain(policy, subject, request, now)))
+        click.echo("\n".join(explain(policy, subject, request, now, check_url=check_url)))
     raise SystemExit(0 if decision.verdict.admits else EXIT_FAILED)
 
 
 def _policy(config_path: Path, policy_file: Path | None) -> tuple[Policy, Settings | None]:
-    """The policy that is asked about, and the configuration, unless it is of a file of its own."""
+    """The policy that is asked about, and the configuration; a policy of a file of its own can do without one."""
     try:
         if policy_file is not None:
-            return load_policy(policy_file, identity_settings(config_path)), None
+            policy, settings = load_policy(policy_file, identity_settings(config_path)), settings_if_good(config_path)
+            return policy if settings is None else policy.with_groups(members_of(settings, policy)), settings
         settings = load_settings(config_path)
         return policy_now(settings), settings
     except DocumentError as error:

@@ -37,6 +37,14 @@ def load_settings(path: Path) -> Settings:
         fail(*map(str, error.faults), code=EXIT_CONFIG)
 
 
+def settings_if_good(path: Path) -> Settings | None:
+    """The configuration, for commands that need none but answer better with one: it names the listeners and groups."""
+    try:
+        return load(path, os.environ)
+    except DocumentError:
+        return None
+
+
 def identity_settings(path: Path) -> IdentitySettings:
     """How names are made canonical; works without the rest of the configuration, as commands with `--store` do."""
     try:

@@ -64,7 +64,7 @@ def answer(  # noqa: PLR0913  what is asked, and how the answer is wanted
             "deadline": _utc(decision.deadline),
             "valid_until": _utc(decision.valid_until),
             "policy_sha256": decision.policy_sha256,
-            "why": list(explain(policy, subject, request, now)),
+            "why": list(explain(policy, subject, request, now, check_url=check_url)),
         }
     if depth is not Depth.OPERATOR:
         found["person"] = _person(tell(policy, subject, request, now, check_url=check_url, zone=zone))

@@ -50,10 +50,12 @@ _OF_APPS = (Reason.APP_MATCH, Reason.APP_MATCH_UNCERTAIN)
 _ANSWERS = {True: "true", False: "false", None: "not known"}
 
 
-def explain(policy: Policy, subject: Subject, request: Request, now: datetime) -> tuple[str, ...]:
+def explain(
+    policy: Policy, subject: Subject, request: Request, now: datetime, *, check_url: str = ""
+) -> tuple[str, ...]:
     """Sentences: the outcome and what to do, then device by device with evidence, rules and exemptions."""
     decision = decide(policy, subject, request, now)
-    lines = list(_outcome(decision, subject, request))
+    lines = list(_outcome(decision, subject, request, check_url))
     postures = judged_by(subject)
     for posture in postures:
         lines.extend(_device(policy, judge(policy, posture, request, now), request, now))
@@ -65,7 +67,7 @@ def explain(policy: Policy, subject: Subject, request: Request, now: datetime) -
     return tuple(lines)
 
 
-def _outcome(decision: Decision, subject: Subject, request: Request) -> Iterator[str]:
+def _outcome(decision: Decision, subject: Subject, request: Request, check_url: str) -> Iterator[str]:
     reasons = _list(_REASONS[reason] for reason in decision.reasons)
     yield f"{request.account} over {request.protocol} {_VERDICTS[decision.verdict]}: {reasons}."
     binding = subject.binding
@@ -79,7 +81,7 @@ def _outcome(decision: Decision, subject: Subject, request: Request) -> Iterator
     if decision.deadline is not None:
         yield f"From {_at(decision.deadline)} on mail is blocked unless that changes."
     if decision.message is not None:
-        fix = render(decision.message, app=decision.app_name, check_url="", deadline=decision.deadline)[1]
+        fix = render(decision.message, app=decision.app_name, check_url=check_url, deadline=decision.deadline)[1]
         yield f"What to do: {fix}"
     if decision.valid_until is not None:
         yield f"Time alone can change this at {_at(decision.valid_until)}."

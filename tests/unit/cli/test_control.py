@@ -94,6 +94,7 @@ def test_status_is_told_in_words_and_for_machines(configuration: Configuration, 
         "version": "0.1.0",
         "ready": {"audit": "ok"},
         "listeners": {"imaps": {"protocol": "imap", "port": 9993, "tls": "implicit"}},
+        "break_glass": "",
     }
     gate.answers["/status"] = (200, json.dumps(body).encode())
     words = _run(configuration, "status")
@@ -102,6 +103,7 @@ def test_status_is_told_in_words_and_for_machines(configuration: Configuration, 
         ["version", "0.1.0"],
         ["ready", "audit:", "ok"],
         ["listeners", "imaps:", "imap", "9993", "implicit"],
+        ["break_glass", "closed"],
     ]
     assert json.loads(_run(configuration, "status", "--json").stdout) == body
     assert gate.asked == ["GET /status"] * 2

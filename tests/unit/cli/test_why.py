@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gatekeeper.cli.main import cli
+from testkit.configuration import Configuration
 from testkit.inventory import TIKTOK, device
 
 POLICY = """
@@ -24,6 +25,19 @@ fix = "Remove it."
 [rule.message.de]
 short = "TikTok ist auf diesem Telefon."
 fix = "Entfernen."
+"""
+DRAFT = """
+schema = 1
+[defaults]
+evidence_max_age = "3650d"
+[groups]
+press = { directory = "CN=Press" }
+[[rule]]
+id = "no-tiktok"
+apps = [{ platform = "android", id = "com.zhiliaoapp.musically" }]
+scope = { listeners = ["imaps"], not_groups = ["press"] }
+phases = { enforce = "2020-07-10" }
+message = { en = { short = "TikTok is on this phone.", fix = "Remove it at {check_url}." } }
 """
 SESSION = ("--listener", "imaps", "--address", "192.0.2.7", "--at", "2029-12-31")
 
@@ -90,3 +104,25 @@ def test_a_zone_that_does_not_exist(question: list[str]) -> None:
     result = ask(question, "--zone", "Europe/Berln")
     assert result.exit_code == 2
     assert "`Europe/Berln` is no time zone such as Europe/Berlin" in result.stderr
+
+
+def test_another_policy_is_asked_with_the_names_of_the_configuration(tmp_path: Path) -> None:
+    """Of the listeners, of the page for people, and of who is in the directory's groups."""
+    configuration = Configuration(tmp_path)
+    (tmp_path / "groups.csv").write_text("group,user\nCN=Press,alice@example.com\n")
+    configuration.write(
+        {"server": {"check_url": "https://gate.example/why"}, "groups": {"file": str(tmp_path / "groups.csv")}}
+    )
+    (tmp_path / "draft.toml").write_text(DRAFT)
+    lines = [device(f"ph-{name}", f"{name}@example.com", TIKTOK) for name in ("alice", "bob")]
+    (tmp_path / "phones.jsonl").write_text("\n".join(lines))
+    (tmp_path / "var").mkdir()
+
+    def said(*arguments: object) -> str:
+        return CliRunner().invoke(cli, ["--config", str(configuration.path), *map(str, arguments)]).stdout
+
+    said("inventory", "import", tmp_path / "phones.jsonl")
+    bob = said("device", "why", "bob@example.com", "--policy", tmp_path / "draft.toml", "--at", "2020-07-11")
+    assert "What to do: Remove it at https://gate.example/why.\n" in bob
+    alice = said("device", "why", "alice@example.com", "--policy", tmp_path / "draft.toml", "--at", "2020-07-11")
+    assert alice.startswith("alice@example.com over imap goes through"), alice

@@ -13,10 +13,10 @@ from gatekeeper.domain.posture import Assurance, PostureState, Scope, Subject
 from gatekeeper.domain.request import MailProtocol
 
 from .samples import NOON, NOTES, SIGNER, TIKTOK, at, policy, posture, request, rule, subject
-from .test_schema import EXAMPLE
+from .test_schema import EXAMPLE, EXEMPTION
 
 ALLOW, WARN, BLOCK = Verdict.ALLOW, Verdict.WARN, Verdict.BLOCK
-POLICY = policy(EXAMPLE.read_text().replace("schema = 1", ""))
+POLICY = policy(EXAMPLE.read_text().replace("schema = 1", "") + EXEMPTION)
 TRILL = App(id="com.ss.android.ugc.trill")
 AME = App(id="com.ss.iphone.ugc.Ame", name="TikTok")
 BEFORE, WARNS = "2020-07-10T08:59:59.999999-07:00", "2020-07-10T09:00:00-07:00"

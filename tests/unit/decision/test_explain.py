@@ -6,10 +6,11 @@ from gatekeeper.domain.device import DeviceClass, Ownership
 from gatekeeper.domain.posture import Assurance, Scope
 
 from .samples import NOTES, SIGNER, TIKTOK, at, policy, posture, request, rule, subject
-from .test_schema import EXAMPLE
+from .test_schema import EXAMPLE, EXEMPTION
 
-POLICY = policy(EXAMPLE.read_text().replace("schema = 1", ""))
+POLICY = policy(EXAMPLE.read_text().replace("schema = 1", "") + EXEMPTION)
 COLLECTED = at("2020-07-10T16:20:00Z")
+NIGHT = at("2020-07-11T01:00:00Z")
 
 
 def test_tells_the_whole_story_of_a_warned_phone() -> None:
@@ -105,3 +106,10 @@ def test_never_names_another_app() -> None:
     """The rest of a private phone's list stays private."""
     phone = posture([TIKTOK, NOTES], collected_at=COLLECTED)
     assert not any("notes" in line.lower() for line in explain(POLICY, subject(phone), request(), COLLECTED))
+
+
+def test_names_the_page_for_people() -> None:
+    """Where one is configured."""
+    phone = posture([TIKTOK], collected_at=COLLECTED)
+    lines = explain(POLICY, subject(phone), request(), NIGHT, check_url="https://gate.example/why")
+    assert "What to do: Remove TikTok, then open https://gate.example/why and press Check again." in lines

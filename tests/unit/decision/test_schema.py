@@ -29,10 +29,10 @@ approved_by = ["ciso@example.com"]
 
 
 def test_the_shipped_policy_has_no_fault_and_no_warning() -> None:
-    """The example works as it is."""
+    """The example works as it is, today and years on; so does what it has in comments."""
     data = EXAMPLE.read_bytes()
     example = parse_policy(data, source="config/policy.toml")
-    assert warnings(example, NOON) == ()
+    assert all(warnings(example, NOON + timedelta(days=365 * years)) == () for years in range(30))
     assert example.sha256 == hashlib.sha256(data).hexdigest()
     assert example.source == "config/policy.toml"
     assert example.defaults.unknown_device == UnknownDevice(default=Verdict.BLOCK)
@@ -45,9 +45,11 @@ def test_the_shipped_policy_has_no_fault_and_no_warning() -> None:
     assert rule.scope.device_class == {DeviceClass.MOBILE}
     assert rule.phases.warn == at("2020-07-10T16:00:00+00:00")
     assert rule.phases.enforce == at("2020-07-11T00:00:00+00:00")
-    (exemption,) = example.exemptions
+    commented = data.decode().partition("# [[exemption]]")
+    more = commented[0] + "[[exemption]]" + commented[2].replace("\n# ", "\n")
+    (exemption,) = parse_policy(more.encode(), source="config/policy.toml").exemptions
     assert exemption.users == {"press@example.com"}
-    assert exemption.expires == datetime(2020, 10, 1, tzinfo=UTC), "through the end of the day"
+    assert exemption.expires == datetime(2027, 7, 1, tzinfo=UTC), "through the end of the day"
 
 
 def test_what_is_not_said_is_the_safe_choice() -> None:
