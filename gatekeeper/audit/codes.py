@@ -361,7 +361,8 @@ EVENT_MEANINGS: Mapping[EventCode, str] = MappingProxyType(
             "`approved_by`, `reason`)."
         ),
         EventCode.POLICY_ACTIVATED: (
-            "A policy came into force (`policy_sha256`, `rules_n`; of a bundle `policy_version`)."
+            "A policy came into force (`policy_sha256`, `rules_n`; of a bundle `policy_version`; `exemptions_n`, and "
+            "of the first 24 as `exemption.ID` from which rule, until when and by whose approval)."
         ),
         EventCode.POLICY_ROLLED_BACK: (
             "A published bundle brings back what an earlier version said (`policy_version`, `rollback_to`)."

@@ -25,6 +25,9 @@ _log = structlog.get_logger("gatekeeper.policy")
 
 FOLLOW_S = 0.25
 
+EXEMPTIONS_TOLD = 24
+"""So many a record names; of further ones it has the number."""
+
 
 def begin(gatekeeper: "Gatekeeper") -> None:
     """Record the policy that the process begins with."""
@@ -152,12 +155,16 @@ def _tell_published(gatekeeper: "Gatekeeper", approved: Approved) -> None:
 
 
 def activated(gatekeeper: "Gatekeeper", policy: Policy, approved: Approved | None) -> None:
-    """Record that a policy comes into force."""
+    """Record that a policy comes into force, with its exemptions: an auditor has not always the file."""
     detail: dict[str, str | int] = {"policy_sha256": policy.sha256, "rules_n": len(policy.rules)}
     if approved is not None:
         detail["policy_version"] = approved.statement.version
-    _record(gatekeeper, EventCode.POLICY_ACTIVATED, detail)
     _log.info("policy.in_force", **detail)
+    detail["exemptions_n"] = len(policy.exemptions)
+    for each in policy.exemptions[:EXEMPTIONS_TOLD]:
+        approvers = " ".join(each.approved_by)
+        detail[f"exemption.{each.id}"] = f"{each.rule} until {each.expires.isoformat()}, approved by {approvers}"
+    _record(gatekeeper, EventCode.POLICY_ACTIVATED, detail)
 
 
 def described(gatekeeper: "Gatekeeper") -> dict[str, object]:

@@ -113,6 +113,17 @@ async def test_a_new_policy_decides_about_open_sessions(house: House) -> None:
     assert len(set(policies)) == len(policies) == 3
 
 
+async def test_exemptions_are_on_record(house: House) -> None:
+    """With the policy that has them: from which rule, until when, who agreed."""
+    named = 'id = "{}"\nrule = "no-tiktok"\nusers = ["x@example.com"]\nexpires = "2999-12-30"\nreason = "Press"\n'
+    some = [f'[[exemption]]\n{named.format(f"ex-{number}")}approved_by = ["ciso", "cto"]\n' for number in range(30)]
+    house.configuration.policy_path.write_text(DENY + "".join(some))
+    await _reloaded(house)
+    told = (await house.records("GK3002I"))[-1]["unmapped"]["gatekeeper"]  # type: ignore[index]
+    assert told["exemption.ex-0"] == "no-tiktok until 2999-12-31T00:00:00+00:00, approved by ciso cto"
+    assert (told["exemptions_n"], sum(name.startswith("exemption.") for name in told)) == (30, 24)
+
+
 @pytest.mark.parametrize("what", ["configuration", "policy", "both", "certificate", "bind"])
 async def test_on_any_fault_everything_stays(house: House, what: str) -> None:
     """All faults are told and recorded; what was bound for the new configuration is let go."""
