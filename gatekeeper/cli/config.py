@@ -1,4 +1,4 @@
-"""`gatekeeper config check | schema | show`."""
+"""`gatekeeper config init | check | schema | show`."""
 
 import dataclasses
 import os
@@ -8,10 +8,12 @@ from pathlib import Path
 
 import click
 
-from gatekeeper.cli.words import EXIT_CONFIG, fail, load_settings, say_json
+from gatekeeper.cli.named import unwritable
+from gatekeeper.cli.words import EXIT_CONFIG, EXIT_USAGE, fail, load_settings, say_json
 from gatekeeper.config.json_schema import json_schema
 from gatekeeper.config.load import load, policy_file
 from gatekeeper.config.settings import Settings
+from gatekeeper.config.starter import starter
 from gatekeeper.domain.document import DocumentError
 from gatekeeper.domain.identity import DEFAULT
 from gatekeeper.net.revocation import valid_until
@@ -24,6 +26,35 @@ from gatekeeper.server.policy_source import load_policy, policy_in_force
 @click.group()
 def config() -> None:
     """How the gate is run: check it before it runs."""
+
+
+@config.command()
+@click.argument("directory", type=click.Path(path_type=Path), default=Path("config"))
+def init(directory: Path) -> None:
+    """Write a configuration, a policy with its tests, and their schemas to start from into DIRECTORY (default: config).
+
+    What can be set stands in comments. Nothing is overwritten: a file that is there ends the command before any is
+    written.
+
+    \b
+    Example:
+      gatekeeper config init /etc/gatekeeper
+    """  # noqa: D301  click's paragraph mark
+    files = {directory / name: text for name, text in starter(directory).items()}
+    for path in files:
+        if os.path.lexists(path):
+            fail(f"{path}: exists, and is not overwritten; nothing was written", code=EXIT_USAGE)
+    path = directory
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for path, text in files.items():
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
+            click.echo(path)
+    except OSError as error:
+        unwritable(path, error)
+    configuration = directory / "gatekeeper.toml"
+    click.echo(f"Next: edit {configuration}, then `gatekeeper --config {configuration} config check`", err=True)
 
 
 @config.command()

@@ -1,4 +1,4 @@
-"""`gatekeeper config check | show`, and `gatekeeper policy check`."""
+"""`gatekeeper config init | check | show`, and `gatekeeper policy check`."""
 
 import json
 from pathlib import Path
@@ -138,3 +138,36 @@ def test_the_file_of_groups_is_read_too(configuration: Configuration, tmp_path: 
     result = _run(configuration, "config", "check")
     assert result.exit_code == 78
     assert f"{groups}: line 2: `*` is not an account" in result.stderr
+
+
+def test_a_site_starts_from_a_configuration_that_only_lacks_its_certificates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written into a directory of its own; the policy and its tests are good as they are."""
+    monkeypatch.chdir(tmp_path)
+    made = CliRunner().invoke(cli, ["config", "init", "etc/gate"])
+    assert (made.exit_code, made.stdout.splitlines()[0]) == (0, "etc/gate/gatekeeper.toml")
+    assert sorted(made.stdout.split()) == sorted(map(str, Path("etc/gate").iterdir()))
+
+    checked = CliRunner().invoke(cli, ["--config", "etc/gate/gatekeeper.toml", "config", "check"])
+    assert checked.exit_code == 78
+    assert all("`certs/" in line for line in checked.stderr.splitlines())
+    assert CliRunner().invoke(cli, ["policy", "test", "etc/gate"]).exit_code == 0
+    policy = CliRunner().invoke(cli, ["policy", "check", "etc/gate/policy.toml"])
+    assert (policy.exit_code, policy.stderr) == (0, "")
+
+
+def test_a_start_overwrites_nothing(tmp_path: Path) -> None:
+    """Not even half: a file that is there ends the command before it writes."""
+    there = tmp_path / "policy.toml"
+    there.write_text("mine")
+    made = CliRunner().invoke(cli, ["config", "init", str(tmp_path)])
+    assert (made.exit_code, made.stderr) == (
+        2,
+        f"error: {there}: exists, and is not overwritten; nothing was written\n",
+    )
+    assert (list(tmp_path.iterdir()), there.read_text()) == ([there], "mine")
+
+    file = CliRunner().invoke(cli, ["config", "init", str(there)])
+    assert file.exit_code == 2
+    assert len(file.stderr.splitlines()) == 1

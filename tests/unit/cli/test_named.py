@@ -135,7 +135,7 @@ CONFIGURED = [
     *("audit resolve u2026q4:00000000000000000000000000000000 --reason x", "audit erase alice@example.com --reason x"),
     *("audit prove inclusion 0", "audit prove consistency", "audit export --out exported"),
 ]
-UNCONFIGURED = {"config schema", "policy schema", "audit codes", "demo", "reload"}
+UNCONFIGURED = {"config init", "config schema", "policy schema", "audit codes", "demo", "reload"}
 """They need no configuration; `reload` asks a gate that has its own."""
 
 
