@@ -1,10 +1,12 @@
 """What every test shares: their order; a failure shows the servers' logs; the end of a run lists what was left out."""
 
 import gc
+import logging
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
+import structlog
 
 from testkit.running import running
 
@@ -27,6 +29,19 @@ def pytest_collection_finish() -> None:
     """Let the collector pass over what is there for the whole run: tests that call it need what came since."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _logs_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A test that runs `serve` here configures the logs of the process: no other test is to lose its own by that."""
+    configure = structlog.configure
+    monkeypatch.setattr(structlog, "configure", lambda **how: configure(**how | {"cache_logger_on_first_use": False}))
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.hookimpl(wrapper=True)

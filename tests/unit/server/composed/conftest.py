@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import structlog
 
 from gatekeeper.audit.event import Event, EventCode
 from gatekeeper.config.load import load
@@ -21,12 +20,6 @@ from testkit.loops import poller_loop, poller_of
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Every test in this directory runs on the poller."""
     return {"poller": poller_loop}
-
-
-@pytest.fixture(autouse=True)
-def _fresh_logs() -> None:
-    """Nothing of another test's logging stays configured."""
-    structlog.reset_defaults()
 
 
 @pytest.fixture
