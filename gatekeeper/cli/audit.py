@@ -6,9 +6,10 @@ log can move the cursor or colour the screen of whoever reads it.
 """
 
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from time import sleep as pause
@@ -143,8 +144,20 @@ def _follow(
     *,
     as_json: bool,
 ) -> None:
-    with suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt), _ending_as_by_hand():
         _show(fitting(follow_all(directory, positions, lambda: pause(_POLL_S))), taken, as_json=as_json)
+
+
+@contextmanager
+def _ending_as_by_hand() -> Iterator[None]:
+    """Also when the terminal is gone, or somebody ends the process: what was shown until then has to be recorded."""
+    signals = [each for each in (signal.SIGHUP, signal.SIGTERM) if signal.getsignal(each) != signal.SIG_IGN]
+    before = {each: signal.signal(each, signal.default_int_handler) for each in signals}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _show(found: Iterable[bytes], taken: Taken, *, as_json: bool) -> None:

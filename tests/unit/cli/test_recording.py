@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import socketserver
 import subprocess
 import sys
@@ -261,11 +262,14 @@ def test_root_writes_as_the_account_of_the_log() -> None:
     assert len(reads()) == 1
 
 
-def test_a_log_that_is_followed_has_a_beginning_and_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever looks on for hours is on record from the first minute."""
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM], ids=lambda end: end.name)
+def test_a_log_that_is_followed_has_a_beginning_and_an_end(
+    monkeypatch: pytest.MonkeyPatch, end: signal.Signals
+) -> None:
+    """Whoever looks on for hours is on record from the first minute; also when the terminal goes away."""
 
     def interrupt(_: float) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(end)
 
     record()
     monkeypatch.setattr("gatekeeper.cli.audit.pause", interrupt)
