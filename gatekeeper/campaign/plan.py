@@ -70,7 +70,7 @@ class Watched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unanswered:
-    """A device whose evidence cannot answer, now, by the candidate."""
+    """A device whose evidence cannot answer what the candidate asks now, or what its rules ask at a coming date."""
 
     account: str
     device_id: str
@@ -78,6 +78,7 @@ class Unanswered:
     rules: tuple[str, ...]
     """Those that its list cannot answer."""
     verdict: Verdict
+    """Now, or at the first date at which there is something that it cannot answer."""
 
 
 @dataclass(slots=True)

@@ -219,9 +219,12 @@ def _fate(pair: Pair) -> _Fate:
     begin = candidate.blocked_from if new is None else new
     then, now = candidate.at(begin or 0), candidate.at(0)
     reasons = tuple(reason for reason in now.reasons if reason in _CANNOT_ANSWER)
+    missing = [outcome for _, outcome in candidate.changes if outcome.unanswered]
+    rules = tuple(dict.fromkeys(rule for outcome in missing for rule in outcome.unanswered))
     unanswered = None
-    if reasons or now.unanswered:
-        unanswered = Unanswered(account="", device_id="", reasons=reasons, rules=now.unanswered, verdict=now.verdict)
+    if reasons or rules:
+        verdict = now.verdict if reasons or now.unanswered else missing[0].verdict
+        unanswered = Unanswered(account="", device_id="", reasons=reasons, rules=rules, verdict=verdict)
     return _Fate(begin, new is not None, then.blocking_rules, then.reasons, unanswered)
 
 

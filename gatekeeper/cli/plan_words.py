@@ -181,7 +181,7 @@ def _say_cut_off(plan: Plan, names: int) -> None:
 
 def _say_unanswered(plan: Plan, names: int) -> None:
     click.echo()
-    click.echo(f"Devices whose evidence cannot answer now: {plan.unanswered_total}")
+    click.echo(f"Devices whose evidence cannot answer, now or at these dates: {plan.unanswered_total}")
     if plan.unanswered and names:
         say_table(
             ["  USER", "DEVICE", "VERDICT", "WHY"],

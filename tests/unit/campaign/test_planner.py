@@ -8,6 +8,7 @@ from gatekeeper.campaign.classes import Asked
 from gatekeeper.campaign.dates import Date
 from gatekeeper.campaign.plan import Plan, Question
 from gatekeeper.campaign.planner import Planner
+from gatekeeper.decision.policy import Policy
 from gatekeeper.domain.decision import Reason, Verdict
 from gatekeeper.domain.device import DeviceClass
 from gatekeeper.domain.posture import Posture
@@ -23,11 +24,17 @@ LATER = policy(
 DATES = tuple(Date(NOON + number * DAY) for number in range(4))
 
 
-def made(people: dict[str, list[Posture]], *, watched: tuple[str, ...] = (), max_names: int = 9) -> Plan:
-    """The plan of `LATER` against `NOTHING`."""
+def made(
+    people: dict[str, list[Posture]],
+    *,
+    candidate: Policy = LATER,
+    watched: tuple[str, ...] = (),
+    max_names: int = 9,
+) -> Plan:
+    """The plan of `candidate` against `NOTHING`."""
     question = Question(
         in_force=NOTHING,
-        candidate=LATER,
+        candidate=candidate,
         asked=Asked(MailProtocol.IMAP, "imaps"),
         dates=DATES,
         watched=frozenset(watched),
@@ -88,4 +95,23 @@ def test_evidence_that_cannot_answer_is_told() -> None:
     assert [(each.device_id, each.reasons, each.verdict) for each in plan.unanswered] == [
         ("ph-001", (Reason.NO_EVIDENCE,), Verdict.BLOCK),
         ("ph-2", (Reason.INSUFFICIENT,), Verdict.BLOCK),
+    ]
+
+
+def test_what_a_coming_rule_will_ask_in_vain_is_told_before() -> None:
+    """While there is time to let devices report it, not when the rule begins to bite."""
+    flags = """
+evidence_max_age = "90d"
+insufficient = "block"
+[[rule]]
+id = "rooted"
+flags = ["compromised"]
+phases = { warn = "2020-07-12", enforce = "2020-07-13" }
+"""
+    plan = made({ALICE: [posture()]}, candidate=policy(f"[defaults]{flags}"))
+
+    assert [tally.unanswered["rooted"] for tally in plan.candidate] == [0, 0, 1, 1]
+    assert plan.unanswered_total == 1
+    assert [(each.device_id, each.reasons, each.rules, each.verdict) for each in plan.unanswered] == [
+        ("ph-001", (), ("rooted",), Verdict.WARN)
     ]
