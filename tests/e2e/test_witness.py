@@ -104,9 +104,9 @@ def test_a_gate_has_its_log_cosigned_by_itself(
     done = gate.cli("audit", "verify", "--vkey", str(vkey), "--witness", witness.key)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{NAME} saw it at 2" in done.stdout
+    gate.stop()  # which would have the next head cosigned meanwhile
     shutil.move(cosigned, tmp_path / "kept")
     assert gate.cli("audit", "verify", "--vkey", str(vkey), "--witness", witness.key).returncode == 3
-    gate.stop()
 
     shutil.rmtree(gate.audit_directory)  # the key is used for another log of the same name
     shutil.rmtree(gate.directory / "state" / "audit-heads")
