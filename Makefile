@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed-
 FUZZ_SECONDS ?= 30
 IMAPTEST_SECONDS ?= 60
-JOBS ?= 2
+JOBS ?= 3
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
@@ -18,6 +18,7 @@ demo: $(STAMP)demo ## the whole story in seconds: two phones, one with TikTok
 	$(BIN)/gatekeeper demo
 
 # A file's tests share servers: it goes to one process as a whole, in the order of tests/conftest.py, the long ones first.
+# Long files wait for servers and timers more than for a processor: one process more than a small machine has of those.
 # Hundreds of gates and commands are started, each of which would compile every module if it could not keep the result.
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(STAMP)dev servers ## every check and test; as root it installs the mail servers they need

@@ -273,7 +273,12 @@ def test_a_log_that_is_followed_has_a_beginning_and_an_end(
 
     record()
     monkeypatch.setattr("gatekeeper.cli.audit.pause", interrupt)
-    result = CliRunner().invoke(cli, ["--config", str(PATH), "audit", "tail", "-n", "2", "-f", "--json"])
+    # As in a terminal: a test that runs beside others may be deaf to SIGINT.
+    before = signal.signal(end, signal.default_int_handler if end is signal.SIGINT else signal.SIG_DFL)
+    try:
+        result = CliRunner().invoke(cli, ["--config", str(PATH), "audit", "tail", "-n", "2", "-f", "--json"])
+    finally:
+        signal.signal(end, before)
     assert result.exit_code == 0, result.output
     told = [(one["what"], one["asked"], one["records_n"]) for one in reads()]
     assert told[0] == ("tail -f begun", "everything", 2)
