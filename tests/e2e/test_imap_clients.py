@@ -1,5 +1,6 @@
 """IMAP with programs that people use, straight at Dovecot and through the gate: the gate must make no difference."""
 
+import asyncio
 import base64
 import imaplib
 import subprocess
@@ -121,7 +122,9 @@ def test_capabilities_before_and_after(target: Target) -> None:
 
 async def test_aioimaplib_is_told_of_new_mail_while_idle(target: Target, dovecot: Dovecot, spare_user: User) -> None:
     """IDLE brings the notice of a message that arrives from elsewhere."""
+    lost = asyncio.Event()
     client = aioimaplib.IMAP4_SSL("localhost", target.imaps, ssl_context=target.context(), timeout=15)
+    client.protocol.conn_lost_cb = lambda _: lost.set()
     await client.wait_hello_from_server()
     assert (await client.login(f'"{spare_user.login}"', spare_user.password)).result == "OK"
     assert (await client.select()).result == "OK"
@@ -136,6 +139,8 @@ async def test_aioimaplib_is_told_of_new_mail_while_idle(target: Target, dovecot
     await idle
     _, lines = await client.fetch("1", "BODY.PEEK[]")
     await client.logout()
+    async with asyncio.timeout(15):
+        await lost.wait()  # else its transport is left over for the tests that follow
 
     assert bytes(lines[1]) == MESSAGE
 
