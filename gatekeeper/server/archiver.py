@@ -3,7 +3,7 @@
 What holds inside: no log-in waits for it or pays for it. It follows the store's feed a little at a time, in a thread,
 and idles three times as long as it works, so that an import of many devices does not slow anybody. What it did not get
 to before the process ended is caught up with at the next start, from the store, which knows past postures for days. Of
-several workers one archives.
+several workers one archives. Cancelled, it first ends the statement that it is at: archive and store are closed next.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from gatekeeper.adapters.sinks.directory import AuditLogError
 from gatekeeper.adapters.sinks.secret_key import load_or_make_secret, load_secret
 from gatekeeper.adapters.stores.archive import Archive, ArchivedPolicy, ArchiveError
+from gatekeeper.adapters.stores.engine import unbroken
 from gatekeeper.adapters.stores.revisions import changed_since, postures_of, registered
 from gatekeeper.adapters.stores.tables import microseconds
 from gatekeeper.config.settings import AuditSettings
@@ -120,7 +121,7 @@ class Archiver:
     async def step(self) -> None:
         """Archive all that is new. Raises AuditLogError, ArchiveError, Unavailable."""
         if self._archive is None:
-            archive = await asyncio.to_thread(open_archive, self._audit)
+            archive = await unbroken(asyncio.to_thread(open_archive, self._audit))
             if archive is None:
                 return
             self._archive = archive  # from here on changes are noted
@@ -129,10 +130,10 @@ class Archiver:
         await self._archive_postures(self._archive)
 
     async def _missed(self, archive: Archive) -> list[DeviceId]:
-        ids_now = await registered(self._engine)
-        await asyncio.to_thread(archive.end_others, ids_now, microseconds(self._clock.now()))
-        self._marked = await asyncio.to_thread(archive.mark)
-        ids, newest = await changed_since(self._engine, max(self._marked - _CLOCKS_DIFFER_US, 0))
+        ids_now = await unbroken(registered(self._engine))
+        await unbroken(asyncio.to_thread(archive.end_others, ids_now, microseconds(self._clock.now())))
+        self._marked = await unbroken(asyncio.to_thread(archive.mark))
+        ids, newest = await unbroken(changed_since(self._engine, max(self._marked - _CLOCKS_DIFFER_US, 0)))
         self._newest = max(self._marked, newest)
         return ids
 
@@ -145,7 +146,7 @@ class Archiver:
         names = json.dumps(asdict(identity))
         kept = [ArchivedPolicy(policy.sha256, names, policy.text) for policy in policies]
         now_ms = microseconds(self._clock.now()) // 1000
-        await asyncio.to_thread(archive.put_policies, kept, now_ms)
+        await unbroken(asyncio.to_thread(archive.put_policies, kept, now_ms))
         self._policies = digests, monotonic()
 
     async def _archive_postures(self, archive: Archive) -> None:
@@ -155,16 +156,18 @@ class Archiver:
             for device_id in some:  # what changes from here on is read again
                 del self._waiting[device_id]
             try:
-                found = await postures_of(self._engine, some)
-                await asyncio.to_thread(archive.put, found)
-            except BaseException:
+                found = await unbroken(postures_of(self._engine, some))
+                await unbroken(asyncio.to_thread(archive.put, found))
+            except (
+                Exception
+            ):  # whatever it was: they are tried again; a cancellation ends the archiver, and starts it anew
                 self._waiting.update(dict.fromkeys(some))
                 raise
             self._newest = max([self._newest, *(each.revision for each in found)])
             for device_id in gone:
-                await asyncio.to_thread(archive.end, device_id, microseconds(self._clock.now()))
+                await unbroken(asyncio.to_thread(archive.end, device_id, microseconds(self._clock.now())))
                 self._gone.pop(device_id, None)
             await asyncio.sleep(_REST * (monotonic() - began))
         if self._newest != self._marked:
-            await asyncio.to_thread(archive.set_mark, self._newest)
+            await unbroken(asyncio.to_thread(archive.set_mark, self._newest))
             self._marked = self._newest

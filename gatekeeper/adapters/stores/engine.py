@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import aiosqlite
 from sqlalchemy import event
@@ -23,6 +24,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from gatekeeper.ports.devices import Unavailable
+
+T = TypeVar("T")
 
 BUSY_TIMEOUT_S = 5.0
 """How long a statement waits for another process's write; Dovecot's SQLite driver waits as long."""
@@ -87,11 +90,11 @@ async def data_version(connection: AsyncConnection) -> int:
         return int(next(iter(rows))[0])
 
 
-async def unbroken(step: Coroutine[None, None, None]) -> None:
+async def unbroken(step: Coroutine[Any, Any, T]) -> T:
     """Await a step, and when cancelled only after it: a statement that is broken off leaves its thread behind."""
     task = asyncio.ensure_future(step)  # noqa: TID251  a task of a group would be cancelled with it
     try:
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
     finally:
         await task
 

@@ -1,6 +1,8 @@
 """The archiver on a real store and a real archive: nothing that was decided on is missed."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +20,7 @@ from gatekeeper.decision.policy import Policy
 from gatekeeper.decision.schema import parse_policy
 from gatekeeper.domain.device import DeviceId
 from gatekeeper.domain.identity import DEFAULT
+from gatekeeper.domain.posture import Posture
 from gatekeeper.gate.outage import Existing
 from gatekeeper.server.archiver import Archiver
 from testkit.audit_log import StandingClock
@@ -174,3 +177,25 @@ async def test_of_digests_alone_nothing_is_archived(engine: AsyncEngine, setting
     assert not bed.settings.archive_file.exists()
     assert not bed.settings.archive_key.exists()
     await bed.directory.close()
+
+
+async def test_what_it_is_at_is_ended_before_it_is_cancelled(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The archive and the store are closed next: no thread may be at them then."""
+    await bed.report("ph-1", 0, NOTES)
+    begun, may_end, put = threading.Event(), threading.Event(), Archive.put
+
+    def slowly(archive: Archive, postures: Iterable[Posture]) -> None:
+        begun.set()
+        assert may_end.wait(20)
+        put(archive, postures)
+
+    monkeypatch.setattr(Archive, "put", slowly)
+    async with asyncio.TaskGroup() as group:
+        step = group.create_task(bed.archiver.step())
+        assert await asyncio.to_thread(begun.wait, 20)
+        step.cancel()
+        await asyncio.to_thread(lambda: None)
+        assert not step.done()
+        may_end.set()
+    assert step.cancelled()
+    assert bed.missing() == set()
