@@ -1,5 +1,7 @@
 """A new database, and the adapters on it."""
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,6 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from gatekeeper.adapters.stores.directory import DeviceDirectory
 from gatekeeper.adapters.stores.migrate import open_store
 from gatekeeper.adapters.stores.registry import SqlRegistry
+
+
+@pytest.fixture(autouse=True)
+async def _threads_end_first() -> AsyncIterator[None]:
+    """The threads of connections that failed tell their loop so, unasked: it is not closed before they have."""
+    yield
+    for thread in threading.enumerate():
+        if "_connection_worker_thread" in thread.name:
+            await asyncio.to_thread(thread.join, 10)
 
 
 @pytest.fixture
