@@ -12,7 +12,7 @@ from gatekeeper.cli.policy_desk import read_octets
 from gatekeeper.cli.policy_keys import passphrase_option, unlock
 from gatekeeper.cli.words import EXIT_CONFIG, EXIT_FAILED, EXIT_TRY_AGAIN, fail, load_settings
 from gatekeeper.config.settings import Settings
-from gatekeeper.publishing.break_glass import BreakGlassError, BreakGlassSettings, opening, parse_opening
+from gatekeeper.publishing.break_glass import OPEN, BreakGlassError, BreakGlassSettings, opening, parse_opening
 from gatekeeper.server.break_glass import NOTE_FILE
 from gatekeeper.server.clock import SystemClock
 
@@ -123,11 +123,11 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _wait(config_path: Path, *, is_open: bool) -> None:
-    """Say when the gate has done it."""
+    """Say when the gate has done it, with all its workers."""
     deadline = time.monotonic() + _WITHIN_S
     while (answer := gate_answer(control_socket(config_path), "GET", "/status")) is not None:
-        said = answer[1].get("break_glass")
-        if bool(said) is is_open:
+        said = str(answer[1].get("break_glass") or "")
+        if said.startswith(OPEN) if is_open else not said:
             click.echo(f"break-glass: {said or 'closed'}")
             return
         if time.monotonic() > deadline:

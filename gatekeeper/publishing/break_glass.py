@@ -24,6 +24,10 @@ _TEXT = re.compile(
 )
 
 
+OPEN = "OPEN"
+"""How `Opening.words` begin."""
+
+
 class BreakGlassError(ValueError):
     """A note that opens nothing."""
 
@@ -60,7 +64,7 @@ class Opening:
     def words(self) -> str:
         """For operators, as long as it lasts."""
         until = self.until.isoformat().replace("+00:00", "Z")
-        return f"OPEN until {until}: everybody with a valid password gets mail ({self.reason})"
+        return f"{OPEN} until {until}: everybody with a valid password gets mail ({self.reason})"
 
     @property
     def note(self) -> Note:

@@ -58,6 +58,7 @@ class Together:
             name: {number: one["audit_remotes"].get(name, "unknown") for number, one in found.items()}
             for name in own.get("audit_remotes", {})
         }
+        whole["break_glass"] = _as_one({number: str(one.get("break_glass", "")) for number, one in found.items()})
         whole["admin"] = self._gatekeeper.admin_port
         whole["ready"] = _checks(
             {**answer, "workers": {number: one and one.get("ready") for number, one in answer["workers"].items()}}
@@ -106,6 +107,14 @@ def _checks(answer: dict[str, Any]) -> dict[str, str]:
     beginning = "ok, but " if answer["were_up"] else ""
     checks["workers"] = beginning + "; ".join(down) if down else "ok"
     return checks
+
+
+def _as_one(words: dict[str, str]) -> str:
+    """What all say; what each says where they differ: for an instant, as each follows the note by itself."""
+    said = set(words.values())
+    if len(said) <= 1:
+        return "".join(said)
+    return "; ".join(f"worker {number}: {words[number] or 'closed'}" for number in sorted(words, key=int))
 
 
 def _roster_families(roster: list[dict[str, Any]]) -> list[Any]:

@@ -1,5 +1,6 @@
 """What several workers say together."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -7,13 +8,13 @@ import pytest
 from gatekeeper.server.workers.together import Together
 
 
-def _answer(*workers: dict[str, str] | None) -> dict[str, Any]:
+def _answer(*workers: dict[str, Any] | None) -> dict[str, Any]:
     numbers = [str(number) for number in range(1, len(workers) + 1)]
     roster = [{"worker": number, "is_up": True, "state": "serves"} for number in numbers]
     return {"workers": dict(zip(numbers, workers, strict=True)), "roster": roster, "were_up": True}
 
 
-async def _checks(*workers: dict[str, str] | None) -> dict[str, str]:
+async def _checks(*workers: dict[str, Any] | None) -> dict[str, str]:
     async def ask(_what: str, _within_s: float) -> dict[str, Any]:
         return _answer(*workers)
 
@@ -41,3 +42,24 @@ async def test_what_is_well_enough_stays_so(first: str, second: str, both: str) 
 async def test_a_worker_that_does_not_answer_is_told() -> None:
     """With its number."""
     assert (await _checks({"groups": "ok"}, None))["answers"] == "worker 2: does not answer"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "both"),
+    [
+        ("", "", ""),
+        ("OPEN until noon", "OPEN until noon", "OPEN until noon"),
+        ("OPEN until noon", "", "worker 1: OPEN until noon; worker 2: closed"),
+        ("", "OPEN until noon", "worker 1: closed; worker 2: OPEN until noon"),
+    ],
+)
+async def test_break_glass_is_closed_only_when_it_is_with_all(first: str, second: str, both: str) -> None:
+    """Each follows the note by itself: whoever waits for it is not to hear of it from the quicker one."""
+
+    async def ask(_what: str, _within_s: float) -> dict[str, Any]:
+        counts = {"sessions": 0, "waiting": 0, "audit_records": 0, "ready": {}}
+        answer = _answer(*({**counts, "break_glass": said} for said in (first, second)))
+        return {**answer, "roster": [{**one, "pid": 1} for one in answer["roster"]]}
+
+    together = Together(SimpleNamespace(admin_port=1), 1, ask)  # type: ignore[arg-type]  nothing else is asked of it
+    assert (await together.status())["break_glass"] == both
