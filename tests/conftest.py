@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from testkit.running import running
 
@@ -14,6 +15,12 @@ _LOG_TAIL = 40
 _MATRIX = "_matrix.py::"
 _LONG_FILES_IN = ("e2e", "attacks")
 """They go first: files are dealt out to processes one by one, and short ones at the end let all end together."""
+
+# A processor that is busy with something else is no fault, and what was green stays so until somebody changes something.
+settings.register_profile(
+    "suite", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("suite")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
