@@ -3,7 +3,8 @@
 Every transaction begins explicitly: `reading` sees one snapshot, `writing` takes the write lock at once
 (`BEGIN IMMEDIATE`), so that nothing is decided on a state that another process changes before the commit. A commit
 returns when its bytes are on disk (`synchronous=FULL`). Whatever the database raises leaves as
-`ports.devices.Unavailable`; nothing above names SQLAlchemy or sqlite3.
+`ports.devices.Unavailable`; nothing above names SQLAlchemy or sqlite3. A connection is a thread, and none outlives
+`close_engine`: not those either of connections that could not be made, or that were broken off.
 """
 
 import asyncio
@@ -13,7 +14,10 @@ import sqlite3
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from threading import Thread
+from time import monotonic
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import aiosqlite
 from sqlalchemy import event
@@ -36,6 +40,10 @@ FILE_MODE = 0o600
 WAL_KEPT_OCTETS = 16 * 1024 * 1024
 """What the WAL file shrinks to after a large import."""
 _WAL_PAUSE_S = 0.05
+_ENDS_WITHIN_S = BUSY_TIMEOUT_S + 5.0
+"""A thread whose disk hangs is left behind after this: it must not keep the process from ending."""
+_THREADS = "gatekeeper_threads"
+"""The engine's option that holds the threads of its connections."""
 
 
 class StoreError(Exception):
@@ -102,7 +110,7 @@ async def unbroken(step: Coroutine[Any, Any, T]) -> T:
 async def open_engine(url: str) -> AsyncEngine:
     """Open the database of `url` (`sqlite:///path`), creating the file but never its directory.
 
-    Raises `StoreError` with what to do. The caller disposes of the engine.
+    Raises `StoreError` with what to do. The caller closes it by `close_engine`.
     """
     path = _database_path(url)
     _check_directory(path)
@@ -115,16 +123,45 @@ async def open_engine(url: str) -> AsyncEngine:
         pool_size=CONNECTIONS,
         max_overflow=0,
         pool_timeout=BUSY_TIMEOUT_S,
+        execution_options={_THREADS: WeakSet[Thread]()},
     )
+    _note_threads(engine)
     event.listen(engine.sync_engine, "connect", _configure)
     event.listen(engine.sync_engine, "begin", _begin)
     try:
         path.touch(mode=FILE_MODE)
         await _enter_wal_mode(engine)
     except (SQLAlchemyError, sqlite3.Error, OSError) as exc:
-        await engine.dispose()
+        await close_engine(engine)
         raise StoreError(f"{path}: cannot be opened: {_words(exc)}") from exc
     return engine
+
+
+async def close_engine(engine: AsyncEngine) -> None:
+    """Close the database, and wait for the threads of its connections.
+
+    The driver waits for those only that it closes itself in quiet. Any other one tells its loop that it ends, and would
+    find it closed: a traceback on stderr, at the end of a command that had told its error in one line.
+    """
+    await engine.dispose()
+    by = monotonic() + _ENDS_WITHIN_S
+    for thread in tuple(engine.get_execution_options()[_THREADS]):
+        await asyncio.to_thread(thread.join, max(by - monotonic(), 0.0))
+
+
+def _note_threads(engine: AsyncEngine) -> None:
+    threads: WeakSet[Thread] = engine.get_execution_options()[_THREADS]
+
+    async def connect(*place: Any, **how: Any) -> aiosqlite.Connection:
+        connection = aiosqlite.connect(*place, **how)
+        connection._thread.daemon = True  # noqa: SLF001  as SQLAlchemy has it, which makes it so by default
+        threads.add(connection._thread)  # noqa: SLF001  there is no public way to it
+        return await connection
+
+    def by_us(_dialect: object, _record: object, _place: object, how: dict[str, Any]) -> None:
+        how["async_creator_fn"] = connect
+
+    event.listen(engine.sync_engine, "do_connect", by_us)
 
 
 def _database_path(url: str) -> Path:

@@ -13,7 +13,7 @@ from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from gatekeeper.adapters.stores.engine import StoreError, open_engine, reading, writing
+from gatekeeper.adapters.stores.engine import StoreError, close_engine, open_engine, reading, writing
 from gatekeeper.ports.devices import Unavailable
 
 HEAD = "0003"
@@ -29,7 +29,7 @@ async def open_store(url: str) -> AsyncIterator[AsyncEngine]:
         await migrate(engine)
         yield engine
     finally:
-        await engine.dispose()
+        await close_engine(engine)
 
 
 async def migrate(engine: AsyncEngine) -> None:

@@ -1,6 +1,5 @@
 """A new database, and the adapters on it."""
 
-import asyncio
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,12 +13,10 @@ from gatekeeper.adapters.stores.registry import SqlRegistry
 
 
 @pytest.fixture(autouse=True)
-async def _threads_end_first() -> AsyncIterator[None]:
-    """The threads of connections that failed tell their loop so, unasked: it is not closed before they have."""
+async def _no_thread_is_left() -> AsyncIterator[None]:
+    """A connection's thread tells its loop when it ends: one that outlived its test would make another one fail."""
     yield
-    for thread in threading.enumerate():
-        if "_connection_worker_thread" in thread.name:
-            await asyncio.to_thread(thread.join, 10)
+    assert not [thread for thread in threading.enumerate() if "_connection_worker_thread" in thread.name]
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import stat
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from gatekeeper.adapters.stores import engine as module
 from gatekeeper.adapters.stores.engine import (
     StoreError,
+    close_engine,
     data_version,
     observing,
     open_engine,
@@ -87,8 +89,30 @@ async def test_opening_outlasts_a_lock_that_is_not_waited_for(url: str, monkeypa
 
     async with observing(engine) as connection:
         assert (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar_one() == "wal"
-    await engine.dispose()
+    await close_engine(engine)
     holder.close()
+
+
+async def test_no_thread_outlives_the_store(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor that of a connection that nobody waits for any more, and that is never made: its loop may end after this."""
+    began, fails = threading.Event(), threading.Event()
+
+    def never(*_: object, **__: object) -> None:
+        began.set()
+        assert fails.wait(20)
+        raise sqlite3.OperationalError("unable to open database file")
+
+    engine = await open_engine(url)
+    async with engine.connect():  # the one that is there
+        monkeypatch.setattr(sqlite3, "connect", never)
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(observing(engine).__aenter__())
+            assert await asyncio.to_thread(began.wait, 20)
+            waiting.cancel()
+    asyncio.get_running_loop().call_later(0.01, fails.set)
+    await close_engine(engine)
+    assert fails.is_set()
+    assert not [thread for thread in threading.enumerate() if "_connection_worker_thread" in thread.name]
 
 
 async def test_only_the_owner_may_read_the_file(engine: AsyncEngine) -> None:

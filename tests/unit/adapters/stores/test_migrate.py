@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gatekeeper.adapters.stores import migrate as module
-from gatekeeper.adapters.stores.engine import StoreError, open_engine, reading, writing
+from gatekeeper.adapters.stores.engine import StoreError, close_engine, open_engine, reading, writing
 from gatekeeper.adapters.stores.migrate import HEAD, migrate, open_store
 from gatekeeper.adapters.stores.tables import metadata
 
@@ -74,7 +74,7 @@ async def test_a_step_that_fails_leaves_the_database_as_it_was(url: str) -> None
     async with reading(engine) as connection:
         tables = (await connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'"))).scalars()
         assert list(tables) == ["nonce"]
-    await engine.dispose()
+    await close_engine(engine)
 
 
 async def test_alembic_is_not_loaded_for_a_database_that_is_up_to_date(engine: AsyncEngine) -> None:
