@@ -219,6 +219,7 @@ SASL = [
     Row("I52-empty-response", b"a AUTHENTICATE PLAIN\r\n\r\n", b"+ \r\n" + WRONG),
     Row("I53", b"a AUTHENTICATE PLAIN !!!!\r\n", BAD_RESPONSE),
     Row("I55", b"a AUTHENTICATE PLAIN AGFsaWNlAHdvbmRlcmxhbmQ\r\n", BAD_RESPONSE),
+    Row("I55-too-much", b"a AUTHENTICATE PLAIN AGFsaWNlAHB3====\r\n", BAD_RESPONSE),
     Row("I57", plain(b"bob\0alice\0wonderland"), NOT_ANOTHER),
     Row("I60", plain(b"alice"), WRONG),
     Row("I60-four-parts", plain(b"\0alice\0pw\0x"), WRONG),
@@ -234,6 +235,8 @@ SASL = [
     Row("E03-thrice", b"a AUTHENTICATE EXTERNAL =\r\n" * 4, NOT_OFFERED * 3 + BYE, closed=True),
     Row("O02", bearer(b"XOAUTH2", b"user=alice\x01auth=Bearer t\x01"), BAD_RESPONSE),
     Row("O04", bearer(b"XOAUTH2", b"user=alice\x01auth=Bearer t1\x01auth=Bearer t2\x01\x01"), BAD_RESPONSE),
+    Row("O04-other-case", bearer(b"XOAUTH2", b"user=alice\x01User=bob\x01auth=Bearer t\x01\x01"), BAD_RESPONSE),
+    Row("O04-two-names", bearer(b"OAUTHBEARER", b"n,a=alice,\x01user=bob\x01auth=Bearer t\x01\x01"), BAD_RESPONSE),
     Row("O07", b"a AUTHENTICATE XOAUTH2\r\n" + b"A" * 65536 + b"\r\n", b"+ \r\n" + BYE, closed=True),
     Row(
         "O07-16-KiB",

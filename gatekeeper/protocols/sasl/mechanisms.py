@@ -15,9 +15,11 @@ from gatekeeper.domain.secret import Secret
 MAX_NAME_OCTETS = 1024
 MAX_PASSWORD_OCTETS = 8192  # Dovecot's line limit before log-in; one-time passwords and tokens used as passwords fit
 MAX_RESPONSE_OCTETS = 32768
+"""Longest base64 response line: RFC 4954 asks for 12,288; bearer tokens of large directories need more."""
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _NEVER_IN_A_PASSWORD = re.compile(rb"[\0\r\n]")
-"""Longest base64 response line: RFC 4954 asks for 12,288; bearer tokens of large directories need more."""
+_KEY = re.compile(rb"[a-z]+")
+"""RFC 7628 §3.1 allows letters; clients write all keys in lower case."""
 
 
 class Mechanism(StrEnum):
@@ -74,9 +76,12 @@ def decode_base64(line: bytes) -> bytes:
     if line == b"=":
         return b""
     try:
-        return base64.b64decode(line, validate=True)
+        octets = base64.b64decode(line, validate=True)
     except binascii.Error:
         raise SaslError(Problem.MALFORMED) from None
+    if len(line) != (len(octets) + 2) // 3 * 4:  # CPython takes padding where nothing is to be filled up
+        raise SaslError(Problem.MALFORMED)
+    return octets
 
 
 def password_credentials(mechanism: Mechanism, name: bytes, password: bytes) -> Credentials:
@@ -111,17 +116,22 @@ def parse_external(response: bytes) -> Credentials:
 
 
 def parse_bearer(mechanism: Mechanism, response: bytes) -> Credentials:
-    """XOAUTH2 (`user=…^Aauth=…^A^A`) or OAUTHBEARER (RFC 7628 §3.1); the mail server checks token against user."""
+    """XOAUTH2 (`user=…^Aauth=…^A^A`) or OAUTHBEARER (RFC 7628 §3.1); the mail server checks token against user.
+
+    A response in which some mail server could find a second name is malformed.
+    """
     if mechanism is Mechanism.XOAUTH2:
         fields = _key_values(response)
         name = fields.get(b"user", b"")
+        other_name = b"a"
     else:
         header, separator, rest = response.partition(b"\x01")
         if not separator:
             raise SaslError(Problem.MALFORMED)
         name = _gs2_authzid(header)
         fields = _key_values(rest)
-    if not fields.get(b"auth", b"").lower().startswith(b"bearer "):
+        other_name = b"user"
+    if other_name in fields or not fields.get(b"auth", b"").lower().startswith(b"bearer "):
         raise SaslError(Problem.MALFORMED)
     if not name or len(name) > MAX_NAME_OCTETS or any(octet < 0x20 or octet == 0x7F for octet in name):
         raise SaslError(Problem.REFUSED)  # without a name there is nobody to look a device up for
@@ -166,13 +176,14 @@ def _authzid(octets: bytes) -> str:
 
 
 def _key_values(response: bytes) -> dict[bytes, bytes]:
-    if not response.endswith(b"\x01\x01"):
+    if not response.endswith(b"\x01\x01") or b"\0" in response:  # where a server in C may stop reading
         raise SaslError(Problem.MALFORMED)
     fields: dict[bytes, bytes] = {}
     for pair in response[:-2].split(b"\x01"):
         key, separator, value = pair.partition(b"=")
-        if not separator or key in fields:
-            # A second `auth` or `user` would let policy and mail server each take another one.
+        if not separator or key in fields or not _KEY.fullmatch(key):
+            # A second `auth` or `user` would let policy and mail server each take another one. So would `User` where
+            # the mail server does not mind case.
             raise SaslError(Problem.MALFORMED)
         fields[key] = value
     return fields
