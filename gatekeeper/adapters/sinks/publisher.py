@@ -1,9 +1,10 @@
 """Publishing the Merkle log: durable lines become leaves, full tiles are written, and a checkpoint is signed.
 
 Inside holds: only lines that are durable are read, from the segments themselves, so that memory is bounded however
-many there are and the tree says what is on the disk. Work comes in steps, each some 64 lines or one file, so that
-whoever waits for a record waits for one of them at most. Every checkpoint is of a longer log than the one before. After
-an error the step is done again later; where it was interrupted does not matter, for tiles come before the checkpoint.
+many there are and the tree says what is on the disk. Work comes in steps, each some 32 lines or one thing made durable,
+so that whoever waits for a record waits for one of them at most. Every checkpoint is of a longer log than the one
+before. After an error the step is done again later; where it was interrupted does not matter, for tiles come before the
+checkpoint.
 
 A log that does not have what its checkpoint says is not continued: the next one would contradict what was signed. What
 is signed is remembered (`succession`) before it is published.
@@ -16,13 +17,21 @@ from gatekeeper.adapters.sinks.directory import RESTORED, AuditLogDamaged, Audit
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.reader import LineCursor
 from gatekeeper.adapters.sinks.succession import Remembered
-from gatekeeper.adapters.sinks.tiles import TileMissing, hashes_at, read_checkpoint_file, write_checkpoint, write_tile
+from gatekeeper.adapters.sinks.tiles import (
+    TileMissing,
+    hashes_at,
+    outdated_by,
+    read_checkpoint_file,
+    sync_names,
+    write_checkpoint,
+    write_tile,
+)
 from gatekeeper.audit.checkpoint import Checkpoint, verified
 from gatekeeper.audit.proof import consistency, is_consistent
-from gatekeeper.audit.tree import TILE_WIDTH, Tree, leaf_hash, partial_widths
+from gatekeeper.audit.tree import TILE_WIDTH, Tile, Tree, leaf_hash, partial_widths
 from gatekeeper.signing.note import Note, NoteError, SigningKey, parse_note
 
-_LINES_A_STEP = 64  # a divisor of 256: at most one tile of leaves becomes full; about 200 µs
+_LINES_A_STEP = 32  # a divisor of 256: at most one tile of leaves becomes full; about 100 µs
 
 
 class Publisher:
@@ -75,6 +84,10 @@ class Publisher:
             _require(directory, min(known, checkpoint, key=_size), max(known, checkpoint, key=_size))
         self._written: dict[int, str] = {}
         """By level: the unfinished tile that is on the disk."""
+        self._folders: dict[Path, list[Path]] = {}
+        """Directories whose names are not durable yet, and what is not needed any more once they are."""
+        self._note: bytes | None = None
+        """Signed and remembered, about to be published."""
         self._target: int | None = None
         """What the publication under way is to reach; None: none is."""
         self._until = 0.0
@@ -108,6 +121,7 @@ class Publisher:
             if fault != self.fault and self._report is not None:
                 self._report(fault)
             self.fault = fault
+            self._note = None
             self._target, self._next = None, now + self._interval_s
 
     def finish(self, records: int, *, within_s: float) -> None:
@@ -126,25 +140,41 @@ class Publisher:
 
     def _advance(self, target: int, now: float) -> None:
         tree = self._tree
-        if tree.completed:
-            write_tile(self._directory, tree.completed[0], self._files)
+        if self._note is not None:
+            write_checkpoint(self._directory, self._note, self._files)
+            self.published, self.fault = tree.size, None
+            self._note = None
+            self._target, self._next = None, self._until
+        elif tree.completed:
+            self._put(tree.completed[0])
             del tree.completed[0]
-            return
-        if tree.size < target and (now < self._until or tree.size <= self.published):
+        elif tree.size < target and (now < self._until or tree.size <= self.published):
             for line in self._lines.take(min(_LINES_A_STEP - tree.size % _LINES_A_STEP, target - tree.size)):
                 tree.append(leaf_hash(line[:-1]))
-            return
-        for tile in tree.unfinished():
+        elif not self._finish_tiles():
+            note = _signed(tree, self.keys)
+            if self._remembered is not None:
+                self._remembered.keep(note, self._files)
+            self._note = note
+
+    def _finish_tiles(self) -> bool:
+        """Do one thing that the checkpoint has to wait for; False: there is nothing."""
+        for tile in self._tree.unfinished():
             if self._written.get(tile.level) != tile.path:
-                write_tile(self._directory, tile, self._files)
+                self._put(tile)
                 self._written[tile.level] = tile.path
-                return
-        note = _signed(tree, self.keys)
-        if self._remembered is not None:
-            self._remembered.keep(note, self._files)
-        write_checkpoint(self._directory, note, self._files)
-        self.published, self.fault = tree.size, None
-        self._target, self._next = None, self._until
+                return True
+        for folder, outdated in self._folders.items():
+            sync_names(folder, outdated, self._files)
+            del self._folders[folder]
+            return True
+        return False
+
+    def _put(self, tile: Tile) -> None:
+        folder = write_tile(self._directory, tile, self._files)
+        if folder is not None:
+            outdated = outdated_by(self._directory, tile)
+            self._folders.setdefault(folder, []).extend([] if outdated is None else [outdated])
 
 
 def _signed(tree: Tree, keys: Sequence[SigningKey]) -> bytes:

@@ -9,6 +9,7 @@ but for the unfinished tile of the leaves, which the log gives back. Unfinished 
 """
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -66,18 +67,35 @@ def hashes_at(directory: Path, size: int) -> HashAt:
     return hash_at
 
 
-def write_tile(directory: Path, tile: Tile, files: FileOperations) -> None:
-    """Put a tile in place."""
+def write_tile(directory: Path, tile: Tile, files: FileOperations) -> Path | None:
+    """Put a tile in place, its content durable.
+
+    Returns the directory to be given to `sync_names` before a checkpoint may rest on the tile; None: none has to be,
+    since the log gives the unfinished tile of the leaves back.
+    """
     path = directory / tile.path
-    if not path.parent.is_dir():
-        _make_directories(path.parent, directory, files)
-    is_full = tile.width == TILE_WIDTH
-    is_durable = is_full or tile.level > 0
+    is_durable = tile.width == TILE_WIDTH or tile.level > 0
+    folder = path.parent
+    needed = folder if is_durable else folder.parent
+    if not needed.is_dir():
+        _make_directories(needed, directory, files)
+    folder.mkdir(mode=0o750, exist_ok=True)
     put(path, tile.hashes, files, is_durable=is_durable)
-    if is_durable:
-        files.sync_directory(path.parent)
-    if is_full:
-        _drop_unfinished(path.with_name(f"{path.name}.p"), files)
+    return folder if is_durable else None
+
+
+def outdated_by(directory: Path, tile: Tile) -> Path | None:
+    """Where the unfinished tiles lie that a full one takes the place of, if there are any."""
+    path = directory / tile.path
+    unfinished = path.with_name(f"{path.name}.p")
+    return unfinished if tile.width == TILE_WIDTH and unfinished.is_dir() else None
+
+
+def sync_names(folder: Path, outdated: Iterable[Path], files: FileOperations) -> None:
+    """Make durable which tiles are in `folder`; what they take the place of goes."""
+    files.sync_directory(folder)
+    for path in outdated:
+        _drop(path, files)
 
 
 def write_checkpoint(directory: Path, note: bytes, files: FileOperations) -> None:
@@ -106,7 +124,7 @@ def _make_directories(path: Path, directory: Path, files: FileOperations) -> Non
     files.sync_directory(path.parent)
 
 
-def _drop_unfinished(path: Path, files: FileOperations) -> None:
+def _drop(path: Path, files: FileOperations) -> None:
     with suppress(FileNotFoundError):
         for name in os.listdir(path):  # noqa: PTH208  names are enough
             files.unlink(path / name)

@@ -71,9 +71,11 @@ def write(directory: Path, disk: FileOperations, acknowledged: list[str]) -> Non
             chain = writer.chain
             assert chain is not None
             writer.queue.put([(chain, *encoded(event(conn), chain))])
-            for _ in range(3):  # the record, the head, and a step of publishing
+            for _ in range(4):  # the record, the head, and two steps of publishing
                 writer._write_next()
-        compress(segment_paths(directory)[0], disk)
+        first = segment_paths(directory)[0]
+        if first.exists():  # else it was compressed before the process died
+            compress(first, disk)
     finally:
         writer.queue.close()
 

@@ -8,8 +8,10 @@ from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.tiles import (
     TileMissing,
     hashes_at,
+    outdated_by,
     read_checkpoint_file,
     read_tile,
+    sync_names,
     write_checkpoint,
     write_tile,
 )
@@ -25,7 +27,13 @@ def test_a_tile_is_read_by_its_width(tmp_path: Path) -> None:
     assert read_tile(tmp_path, 0, 0, 3) == HASHES[:96]
     with pytest.raises(TileMissing):
         read_tile(tmp_path, 0, 0, 2)
-    write_tile(tmp_path, Tile(0, 0, HASHES), files)
+    full = Tile(0, 0, HASHES)
+    folder = write_tile(tmp_path, full, files)
+    assert folder == tmp_path / "tile/0"
+    outdated = outdated_by(tmp_path, full)
+    assert outdated == tmp_path / "tile/0/000.p"
+    sync_names(folder, [outdated], files)
+    assert outdated_by(tmp_path, full) is None
     assert not (tmp_path / "tile/0/000.p").exists()
     assert read_tile(tmp_path, 0, 0, 3) == HASHES[:96]
     assert read_tile(tmp_path, 0, 0) == HASHES
