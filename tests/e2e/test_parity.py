@@ -35,9 +35,6 @@ ALLOWED = (
         "referrals lead around the gate", re.compile(rb"^(.*CAPABILITY .*) LOGIN-REFERRALS\b", re.MULTILINE), rb"\1"
     ),
     Allowed(
-        "LOGIN is what a phone sends PLAIN for", re.compile(rb"^(.*CAPABILITY .*) AUTH=LOGIN\b", re.MULTILINE), rb"\1"
-    ),
-    Allowed(
         "the order of an offer means nothing",
         re.compile(rb"^((?:\* |\* OK \[|TAG OK \[)CAPABILITY )([^\]\n]+)", re.MULTILINE),
         offer_in_any_order,

@@ -6,6 +6,7 @@ A step is a command; a tuple is a command whose later pieces (a literal, a SASL 
 LOGIN = "LOGIN parity@example.com parity-password"
 """As the user of both mail servers."""
 _WRONG = "AGFsaWNlQGV4YW1wbGUuY29tAHdyb25n"  # \0alice@example.com\0wrong
+_NAME, _PASSWORD = "cGFyaXR5QGV4YW1wbGUuY29t", "cGFyaXR5LXBhc3N3b3Jk"
 _RIGHT = "AHBhcml0eUBleGFtcGxlLmNvbQBwYXJpdHktcGFzc3dvcmQ="
 
 Step = str | tuple[str, ...]
@@ -89,6 +90,8 @@ BEFORE: dict[str, tuple[Step, ...]] = {
     "authenticate wrong": (("AUTHENTICATE PLAIN", _WRONG), f"AUTHENTICATE PLAIN {_WRONG}", "NOOP", "LOGOUT"),
     "authenticate cancelled": (("AUTHENTICATE PLAIN", "*"), "NOOP", "LOGOUT"),
     "authenticate not base64": (("AUTHENTICATE PLAIN", "???"), "NOOP", "LOGOUT"),
+    "authenticate login": (("AUTHENTICATE LOGIN", _NAME, _PASSWORD), "NOOP", "LOGOUT"),
+    "authenticate login, wrong": (("AUTHENTICATE LOGIN", _NAME, _NAME), "NOOP", "LOGOUT"),
     "authenticate unknown": ("AUTHENTICATE KERBEROS_V4", "NOOP", "LOGOUT"),
     "twice": (LOGIN, LOGIN, f"AUTHENTICATE PLAIN {_RIGHT}", "LOGOUT"),
 }

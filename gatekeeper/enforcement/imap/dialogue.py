@@ -40,6 +40,9 @@ MAX_ERRORS = 3
 """Dovecot's CLIENT_MAX_BAD_COMMANDS."""
 
 _OWN = DialogueLimits()
+_ASKS_NAME = b"VXNlcm5hbWU6"
+_ASKS_PASSWORD = b"UGFzc3dvcmQ6"
+"""`Username:` and `Password:`, as every server of SASL LOGIN asks."""
 _PROBLEMS = {
     Problem.MALFORMED: replies.BAD_RESPONSE,
     Problem.REFUSED: replies.WRONG_CREDENTIALS,
@@ -50,7 +53,7 @@ _PROBLEMS = {
 class ImapDialogue(Talk):
     """One client's dialogue; see `flow.dialogue.Dialogue`."""
 
-    __slots__ = ("_asked", "_challenged", "_code", "_mechanism", "_receiver", "_tag")
+    __slots__ = ("_asked", "_challenged", "_code", "_mechanism", "_name", "_receiver", "_tag")
 
     def __init__(self, peer: Peer, code: RefusalCode, limits: DialogueLimits = _OWN) -> None:
         super().__init__(peer, limits)
@@ -60,6 +63,8 @@ class ImapDialogue(Talk):
         """Of the command that is being answered."""
         self._mechanism: Mechanism | None = None
         """An exchange waits for the client's response."""
+        self._name: bytes | None = None
+        """What SASL LOGIN was told; its password is what it waits for."""
         self._challenged: bytes = b""
         """The reply that follows once the client has answered a bearer mechanism's error."""
         self._asked = False
@@ -101,8 +106,7 @@ class ImapDialogue(Talk):
         reply = replies.rejected(rejected)
         if rejected.challenge:
             self._challenged = reply
-            self._receiver.expect_response(self._limits.max_response_octets or MAX_RESPONSE_OCTETS)
-            self._send(b"+ " + rejected.challenge + b"\r\n")
+            self._ask(rejected.challenge)
         else:
             self._answer(reply)
         self._go_on()
@@ -234,15 +238,18 @@ class ImapDialogue(Talk):
         if len(words) == 2:
             self._exchange(words[1])
         else:
-            self._receiver.expect_response(self._limits.max_response_octets or MAX_RESPONSE_OCTETS)
-            self._send(b"+ \r\n")
+            self._ask(_ASKS_NAME if mechanism is Mechanism.LOGIN else b"")
+
+    def _ask(self, challenge: bytes) -> None:
+        self._receiver.expect_response(self._limits.max_response_octets or MAX_RESPONSE_OCTETS)
+        self._send(b"+ " + challenge + b"\r\n")
 
     def _response(self, line: bytes) -> None:
         if self._challenged:
             reply, self._challenged = self._challenged, b""
             self._answer(reply)
         elif line == b"*":
-            self._mechanism = None
+            self._mechanism = self._name = None
             self._errors += 1
             self._answer(replies.CANCELLED)
             self._give_up()
@@ -250,9 +257,16 @@ class ImapDialogue(Talk):
             self._exchange(line)
 
     def _exchange(self, line: bytes) -> None:
-        mechanism, self._mechanism = self._mechanism, None
+        mechanism, name = self._mechanism, self._name
+        if mechanism is Mechanism.LOGIN and name is None:
+            self._name = line
+            self._ask(_ASKS_PASSWORD)
+            return
+        self._mechanism = self._name = None
         if mechanism is None:
             self._error(self._tag)
+        elif name is not None:
+            self._try(lambda: password_credentials(mechanism, decode_base64(name), decode_base64(line)))
         else:
             self._try(lambda: parse_response(mechanism, decode_base64(line)))
 
@@ -275,8 +289,11 @@ class ImapDialogue(Talk):
         return False
 
     def _mechanisms(self) -> dict[bytes, Mechanism]:
-        more = () if self._peer is None else self._peer.mechanisms
-        return {mechanism.value.encode(): mechanism for mechanism in (Mechanism.PLAIN, *more)}
+        """PLAIN always, LOGIN where the mail server has it: the LOGIN command says the same with less."""
+        if self._peer is None:
+            return {}
+        login = (Mechanism.LOGIN,) if "AUTH=LOGIN" in self._peer.upstream_offers else ()
+        return {found.value.encode(): found for found in (Mechanism.PLAIN, *login, *self._peer.mechanisms)}
 
     def _capabilities(self) -> bytes:
         peer = self._peer

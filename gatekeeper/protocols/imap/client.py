@@ -9,6 +9,7 @@ What holds inside:
   unread, or passes through a screen (`protocols.imap.screen`).
 """
 
+import base64
 import re
 from collections.abc import Sequence
 from enum import Enum, auto
@@ -211,9 +212,15 @@ class ImapLogin(LineLogin):
                 return prefix + b"AUTHENTICATE " + name.encode() + b" " + response + b"\r\n"
             self._pending = [response + b"\r\n"]
             return prefix + b"AUTHENTICATE " + name.encode() + b"\r\n"
-        if mechanism.is_bearer or credentials.authzid or "LOGINDISABLED" in offers:
+        if mechanism.is_bearer or credentials.authzid:
             return None  # LOGIN has no room for a token, or for two names
-        return self._login(prefix, credentials.secret.declassify())
+        secret = credentials.secret.declassify()
+        if "LOGINDISABLED" not in offers:
+            return self._login(prefix, secret)
+        if "AUTH=LOGIN" not in offers:
+            return None
+        self._pending = [base64.b64encode(part) + b"\r\n" for part in (self._name.encode(), secret)]
+        return prefix + b"AUTHENTICATE LOGIN\r\n"
 
     def _login(self, prefix: bytes, password: bytes) -> bytes:
         """LOGIN with quoted strings where they are safe, else literals that wait for `+`."""

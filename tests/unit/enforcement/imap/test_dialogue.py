@@ -44,6 +44,7 @@ def talk(peer: ScriptedPeer, *pieces: bytes, code: RefusalCode = RefusalCode.UNA
             b" AUTH=PLAIN AUTH=XOAUTH2 AUTH=OAUTHBEARER",
         ),
         (ScriptedPeer(upstream_offers=frozenset({"IDLE", "UNAUTHENTICATE", "AUTH=CRAM-MD5"})), b" AUTH=PLAIN"),
+        (ScriptedPeer(upstream_offers=frozenset({"AUTH=LOGIN"})), b" AUTH=PLAIN AUTH=LOGIN"),
     ],
     ids=[
         "under TLS",
@@ -52,6 +53,7 @@ def talk(peer: ScriptedPeer, *pieces: bytes, code: RefusalCode = RefusalCode.UNA
         "allowed in the clear",
         "bearer tokens",
         "nothing else of upstream",
+        "SASL LOGIN",
     ],
 )
 def test_what_is_offered(peer: ScriptedPeer, more: bytes) -> None:
@@ -285,6 +287,53 @@ def test_what_a_client_says_of_itself_is_a_hint() -> None:
     talk(peer, b'a ID ("name" "K-9" "x-originating-ip" "10.0.0.1")\r\n', b"b ID NIL\r\n", b"c ID ()\r\n")
     assert peer.hints == ["name=K-9"]
     assert peer.told == b"* ID NIL\r\na OK Done.\r\n* ID NIL\r\nb OK Done.\r\n* ID NIL\r\nc OK Done.\r\n"
+
+
+SASL_LOGIN = ScriptedPeer(upstream_offers=frozenset({"AUTH=LOGIN"}))
+ASKS_NAME, ASKS_PASSWORD = b"+ VXNlcm5hbWU6\r\n", b"+ UGFzc3dvcmQ6\r\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ([b"a AUTHENTICATE LOGIN\r\n", b"YWxpY2U=\r\n", b"d29uZGVy\r\n"], ASKS_NAME + ASKS_PASSWORD),
+        ([b"a authenticate login YWxpY2U=\r\n", b"d29uZGVy\r\n"], ASKS_PASSWORD),
+        ([b"a AUTHENTICATE LOGIN\r\nYWxpY2U=\r\nd29uZGVy\r\n"], ASKS_NAME + ASKS_PASSWORD),
+    ],
+    ids=["asked for both", "asked for the password", "not waiting"],
+)
+def test_sasl_login_asks_for_the_name_and_then_for_the_password(said: list[bytes], told: bytes) -> None:
+    """The prompts are those that every server sends: clients compare them (draft-murchison-sasl-login)."""
+    peer = replace(SASL_LOGIN, logins=[], hints=[])
+    talk(peer, *said)
+    assert peer.told == told + b"a OK Logged in\r\n"
+    assert peer.logins == [("LOGIN", "alice", b"wonder")]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ([b"*\r\n"], b"a BAD Cancelled.\r\n"),
+        ([b"YWxpY2U=\r\n", b"*\r\n"], ASKS_PASSWORD + b"a BAD Cancelled.\r\n"),
+        ([b"?\r\n", b"d29uZGVy\r\n"], ASKS_PASSWORD + b"a BAD Not a valid response.\r\n"),
+        ([b"YWxpY2U=\r\n", b"?\r\n"], ASKS_PASSWORD + b"a BAD Not a valid response.\r\n"),
+        ([b"=\r\n", b"=\r\n"], ASKS_PASSWORD + b"a NO [AUTHENTICATIONFAILED] Authentication failed.\r\n"),
+    ],
+    ids=["cancelled", "cancelled-later", "no-base64", "no-base64-later", "empty"],
+)
+def test_a_sasl_login_that_goes_wrong_leaves_nothing_behind(said: list[bytes], told: bytes) -> None:
+    """No name is kept for a later exchange, and what follows is a command again."""
+    peer = replace(SASL_LOGIN, logins=[], hints=[])
+    talk(peer, b"a AUTHENTICATE LOGIN\r\n", *said, b"b AUTHENTICATE LOGIN\r\n", b"YQ==\r\n", b"Yg==\r\n")
+    assert peer.told == ASKS_NAME + told + ASKS_NAME + ASKS_PASSWORD + b"b OK Logged in\r\n"
+    assert peer.logins == [("LOGIN", "a", b"b")]
+
+
+def test_sasl_login_is_only_there_when_the_mail_server_has_it() -> None:
+    """Neither offered nor tried, like bearer mechanisms."""
+    peer = ScriptedPeer(upstream_offers=frozenset({"AUTH=PLAIN"}))
+    talk(peer, b"a AUTHENTICATE LOGIN YWxpY2U=\r\n")
+    assert peer.told == b"a NO [CANNOT] This mechanism is not offered.\r\n"
 
 
 EXTERNAL = ScriptedPeer(upstream_offers=frozenset({"AUTH=PLAIN"}), takes_certificate=True)

@@ -125,6 +125,11 @@ COMMANDS = [
         b"* OK [CAPABILITY IMAP4rev1 LOGINDISABLED] hi\r\n",
         [Failed("the mail server takes no log-in of this kind")],
     ),
+    Row(
+        "login-only-by-sasl",
+        b"* OK [CAPABILITY IMAP4rev1 LOGINDISABLED AUTH=LOGIN] hi\r\n+ VXNlcm5hbWU6\r\n+ UGFzc3dvcmQ6\r\n" + OK,
+        [*sends(b"Tl AUTHENTICATE LOGIN\r\n", b"YWxpY2U=\r\n", b"d29uZGVybGFuZA==\r\n"), WELCOME],
+    ),
     Row("no-bearer", GREETING, [Failed("the mail server takes no log-in of this kind")], token()),
     Row("learns", GREETING, [Learnt()], None),
     Row("literal-in-an-untagged-line", GREETING + b"* X {4}\r\nTl O (y)\r\n" + OK, [*sends(PLAIN_COMMAND), WELCOME]),
