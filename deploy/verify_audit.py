@@ -5,9 +5,8 @@
 
 DIRECTORY holds `checkpoint`, `segments` (compressed or not) and `tile`. KEY is the verifier key that you pinned
 (`gatekeeper audit keys`; after a change both), CHECKPOINT a `checkpoint` that you kept: the log must begin with it.
-Exit: 0 sound, 1 tampering, 2 wrong usage, 3 incomplete, or not signed by the pinned key.
-Checked: each record's number and SHA-256 of the line before; the Merkle tree over the exact lines (RFC 6962) against
-the root in the checkpoint (c2sp.org/tlog-checkpoint); its Ed25519 signature; that a record tells of what was pruned.
+Checked: number and previous SHA-256 of each record; the Merkle root over the exact lines (RFC 6962); the checkpoint
+(c2sp.org/tlog-checkpoint), its Ed25519 signature; what was pruned. Exit: 0 sound, 1 tampering, 2 usage, 3 incomplete.
 """
 
 import argparse
@@ -71,7 +70,7 @@ def leaves(directory: str) -> Iterator[tuple[str, bytes]]:  # along the chain: t
     names = [str(path) for _ in range(2) for path in Path(directory, "segments").glob("*.jsonl*")]
     for segment in sorted({name.removesuffix(".gz") for name in names if not name.endswith(".new")}):
         with Path(segment).open("rb") if Path(segment).exists() else gzip.open(segment + ".gz") as lines:
-            for number, raw in enumerate(lines, 1):
+            for number, raw in enumerate(iter(lambda: lines.readline(20_000), b""), 1):
                 place, line = f"{Path(segment).name} line {number}", raw[:-1]
                 if torn:
                     raise stop(1, f"TAMPERED: {torn}: the line has no end, though the log goes on")
@@ -113,7 +112,8 @@ try:
                 root = sha256(b"\x01" + peak + root).digest()
             roots[size] = root
 except (EOFError, OSError, ValueError, zlib.error) as error:
-    raise stop(3 if getattr(error, "errno", 0) else 1, f"{args.directory}, after {size} records: {error}") from None
+    code, word = (3, "INCOMPLETE") if getattr(error, "errno", 0) else (1, "TAMPERED")
+    raise stop(code, f"{word}: {args.directory}, after {size} records: {error}") from None
 for path, named, many, root in signed:
     if named != (origin or named) or many > size or roots[many] != root:
         raise stop(1, f"TAMPERED: the log has {size} records of {origin}, not the {many} of {named} that {path} signed")

@@ -487,6 +487,25 @@ def test_the_script_takes_no_other_key(log: Path, vkey: str) -> None:
     assert subprocess.run(command, capture_output=True, check=False).returncode == 2
 
 
+def test_the_script_says_what_is_not_there(log: Path) -> None:
+    """With the word of its exit code."""
+    (log / "checkpoint").unlink()
+    code, text = script(log)
+    assert code == 3
+    assert text.startswith("INCOMPLETE: ")
+    assert "checkpoint" in text
+
+
+def test_the_script_reads_no_line_without_end(log: Path) -> None:
+    """What is longer than any record is no end that a crash tore off."""
+    last = max((log / "segments").iterdir())
+    with last.open("ab") as file:
+        file.write(b"x" * 30_000)
+    code, text = script(log)
+    assert code == 1
+    assert "the line has no end" in text
+
+
 def test_a_worker_log_is_signed_by_the_gates_key(log: Path) -> None:
     """The gate's key counts for its workers' logs; for no other log that merely begins with the same name."""
     command = [sys.executable, "-I", SCRIPT, log, "--vkey"]
