@@ -111,7 +111,7 @@ def export(
         format=name,
         made=SystemClock().now().isoformat(timespec="seconds").replace("+00:00", "Z"),
         by=whoever(),
-        asked=asked(filtered),
+        asked=asked(filtered, wanted.also),  # it goes where the key of the names may not
         read="log" if without_index or not wanted.is_indexed else "index",
         file=file.name,
         octets=octets,
@@ -122,7 +122,7 @@ def export(
     note = manifest.note() if key is None else key.sign(manifest.note())
     with _new_file(out / MANIFEST) as stream:
         stream.write(note.encode())
-    detail: dict[str, str | int] = {"what": "export", "format": name, "asked": manifest.asked or "everything"}
+    detail: dict[str, str | int] = {"what": "export", "format": name, "asked": asked(filtered) or "everything"}
     record_export(context.obj, directory, {**detail, "records_n": tally.records, "sha256": sha256})
     click.echo(f"{tally.records:,} records in {file}, sha256 {sha256}")
 

@@ -15,6 +15,7 @@ from gatekeeper.adapters.sinks.index import IndexUnusable, LogIndex
 from gatekeeper.adapters.sinks.search import Search
 from gatekeeper.adapters.sinks.several import log_directories
 from gatekeeper.audit.codes import Word
+from gatekeeper.audit.pseudonyms import Kind
 from gatekeeper.audit.record import DEFAULT_ADDRESS_PREFIX
 from gatekeeper.audit.stored import codes_of
 from gatekeeper.audit.wanted import Network, Wanted
@@ -98,13 +99,19 @@ def wanted_of(given: Filters) -> Wanted:
     )
 
 
-def asked(given: Filters) -> str:
-    """The filters as text; empty: everything was asked for. An address is cut as recorded ones are."""
+def asked(given: Filters, pseudonyms: frozenset[str] = frozenset()) -> str:
+    """The filters as text; empty: everything was asked for. An address is cut as recorded ones are.
+
+    `pseudonyms` stand in the place of the names that they are of.
+    """
     said = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in given.items()}
     network = given["address"]
     if network is not None:
         kept = DEFAULT_ADDRESS_PREFIX[network.version == 6]
         said["address"] = network.supernet(new_prefix=min(network.prefixlen, kept))
+    for name, kind in (("user", Kind.PERSON), ("device", Kind.DEVICE)):
+        if pseudonyms and said[name] is not None:
+            said[name] = ",".join(sorted(one for one in pseudonyms if one.startswith(kind.value)))
     return " ".join(f"{name}={value}" for name, value in said.items() if value is not None)
 
 

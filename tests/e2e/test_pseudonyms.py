@@ -50,6 +50,11 @@ def test_nobody_is_named_and_everybody_is_found(
     (record,) = map(json.loads, asked.stdout.splitlines())
     person = record["user"]["uid"]
     assert detail(record)["client_id"].startswith("c2")
+    taken = gate.cli("audit", "export", "--user", ALICE.login, "--out", str(tmp_path / "taken"))
+    assert taken.returncode == 0, taken.stderr
+    manifest = (tmp_path / "taken" / "MANIFEST").read_text()
+    assert f"asked: user={person}\n" in manifest
+    assert not [name for name in names if name in manifest + (tmp_path / "taken" / "records.jsonl").read_text()]
     told = gate.cli("audit", "resolve", person, "--reason", "Case 7")
     assert (told.returncode, told.stdout) == (0, f"{ALICE.login}\n")
     erased = gate.cli("audit", "erase", ALICE.login, "--reason", "left the company")
