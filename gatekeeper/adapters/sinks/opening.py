@@ -67,7 +67,8 @@ def find_ending(directory: Path, origin: str, files: FileOperations) -> Ending:
         if good_end is not None:
             if last is not None and head is not None and last.sequence < head.sequence:
                 break
-            cuts.append(cut_off(segment, good_end, files))
+            cuts.append(tail_of(segment, good_end))
+            cut_off(segment, good_end, files)
         if last is None:
             files.unlink(segment)
     if head is not None and (last is None or last.sequence < head.sequence):
@@ -78,22 +79,26 @@ def find_ending(directory: Path, origin: str, files: FileOperations) -> Ending:
     return Ending(last, tuple(cuts))
 
 
-def cut_off(segment: Path, length: int, files: FileOperations) -> Cut:
-    """Cut a segment to `length` octets, durably."""
+def tail_of(segment: Path, offset: int) -> Cut:
+    """What is to be cut off a segment from that offset on."""
     digest = hashlib.sha256()
     count = 0
     with segment.open("rb") as file:
-        file.seek(length)
+        file.seek(offset)
         while block := file.read(_BLOCK):
             digest.update(block)
             count += len(block)
+    return Cut(segment.name, offset, count, digest.hexdigest())
+
+
+def cut_off(segment: Path, length: int, files: FileOperations) -> None:
+    """Cut a segment to `length` octets, durably."""
     fd = files.open(segment, os.O_RDWR)
     try:
         files.truncate(fd, length)
         files.fdatasync(fd)
     finally:
         files.close(fd)
-    return Cut(segment.name, length, count, digest.hexdigest())
 
 
 def _verify_segment(segment: Path, before: Path | None, origin: str, head: Head | None) -> Report:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gatekeeper.adapters.sinks.directory import AuditLogDamaged, note_head, segment_path
 from gatekeeper.adapters.sinks.mailbox import Mailbox
-from gatekeeper.adapters.sinks.opening import Cut, cut_off
+from gatekeeper.adapters.sinks.opening import Cut, cut_off, tail_of
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.publisher import Publisher
 from gatekeeper.adapters.sinks.reader import pieces
@@ -132,7 +132,8 @@ class Writer:
         self._next_note = 0.0
         self._next_try: float | None = None
         self._cut: Cut | None = None
-        """What the first try to come back cut off, until it is recorded."""
+        """What is cut off on the way back, until that is recorded."""
+        self._is_cut = False
         self._failed_at: datetime | None = None
         """Since when the log cannot be written."""
         self._segment = self._new_segment()
@@ -298,7 +299,7 @@ class Writer:
         else:
             self._closed()
             self._next_try = None
-            self._cut = None
+            self._cut, self._is_cut = None, False
             self._failed_at = None
             self.fault = None
             self.chain = Chain(self._last)
@@ -306,13 +307,17 @@ class Writer:
     def _recovery(self) -> Event:
         """Put a fresh segment in place; returns what to record about it."""
         failed = self._segment
-        if self._cut is None:
+        if not self._is_cut:
             self._check(failed)
-            self._cut = cut_off(failed.path, failed.durable, self._files)
+        # Looked at once, before anything changes: a disk may take the cut, and fail to make it durable.
+        cut = self._cut = self._cut or tail_of(failed.path, failed.durable)
+        if not self._is_cut:
+            cut_off(failed.path, failed.durable, self._files)
+            self._is_cut = True
         if not failed.durable:
             self._files.unlink(failed.path)  # its name is that of the segment to come
         self._segment = self._new_segment()
-        detail = {**self._cut.detail(), "cause": "write-error"}
+        detail = {**cut.detail(), "cause": "write-error"}
         return Event(code=EventCode.TAIL_RECOVERED, time=self._clock.now(), detail=detail)
 
     def _check(self, segment: Segment) -> None:

@@ -25,7 +25,8 @@ from testkit.audit_log import BLOCKED, NOW, ORIGIN, StandingClock, event
 from testkit.disks import FaultyDisk
 from testkit.waiting import eventually
 
-QUICK = Limits(retry_interval_s=0.01)
+QUICK = Limits(retry_interval_s=0.01, stall_limit_s=60)
+"""A disk that is busy with something else does not count as one that hangs, but where a test says so."""
 
 
 @asynccontextmanager
@@ -227,6 +228,8 @@ async def test_a_sync_that_fails_answers_false_and_the_log_comes_back(tmp_path: 
         assert not log.writable
         assert "input/output error" in str(log.fault)
         assert not await append(log, "refused at once")
+        failures = log.counters.failures  # of attempts to cut off what was not synced
+        eventually(lambda: log.counters.failures >= failures + 2, within=20)
         disk.fails_to_sync = False
         await append_until(log, wanted=True)
         assert log.writable
@@ -250,7 +253,7 @@ async def test_a_sync_that_fails_answers_false_and_the_log_comes_back(tmp_path: 
 async def test_records_chained_to_a_lost_one_are_never_written(tmp_path: Path) -> None:
     """What was appended while a batch was failing cannot follow it, even when the log is back before they are taken."""
     disk = FaultyDisk()
-    async with opened(tmp_path, disk, Limits(retry_interval_s=0)) as log:
+    async with opened(tmp_path, disk, dataclasses.replace(QUICK, retry_interval_s=0)) as log:
         disk.gate.clear()
         answers = Answers(3)
         log.append(event("lost"), answers.of(0))
@@ -436,15 +439,17 @@ async def test_a_disk_that_hangs_is_not_writable_until_it_answers(tmp_path: Path
     """Work that takes longer than the limit counts as a fault; with the disk's answer it is over."""
     disk = FaultyDisk()
     now = 100.0
-    async with opened(tmp_path, disk, monotonic=lambda: now) as log:
+    # Long, as measured by the loop: that whoever waits is given up is another test's.
+    limits = dataclasses.replace(QUICK, stall_limit_s=2000.0)
+    async with opened(tmp_path, disk, limits, monotonic=lambda: now) as log:
         disk.gate.clear()
         answers = Answers(2)
         log.append(event("a"), answers.of(0))
         assert await asyncio.to_thread(disk.is_hanging.wait, 20)
         log.append(event("b"), answers.of(1))
-        now = 101.9
+        now = 2099.9
         assert log.writable
-        now = 102.1
+        now = 2100.1
         assert not log.writable
         assert log.fault == "the disk does not answer"
         disk.gate.set()
@@ -485,12 +490,15 @@ async def test_a_hang_outside_of_a_batch_is_noticed(tmp_path: Path) -> None:
             os.fdatasync(fd)
 
     disk = HangingHead()
+    now = 100.0
     limits = dataclasses.replace(QUICK, stall_limit_s=0.5, head_interval_s=0.0)
-    async with opened(tmp_path, disk, limits) as log:
+    async with opened(tmp_path, disk, limits, monotonic=lambda: now) as log:
         disk.gate.clear()
         assert await append(log, "a")
         assert await asyncio.to_thread(disk.is_hanging.wait, 20)
-        eventually(lambda: not log.writable, within=20)
+        assert log.writable
+        now = 100.6
+        assert not log.writable
         assert not await append(log, "b")
 
 
@@ -498,8 +506,9 @@ async def test_what_nobody_waited_for_is_recorded_late(tmp_path: Path) -> None:
     """Of a failed batch, and of the time until the log is back: with its own time, found by a search for that time."""
     disk = FaultyDisk()
     clock = StandingClock()
-    async with opened(tmp_path, disk, clock=clock) as log:
-        assert await append(log, "before")
+    limits = dataclasses.replace(QUICK, stall_limit_s=2.0)  # what is kept is looked after four times in it
+    async with opened(tmp_path, disk, limits, clock=clock) as log:
+        await append_until(log, wanted=True)
         disk.fails_to_sync = True
         log.append(event("in the batch"))
         assert not await append(log, "refused")
@@ -511,7 +520,7 @@ async def test_what_nobody_waited_for_is_recorded_late(tmp_path: Path) -> None:
         await append_until(log, wanted=True)
         await asyncio.to_thread(eventually, lambda: not log.late, within=20)
 
-    assert {"before", "in the batch", "meanwhile"} <= set(conns(tmp_path))
+    assert {"again", "in the batch", "meanwhile"} <= set(conns(tmp_path))
     assert "refused" not in conns(tmp_path)
     half_an_hour = NOW + timedelta(minutes=30)
     found = [read(line).text("conn") for line in lines(tmp_path, since=half_an_hour, until=half_an_hour)]

@@ -17,7 +17,7 @@ from testkit.merkle import assert_published
 from testkit.waiting import eventually
 from unit.adapters.sinks.test_file import append, append_until, codes, conns, opened
 
-QUICK = Limits(retry_interval_s=0.01, checkpoint_interval_s=0.02)
+QUICK = Limits(retry_interval_s=0.01, checkpoint_interval_s=0.02, stall_limit_s=60)
 
 
 def assert_signed(directory: Path) -> None:

@@ -12,7 +12,8 @@ from gatekeeper.adapters.sinks.writer import Limits
 from testkit.audit_log import ORIGIN, StandingClock, event
 from testkit.disks import FaultyDisk
 
-TIMEOUT_S = 0.5
+LONG_S = 60.0
+"""Nobody is given up for a machine that is busy."""
 
 
 class Remote:
@@ -31,12 +32,17 @@ class Remote:
 
 @asynccontextmanager
 async def opened(
-    directory: Path, disk: FaultyDisk | None = None, limits: Limits | None = None
+    directory: Path, disk: FaultyDisk | None = None, *, most: int = 10_000, timeout_s: float = LONG_S
 ) -> AsyncIterator[tuple[FileAuditLog, Quorum, Remote]]:
-    quorum, remote = Quorum(Required.REMOTE, timeout_s=TIMEOUT_S, monotonic=time.monotonic), Remote()
+    quorum, remote = Quorum(Required.REMOTE, timeout_s=timeout_s, monotonic=time.monotonic), Remote()
     quorum.watch([remote])
     log = FileAuditLog.open(
-        directory, origin=ORIGIN, clock=StandingClock(), files=disk, quorum=quorum, limits=limits or Limits()
+        directory,
+        origin=ORIGIN,
+        clock=StandingClock(),
+        files=disk,
+        quorum=quorum,
+        limits=Limits(queued_records=most, stall_limit_s=LONG_S),
     )
     try:
         yield log, quorum, remote
@@ -65,7 +71,7 @@ async def test_a_record_counts_only_once_the_remote_has_it(tmp_path: Path) -> No
 
 async def test_without_the_remotes_word_it_is_not_recorded(tmp_path: Path) -> None:
     """Whoever waits hears it in time; the record stands in the local log all the same."""
-    async with asyncio.timeout(20), opened(tmp_path) as (log, _, _):
+    async with asyncio.timeout(20), opened(tmp_path, timeout_s=0.05) as (log, _, _):
         assert not await append(log)
         assert log.records == 2
 
@@ -94,7 +100,7 @@ async def test_the_log_cannot_be_written_while_the_remotes_are_behind(tmp_path: 
 
 async def test_who_waits_for_a_remote_counts_as_waiting(tmp_path: Path) -> None:
     """Memory is bounded whatever the remote does."""
-    async with asyncio.timeout(20), opened(tmp_path, limits=Limits(queued_records=3)) as (log, _, remote):
+    async with asyncio.timeout(20), opened(tmp_path, most=3) as (log, _, remote):
         answers = [append(log, f"c{number}") for number in range(3)]
         await remote.hurried.wait()
         answers.append(append(log, "one too many"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gatekeeper.adapters.sinks.directory import AuditLogDamaged, note_head
-from gatekeeper.adapters.sinks.opening import Ending, cut_off, find_ending
+from gatekeeper.adapters.sinks.opening import Ending, cut_off, find_ending, tail_of
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.audit.report import Head
 from testkit.audit_log import ORIGIN, head_of, log_of, write_segments
@@ -154,9 +154,11 @@ def test_the_head_is_put_down_as_json(tmp_path: Path) -> None:
 def test_what_is_cut_is_told(tmp_path: Path) -> None:
     """Length and digest of what is cut go into the record."""
     (segment,) = write_segments(tmp_path, [b"kept\n", b"cut"])
-    assert cut_off(segment, 5, FileOperations()).detail() == {
+    assert tail_of(segment, 5).detail() == {
         "segment": segment.name,
         "offset": 5,
         "cut_length": 3,
         "cut_sha256": hashlib.sha256(b"cut").hexdigest(),
     }
+    cut_off(segment, 5, FileOperations())
+    assert segment.read_bytes() == b"kept\n"

@@ -2,15 +2,19 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from gatekeeper.adapters.sinks.file import FileAuditLog
 from gatekeeper.adapters.sinks.reader import lines
+from gatekeeper.adapters.sinks.shipping import remotes as module
 from gatekeeper.adapters.sinks.shipping import shipper
 from gatekeeper.adapters.sinks.shipping.quorum import Required
 from gatekeeper.adapters.sinks.shipping.remotes import Remotes
@@ -32,9 +36,18 @@ from testkit.receivers import Certificates, HttpReceiver, SyslogReceiver
 from testkit.waiting import eventually
 
 
+PATIENT_S = 60.0
+"""Nobody is given up for a machine that is busy, but where a test says so."""
+
+
 @asynccontextmanager
 async def sending(
-    directory: Path, settings: ShippingSettings, disk: FaultyDisk | None = None
+    directory: Path,
+    settings: ShippingSettings,
+    disk: FaultyDisk | None = None,
+    *,
+    stall_limit_s: float = PATIENT_S,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[tuple[FileAuditLog, Remotes]]:
     """As it is composed: the log is closed first, then what sends it."""
     clock = StandingClock()
@@ -47,15 +60,16 @@ async def sending(
         quorum=remotes.quorum,
         fallback=remotes.fallback,
         files=disk,
-        limits=Limits(retry_interval_s=0.1, stall_limit_s=0.5),
+        limits=Limits(retry_interval_s=0.1, stall_limit_s=stall_limit_s),
+        monotonic=monotonic,
     )
     remotes.start(log, directory, ORIGIN, asyncio.get_running_loop().call_soon_threadsafe)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENT_S):
             yield log, remotes
     finally:
         await log.close()
-        await remotes.close()
+        await remotes.close(timeout_s=20)
 
 
 def append(log: FileAuditLog, conn: str = "a") -> "asyncio.Future[bool]":
@@ -119,24 +133,34 @@ async def test_what_a_remote_missed_it_gets_from_the_next_process(
 
 @pytest.mark.parametrize("required", [Required.REMOTE, Required.ALL])
 async def test_a_session_goes_on_only_once_a_remote_has_its_record(
-    tmp_path: Path, certificates: Certificates, collector: HttpReceiver, required: Required
+    tmp_path: Path,
+    certificates: Certificates,
+    collector: HttpReceiver,
+    required: Required,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """When it does not take it, the log cannot be written, and says so; when it does again, it can, by itself."""
     remote = RemoteSettings(
         name="collector", peer=HttpPeer(url=collector.url, tls=certificates.tls), resend=timedelta(0)
     )
-    settings = ShippingSettings(required=required, timeout=timedelta(milliseconds=500), remotes=(remote,))
-    async with sending(tmp_path, settings) as (log, _):
-        await asyncio.to_thread(eventually, lambda: log.writable, within=5)
+    settings = ShippingSettings(required=required, timeout=timedelta(seconds=20), remotes=(remote,))
+    ahead_s = 0.0
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + ahead_s))
+    async with sending(tmp_path, settings) as (log, remotes):
+        await asyncio.to_thread(eventually, lambda: log.writable, within=20)
         assert await append(log, "a")
         assert collector.lines == stored(tmp_path)
         collector.answers.status = 503
-        assert not await append(log, "b")
+        answer = append(log, "b")
+        await asyncio.to_thread(eventually, lambda: remotes.shippers[0].fault, within=20)
+        assert not answer.done()
+        ahead_s = 21.0
+        assert not await answer
         assert not log.writable
         assert log.fault is not None
         assert "collector: it answered 503" in log.fault
         collector.answers.status = 200
-        await asyncio.to_thread(eventually, lambda: log.writable, within=10)
+        await asyncio.to_thread(eventually, lambda: log.writable, within=20)
         assert await append(log, "c")
         assert collector.lines == stored(tmp_path)
 
@@ -155,9 +179,9 @@ async def test_a_remote_that_is_lost_and_found_is_on_record(
         def has(code: bytes) -> bool:
             return any(code in line for line in stored(tmp_path))
 
-        await asyncio.to_thread(eventually, lambda: has(b"GK9030W"), within=5)
+        await asyncio.to_thread(eventually, lambda: has(b"GK9030W"), within=20)
         collector.answers.status = 200
-        await asyncio.to_thread(eventually, lambda: has(b"GK9031I"), within=5)
+        await asyncio.to_thread(eventually, lambda: has(b"GK9031I"), within=20)
         assert log.writable
 
 
@@ -169,23 +193,29 @@ async def test_while_the_disk_takes_nothing_a_remote_may(
     remote = RemoteSettings(
         name="collector", peer=HttpPeer(url=collector.url, tls=certificates.tls), resend=timedelta(0)
     )
-    settings = ShippingSettings(required=Required.ANY, timeout=timedelta(seconds=2), remotes=(remote,))
+    settings = ShippingSettings(required=Required.ANY, timeout=timedelta(seconds=20), remotes=(remote,))
     disk = FaultyDisk()
-    async with sending(tmp_path, settings, disk) as (log, remotes):
+    now = 100.0  # stands still: only what the test lets hang takes longer than the limit
+    how: dict[str, Any] = {"stall_limit_s": 0.5, "monotonic": lambda: now} if fault == "hangs" else {}
+    async with sending(tmp_path, settings, disk, **how) as (log, remotes):
         assert await append(log, "before")
-        await asyncio.to_thread(eventually, lambda: remotes.shippers[0].is_up, within=5)
+        await asyncio.to_thread(eventually, lambda: remotes.shippers[0].is_up, within=20)
         if fault == "hangs":
             disk.gate.clear()
         else:
             disk.fails_to_sync = True
-        assert not await append(log, "the one that finds out")
-        await asyncio.to_thread(eventually, lambda: log.fault is not None, within=5)
+        answer = append(log, "the one that finds out")
+        if fault == "hangs":
+            assert await asyncio.to_thread(disk.is_hanging.wait, 20)
+            now += 1.0
+        assert not await answer
+        await asyncio.to_thread(eventually, lambda: log.fault is not None, within=20)
         assert log.writable
         assert await append(log, "meanwhile")
         log.append(event("unheeded"))
         disk.fails_to_sync = False
         disk.gate.set()
-        await asyncio.to_thread(eventually, lambda: log.fault is None, within=5)
+        await asyncio.to_thread(eventually, lambda: log.fault is None, within=20)
         assert await append(log, "after")
     local = stored(tmp_path)
     assert verify([("all", (line + b"\n" for line in local))]).is_sound
