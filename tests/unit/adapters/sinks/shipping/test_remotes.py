@@ -35,7 +35,6 @@ from testkit.disks import FaultyDisk
 from testkit.receivers import Certificates, HttpReceiver, SyslogReceiver
 from testkit.waiting import eventually
 
-
 PATIENT_S = 60.0
 """Nobody is given up for a machine that is busy, but where a test says so."""
 
