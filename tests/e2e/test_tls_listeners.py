@@ -68,6 +68,19 @@ def test_the_certificate_is_that_of_the_name(
     assert f"Verified peername: {shown}" in said
 
 
+def test_a_name_that_is_not_ascii_is_refused_and_not_logged(
+    named_gate: tuple[GateProcess, Recorder], servers_ca: Authority, program: Find
+) -> None:
+    """RFC 6066 §3 has no such names. The record is that of a failed handshake; the log stays JSON lines."""
+    gate, _ = named_gate
+    before = len(gate.audit_records())
+    name = "b\u00fccher.example.org"
+    said = _s_client(program("openssl"), gate.ports.imaps, "-servername", name, ca=servers_ca.ca_file)
+    assert "alert internal error" in said
+    gate.wait_for_record(lambda record: record["metadata"]["sequence"] >= before and code(record) == "GK1104I")
+    assert [line for line in gate.log().splitlines() if not line.startswith(("{", "note: "))] == []
+
+
 def test_curl_logs_in_under_a_name(
     named_gate: tuple[GateProcess, Recorder], servers_ca: Authority, program: Find
 ) -> None:
