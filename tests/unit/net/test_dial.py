@@ -57,6 +57,29 @@ async def test_a_server_that_talks_first_is_simply_read(poller: CountingPoller, 
     peer.close()
 
 
+@pytest.mark.parametrize(("chosen", "expected"), [(b"reno", b"reno"), (b"unknown", None)])
+async def test_nothing_is_paced_to_a_server_on_this_machine(
+    poller: CountingPoller,
+    server: socket.socket,
+    monkeypatch: pytest.MonkeyPatch,
+    chosen: bytes,
+    expected: bytes | None,
+) -> None:
+    """Whatever the system chooses for its networks; where that is not allowed it stays."""
+    with socket.socket() as usual:
+        default = usual.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+    monkeypatch.setattr("gatekeeper.net.dial._ON_LOOPBACK", chosen)
+    kept = Kept()
+    transport = dial(_upstream(server), kept, poller=poller, loop=asyncio.get_running_loop())
+    with (await asyncio.to_thread(server.accept))[0] as peer:
+        peer.sendall(b"* OK\r\n")
+        await kept.until(lambda: kept.received)
+        sock = transport.get_extra_info("socket")
+        found = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+        transport.abort()
+    assert found.rstrip(b"\0") == (expected or default.rstrip(b"\0"))
+
+
 async def test_where_we_talk_first_we_are_told_when(poller: CountingPoller, server: socket.socket) -> None:
     """A PROXY header goes out as soon as the connection stands."""
     kept = Kept()
