@@ -4,7 +4,8 @@
     received_audit.py RECORDS... --heads HEADS... --out DIRECTORY [--log NAME]
 
 RECORDS are files of JSON lines, as deploy/rsyslog/receiver.conf and HTTP receivers write them: repeated, out of order,
-of several logs, with lines that were torn when the receiver was killed. HEADS are checkpoints, or files of JSON lines
+of several logs, with lines that were torn when the receiver was killed; also of objects that have the record's line as
+the text `message`, as deploy/fluent-bit/forwarder.yml sends them. HEADS are checkpoints, or files of JSON lines
 that hold one as `checkpoint`. DIRECTORY must not exist; it gets `segments/` and the newest checkpoint that the records
 reach. NAME chooses the log when there are several.
 Exit: 0 made, 1 one record came in two versions, 2 wrong usage, 3 records are missing.
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import NoReturn
 
 BEGIN = b'{"class_uid":'
+WRAPPED = b'{"message":"'
 
 
 def stop(code: int, text: str) -> NoReturn:
@@ -37,16 +39,28 @@ def parse(line: bytes) -> tuple[str, int] | None:
         return None
 
 
+def unwrapped(raw: bytes) -> bytes:
+    """The line as it stands in the log, where a forwarder put it into an object as `message`; else `raw` itself."""
+    if raw.startswith(BEGIN):
+        return raw
+    try:
+        held = json.loads(raw)
+        return bytes(held["message"], "utf-8") + b"\n" if "class_uid" not in held else raw
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return raw
+
+
 def collect(database: sqlite3.Connection, paths: list[str], log: str | None) -> tuple[str, int, int]:
     """Put every record of one log in its place; the log's name, how many came again, and how many lines were torn."""
     database.execute("CREATE TABLE records (sequence INTEGER PRIMARY KEY, line BLOB)")
     repeated = torn = 0
     for path in paths:
-        for number, raw in enumerate(Path(path).open("rb"), 1):  # noqa: SIM115  closed with the process
+        for number, stored in enumerate(Path(path).open("rb"), 1):  # noqa: SIM115  closed with the process
+            raw = unwrapped(stored) if stored.endswith(b"\n") else stored
             found = parse(raw) if raw.endswith(b"\n") else None
             if found is None:  # the first part of a record, and perhaps a whole one that was written behind it
                 torn += 1
-                raw = raw[max(raw.rfind(BEGIN), 0) :]  # noqa: PLW2901  the rest of the line
+                raw = unwrapped(raw[max(raw.rfind(BEGIN), raw.rfind(WRAPPED), 0) :])  # the rest of the line
                 found = parse(raw) if raw.endswith(b"\n") else None
             if found is None:
                 continue  # it came again, or will be found missing

@@ -1,4 +1,4 @@
-"""Configurations of programs that no test here can run: as much of them as can be looked at."""
+"""Configurations of programs that tests here cannot run, or not everywhere: as much of them as can be looked at."""
 
 import re
 import tomllib
@@ -18,10 +18,23 @@ def test_vectors_is_toml_whose_parts_fit() -> None:
     assert document["sources"]["gatekeeper"]["tls"]["verify_certificate"] is True
 
 
+def test_fluent_bit_loses_nothing_by_its_defaults() -> None:
+    """They do not verify the server's name, give a batch up after one attempt more, and begin at a file's end."""
+    text = (DEPLOY / "fluent-bit" / "forwarder.yml").read_text()
+    said = dict(re.findall(r"^ *(?:- )?([a-z_.]+): ([^#\n]*[^# \n])", text, re.MULTILINE))
+    (directory,) = re.findall(r'^\[audit\]\ndirectory = "(.+)"$', (DEPLOY / "README.md").read_text(), re.MULTILINE)
+    assert said["path"] == f"{directory}/segments/*.jsonl,{directory}/worker-*/segments/*.jsonl"
+    assert said["retry_limit"] == "no_limits"
+    assert said["storage.type"] == "filesystem"
+    assert said["storage.checksum"] == "off"  # on: what was buffered when it was killed is lost
+    for switch in ("tls", "tls.verify", "tls.verify_hostname", "read_from_head", "db.compare_filename"):
+        assert said[switch] == "on", switch
+
+
 def test_what_may_be_cut_is_large_enough() -> None:
     """A record has up to 16 KiB, and every one of these programs would cut it by default."""
     texts = {path: path.read_text() for path in DEPLOY.rglob("*") if path.suffix in (".toml", ".yml", ".conf")}
-    assert len(texts) == 4
+    assert len(texts) == 5
     for path, text in texts.items():
         assert re.search(r"32k|32768", text), path
 

@@ -67,6 +67,14 @@ def test_a_record_behind_a_torn_one_is_found(tmp_path: Path) -> None:
     assert in_order(tmp_path) == LINES
 
 
+def test_lines_that_a_forwarder_put_into_objects_are_taken_out(tmp_path: Path) -> None:
+    """As Fluent Bit sends them, escapes and all; one is torn, and the next stands behind it."""
+    wrapped = [b'{"message":%s}\n' % json.dumps(line.decode().removesuffix("\n")).encode() for line in LINES]
+    code, said = made(tmp_path, [*wrapped[:5], wrapped[5][:300] + wrapped[5], *wrapped[6:], b'["?"]\n', b'{"a":1}\n'])
+    assert (code, said) == (0, f"MADE: 40 records of {ORIGIN}, without a head (0 repeats, 3 torn lines)\n")
+    assert in_order(tmp_path) == LINES
+
+
 def test_a_record_in_two_versions_is_tampering(tmp_path: Path) -> None:
     """Whichever is true."""
     code, said = made(tmp_path, LINES, [LINES[7].replace(b"alice", b"mally")])
