@@ -55,6 +55,18 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
     return near, far
 
 
+def local_pair() -> tuple[socket.socket, socket.socket]:
+    """Return two like those, but of this machine: what one sends, the other has when `send` returns.
+
+    Loopback TCP may leave that to a thread of the kernel, which waits for a processor like any other: where turns are
+    counted, or who comes first, that would be counted too.
+    """
+    near, far = socket.socketpair()
+    near.settimeout(0)
+    far.settimeout(DEADLINE_S)
+    return near, far
+
+
 def reset(sock: socket.socket) -> None:
     """Close so that the peer gets a RST instead of an end of file."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")

@@ -19,6 +19,7 @@ from gatekeeper.cli import doctor as module
 from gatekeeper.cli.demo.phone_agent import CertificateAuthority, CertificateTerms
 from gatekeeper.cli.main import cli
 from gatekeeper.server.clock import SystemClock
+from testkit.ports import free_port
 from testkit.tls import Authority
 from testkit.toml import dumps, merged
 
@@ -197,8 +198,7 @@ def test_no_credentials_are_sent(bench: Bench) -> None:
 
 def test_a_dead_mail_server_is_69(bench: Bench) -> None:
     """When nothing else is wrong."""
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        address = f"127.0.0.1:{closed.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     bench.change(upstream={"imap": {"address": address}})
     (finding,) = bench.findings(exits=69)["mail server imap"]
 
@@ -209,8 +209,7 @@ def test_a_dead_mail_server_is_69(bench: Bench) -> None:
 
 def test_every_address_of_a_mail_server_is_tested(bench: Bench) -> None:
     """A spare one that is dead would be noticed only when it is needed."""
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        dead = f"127.0.0.1:{closed.getsockname()[1]}"
+    dead = f"127.0.0.1:{free_port()}"
     alive = bench.serve("imap", imap("AUTH=PLAIN")).address
     bench.change(upstream={"imap": {"address": [alive, dead]}})
     findings = bench.findings(exits=69)["mail server imap"]
@@ -224,8 +223,7 @@ def test_every_address_of_a_mail_server_is_tested(bench: Bench) -> None:
 
 def test_something_else_beside_it_is_1(bench: Bench) -> None:
     """Then the mail server is not the only trouble."""
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        address = f"127.0.0.1:{closed.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     Path("policy.toml").write_text("schema = 9\n")
     bench.change(upstream={"imap": {"address": address}})
     (finding,) = bench.findings(exits=1)["policy"]

@@ -4,12 +4,14 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from gatekeeper.net.dial import TlsMode, Upstream, dial
 from gatekeeper.net.poller import Poller, PollerLoop
 from testkit.loops import CountingPoller, Kept, read_all, tls_server
+from testkit.ports import free_port
 from testkit.tls import Authority, server_context
 
 
@@ -99,8 +101,7 @@ async def test_a_refusal_is_told_as_the_loss_of_the_connection(
     poller: CountingPoller, server: socket.socket, *, talks_first: bool
 ) -> None:
     """Whoever talks first."""
-    upstream = _upstream(server, client_address="proxy" if talks_first else "none")
-    server.close()
+    upstream = replace(_upstream(server, client_address="proxy" if talks_first else "none"), port=free_port())
     kept = Kept()
     dial(upstream, kept, poller=poller, loop=asyncio.get_running_loop())
 

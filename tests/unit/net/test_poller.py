@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from gatekeeper.net.poller import READ, Poller
-from testkit.loops import CountingPoller, Readings, tcp_pair
+from testkit.loops import DEADLINE_S, CountingPoller, Readings, local_pair
 
 
 async def test_timers_are_never_early_and_come_in_order() -> None:
@@ -33,7 +33,7 @@ async def test_threads_wake_the_loop() -> None:
     woken = asyncio.Event()
     thread = threading.Thread(target=lambda: loop.call_soon_threadsafe(woken.set))
     thread.start()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await woken.wait()
     thread.join()
 
@@ -68,14 +68,14 @@ async def test_streams_run() -> None:
 
 async def test_add_reader_is_called_while_the_direct_lane_is_busy(poller: CountingPoller) -> None:
     """A session at full stream does not keep asyncio's descriptors waiting."""
-    near, far = tcp_pair()
+    near, far = local_pair()
     stream = _Endless(near, poller)
     far.send(b"x")  # never read: always ready
     receiving, sending = os.pipe()
     called = asyncio.Event()
     asyncio.get_running_loop().add_reader(receiving, called.set)
     os.write(sending, b"x")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await called.wait()
 
     asyncio.get_running_loop().remove_reader(receiving)
@@ -89,7 +89,7 @@ async def test_add_reader_is_called_while_the_direct_lane_is_busy(poller: Counti
 
 async def test_timers_come_due_while_the_direct_lane_is_busy(poller: CountingPoller) -> None:
     """The turns without asyncio end when a timer is due."""
-    near, far = tcp_pair()
+    near, far = local_pair()
     _Endless(near, poller)
     far.send(b"x")
     loop = asyncio.get_running_loop()
@@ -98,7 +98,7 @@ async def test_timers_come_due_while_the_direct_lane_is_busy(poller: CountingPol
     loop.call_later(0.05, due.set)
     await due.wait()
 
-    assert loop.time() - start < 2
+    assert loop.time() - start < DEADLINE_S
     poller.unwatch(near.fileno())
     near.close()
     far.close()
@@ -107,21 +107,21 @@ async def test_timers_come_due_while_the_direct_lane_is_busy(poller: CountingPol
 @pytest.mark.parametrize("heavy_count", [1, 5])
 async def test_light_objects_are_served_every_turn_beside_heavy_ones(poller: CountingPoller, heavy_count: int) -> None:
     """Of those at full stream one is served a turn, whatever their number."""
-    pairs = [tcp_pair() for _ in range(heavy_count)]
+    pairs = [local_pair() for _ in range(heavy_count)]
     heavy = [_Endless(near, poller) for near, _ in pairs]
     for _, far in pairs:
         far.send(b"x")
-    near, far = tcp_pair()
+    near, far = local_pair()
     light = Readings(near, poller)
     await heavy[0].changed.wait()
     before = sum(one.served for one in heavy)
     far.send(b"ping")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await light.changed.wait()
 
     assert bytes(light.received) == b"ping"
-    # The octets arrive within a few turns on loopback; each of them served one heavy object.
-    assert sum(one.served for one in heavy) - before < 2000
+    # The octets are there at once; each turn until this is heard of served one heavy object.
+    assert sum(one.served for one in heavy) - before < 10
     assert light.served == 1
     for sock, _ in [*pairs, (near, far)]:
         poller.unwatch(sock.fileno())
@@ -131,12 +131,12 @@ async def test_light_objects_are_served_every_turn_beside_heavy_ones(poller: Cou
 
 async def test_heavy_objects_take_turns(poller: CountingPoller) -> None:
     """None of the busy ones starves."""
-    pairs = [tcp_pair() for _ in range(4)]
+    pairs = [local_pair() for _ in range(4)]
     heavy = [_Endless(near, poller) for near, _ in pairs]
     for _, far in pairs:
         far.send(b"x")
     due = asyncio.Event()
-    asyncio.get_running_loop().call_later(0.1, due.set)
+    poller.after_turn = lambda: due.set() if sum(one.served for one in heavy) > 400 else None
     await due.wait()
 
     served = [one.served for one in heavy]
@@ -150,7 +150,7 @@ async def test_heavy_objects_take_turns(poller: CountingPoller) -> None:
 
 async def test_an_object_returns_from_the_busy_lane(poller: CountingPoller) -> None:
     """What is light again is served as such, and `change` follows it from lane to lane."""
-    near, far = tcp_pair()
+    near, far = local_pair()
     stream = _Endless(near, poller)
     far.send(b"x")
     await stream.changed.wait()
@@ -176,7 +176,7 @@ async def test_an_object_returns_from_the_busy_lane(poller: CountingPoller) -> N
 async def test_what_a_turn_schedules_runs_after_it(poller: CountingPoller) -> None:
     """Though the loop waits without a deadline: nobody has to announce a callback or a timer."""
     loop = asyncio.get_running_loop()
-    near, far = tcp_pair()
+    near, far = local_pair()
     soon, later = asyncio.Event(), asyncio.Event()
 
     class Schedules(Readings):
@@ -201,7 +201,7 @@ async def test_what_waits_for_quiet_comes_after_all_who_have_something_to_say(po
     """Two connections with something to say: both are served before it is called, and it is called once."""
     order: list[str] = []
     called = asyncio.Event()
-    pairs = [tcp_pair() for _ in range(2)]
+    pairs = [local_pair() for _ in range(2)]
 
     def quiet() -> None:
         order.append("quiet")
@@ -219,7 +219,7 @@ async def test_what_waits_for_quiet_comes_after_all_who_have_something_to_say(po
     for near, _ in pairs:
         Speaks(near, poller)
     pairs[0][1].send(b"x")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await called.wait()
 
     assert order == ["served", "served", "quiet"]
@@ -231,13 +231,13 @@ async def test_what_waits_for_quiet_comes_after_all_who_have_something_to_say(po
 
 async def test_who_waits_for_quiet_does_not_wait_for_ever(poller: CountingPoller) -> None:
     """A connection that never falls silent holds it up for a moment only."""
-    near, far = tcp_pair()
+    near, far = local_pair()
     endless = _Endless(near, poller)
     far.send(b"x")
     await endless.changed.wait()
     called = asyncio.Event()
     poller.when_quiet(called.set)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await called.wait()
 
     assert poller.turns > 1
@@ -248,12 +248,12 @@ async def test_who_waits_for_quiet_does_not_wait_for_ever(poller: CountingPoller
 
 async def test_an_error_reaches_its_owner_only(poller: CountingPoller) -> None:
     """The others, and the loop, go on."""
-    (bad_near, bad_far), (good_near, good_far) = tcp_pair(), tcp_pair()
+    (bad_near, bad_far), (good_near, good_far) = local_pair(), local_pair()
     bad, good = Readings(bad_near, poller), Readings(good_near, poller)
     bad.raises = ZeroDivisionError()
     bad_far.send(b"x")
     good_far.send(b"y")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await bad.changed.wait()
         await good.changed.wait()
 
@@ -266,7 +266,7 @@ async def test_an_error_reaches_its_owner_only(poller: CountingPoller) -> None:
 
 async def test_an_idle_poller_does_not_turn(poller: CountingPoller) -> None:
     """Registered but quiet descriptors cost nothing: a turn for each timer, no more."""
-    pairs = [tcp_pair() for _ in range(10)]
+    pairs = [local_pair() for _ in range(10)]
     owners = [Readings(near, poller) for near, _ in pairs]
     due = asyncio.Event()
     before = poller.turns
@@ -283,7 +283,7 @@ async def test_an_idle_poller_does_not_turn(poller: CountingPoller) -> None:
 
 async def test_unwatched_descriptors_stay_open_and_silent(poller: CountingPoller) -> None:
     """After `unwatch` the owner hears nothing; unknown descriptors are ignored."""
-    near, far = tcp_pair()
+    near, far = local_pair()
     owner = Readings(near, poller)
     poller.unwatch(near.fileno())
     poller.unwatch(near.fileno())
@@ -299,7 +299,7 @@ async def test_unwatched_descriptors_stay_open_and_silent(poller: CountingPoller
 
 async def test_a_forgotten_descriptor_can_be_used_anew(poller: CountingPoller) -> None:
     """Closing takes it out of the epoll; the next socket with its number belongs to its new owner."""
-    near, far = tcp_pair()
+    near, far = local_pair()
     old = Readings(near, poller)
     number = near.fileno()
     poller.forget(number)
@@ -322,7 +322,7 @@ async def test_a_forgotten_descriptor_can_be_used_anew(poller: CountingPoller) -
 
 async def test_a_replaced_owner_hears_no_more(poller: CountingPoller) -> None:
     """`replace` hands the descriptor over without a system call."""
-    near, far = tcp_pair()
+    near, far = local_pair()
     first = Readings(near, poller)
     second = _Endless(near, poller, watch=False)
     second.rests = True
@@ -339,7 +339,7 @@ async def test_a_replaced_owner_hears_no_more(poller: CountingPoller) -> None:
 def test_events_of_a_closed_descriptor_never_reach_the_next_owner_of_its_number() -> None:
     """One turn: the first owner closes both, a new socket takes the second one's number; its event was the old one's."""
     poller = Poller()
-    pairs = [tcp_pair() for _ in range(2)]
+    pairs = [local_pair() for _ in range(2)]
     spare = [socket.socketpair() for _ in range(2)]
     newcomers: list[Readings] = []
 
@@ -372,11 +372,11 @@ def test_events_of_a_closed_descriptor_never_reach_the_next_owner_of_its_number(
 
 async def test_everything_is_read_whatever_the_lane(poller: CountingPoller) -> None:
     """An object that changes lanes misses no octet."""
-    near, far = tcp_pair()
+    near, far = local_pair()
     owner = Readings(near, poller, is_heavy=True)
     await asyncio.to_thread(far.sendall, b"x" * 200_000)
     far.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(owner.received) < 200_000:
             owner.changed.clear()
             await owner.changed.wait()

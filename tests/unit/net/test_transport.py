@@ -9,6 +9,7 @@ import pytest
 
 from gatekeeper.net.transport import MAX_UNSENT_OCTETS, Transport
 from testkit.loops import (
+    DEADLINE_S,
     CountingPoller,
     Kept,
     read_all,
@@ -260,6 +261,7 @@ async def test_nothing_is_delivered_after_detaching(poller: CountingPoller) -> N
     transport.write(b"y")
     transport.close()
     poller.unwatch(sock.fileno())
+    sock.settimeout(DEADLINE_S)
     assert sock.recv(10) == b"late"
     sock.close()
     far.close()

@@ -19,10 +19,13 @@ def _app() -> web.Application:
 
 async def _served(port: int) -> bool:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    answer = await reader.read()
-    writer.close()
-    await writer.wait_closed()
+    try:
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    except ConnectionError:
+        return False  # closed with the request unread
     return answer.endswith(b"hello")
 
 
@@ -36,7 +39,7 @@ async def test_more_connections_than_allowed_are_closed_at_once() -> None:
     for _, writer in held:
         writer.close()
         await writer.wait_closed()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not await _served(port):
             pass
     await listener.cleanup()
@@ -54,7 +57,7 @@ async def test_a_connection_that_never_finishes_its_request_is_ended() -> None:
     instant = MAX_AGE_S + 1
     listener.sweep()
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await reader.read() == b""
     writer.close()
     await listener.cleanup()

@@ -42,7 +42,7 @@ async def test_it_is_signed_while_it_is_open(tmp_path: Path) -> None:
     async with opened(tmp_path, limits=QUICK, signing_key=tmp_path / "signing.key") as log:
         for number in range(5):
             assert await append(log, f"c{number}")
-            eventually(lambda: log.counters.signed == log.counters.records, within=10)
+            eventually(lambda: log.counters.signed == log.counters.records, within=20)
             assert_signed(tmp_path)
 
 
@@ -62,7 +62,7 @@ async def test_after_a_failed_write_what_was_recorded_is_signed(tmp_path: Path) 
     disk = FaultyDisk()
     async with opened(tmp_path, disk, QUICK, signing_key=tmp_path / "signing.key") as log:
         assert await append(log, "before")
-        eventually(lambda: log.counters.signed == 2, within=10)
+        eventually(lambda: log.counters.signed == 2, within=20)
         disk.room = 100
         assert not await append(log, "torn")
         disk.room = None
@@ -105,20 +105,20 @@ async def test_what_cannot_be_signed_is_recorded_all_the_same(tmp_path: Path) ->
     told: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
     async with opened(tmp_path, disk, QUICK, signing_key=tmp_path / "signing.key") as log:
-        eventually(lambda: log.counters.checkpoint_failures > 1, within=10)
+        eventually(lambda: log.counters.checkpoint_failures > 1, within=20)
         assert await append(log, "a")
         assert log.writable
         assert log.counters.signed == 0
         assert told == ["the audit log's checkpoint cannot be published: [Errno 28] no space left on device"]
         disk.is_full = False
-        eventually(lambda: log.counters.signed == 2, within=10)
+        eventually(lambda: log.counters.signed == 2, within=20)
     assert_signed(tmp_path)
 
 
 async def test_silence_is_recorded(tmp_path: Path) -> None:
     """A heartbeat when nothing else was, and none beside other records."""
     async with opened(tmp_path, limits=Limits(heartbeat_s=0.02)):
-        await asyncio.to_thread(eventually, lambda: "GK9002I" in codes(tmp_path), within=10)
+        await asyncio.to_thread(eventually, lambda: "GK9002I" in codes(tmp_path), within=20)
     async with opened(tmp_path / "busy") as log:
         assert await append(log, "a")
         log._pulse._beat()

@@ -11,7 +11,7 @@ import pytest
 from gatekeeper.net.dial import TlsMode
 from testkit.flow_bed import Bed, Conversation, MailServer, Phone, obliging, on_a_poller, with_starttls
 from testkit.flow_talk import LOGIN, OK, UNAVAILABLE, WRONG, WRONG_LOGIN
-from testkit.ports import LOOPBACK
+from testkit.ports import LOOPBACK, free_port
 from testkit.tls import Authority, server_context
 
 NOWHERE = ("255.255.255.255", 143)
@@ -21,8 +21,7 @@ NOWHERE = ("255.255.255.255", 143)
 @pytest.fixture
 def closed() -> tuple[str, int]:
     """An address that refuses."""
-    with socket.create_server((LOOPBACK, 0)) as sock:
-        return LOOPBACK, sock.getsockname()[1]
+    return LOOPBACK, free_port()
 
 
 @pytest.fixture

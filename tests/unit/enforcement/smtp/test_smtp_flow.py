@@ -184,7 +184,7 @@ class Bed:
         """Return when a session has ended."""
 
         async def end() -> None:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await self.gate.all_ended.wait()
 
         self.loop.run_until_complete(end())
@@ -299,7 +299,7 @@ def test_octets_behind_starttls_end_the_connection(bed: Bed) -> None:
             wire.smtp_reply()
             wire.smtp(b"EHLO x")
             wire.send(b"STARTTLS\r\nNOOP\r\n")
-            return wire.rest(within=5)
+            return wire.rest(within=20)
 
     assert bed.run(client) == b""
     assert bed.records.codes() == [EventCode.CONNECTION_CLOSED]

@@ -13,6 +13,7 @@ from gatekeeper.domain.request import MailProtocol
 from gatekeeper.net.dial import TlsMode, Upstream
 from gatekeeper.server.probe import ProbeFailed, probe
 from testkit.loops import poller_of, tls_server
+from testkit.ports import free_port
 from testkit.tls import Authority, server_context
 
 Script = Callable[[socket.socket], None]
@@ -161,11 +162,9 @@ async def test_a_server_that_does_not_answer_properly_is_told(
     assert str(error)
 
 
-async def test_a_server_that_is_not_there_is_told(listening: socket.socket) -> None:
+async def test_a_server_that_is_not_there_is_told() -> None:
     """Connection refused."""
-    port = listening.getsockname()[1]
-    listening.close()
-    upstream = Upstream(host="localhost", address="127.0.0.1", port=port, tls=TlsMode.OFF, context=None)
+    upstream = Upstream(host="localhost", address="127.0.0.1", port=free_port(), tls=TlsMode.OFF, context=None)
     with pytest.raises(ProbeFailed, match="nothing listens"):
         await probe(upstream, MailProtocol.IMAP, poller_of(asyncio.get_running_loop()))
 

@@ -104,7 +104,7 @@ async def test_a_new_policy_decides_about_open_sessions(house: House) -> None:
     admission, is_cut = await _open_session(house)
     house.configuration.policy_path.write_text(DENY)
     await _reloaded(house)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await is_cut.wait()
 
     assert admission.decision.verdict is Verdict.BLOCK
@@ -322,7 +322,7 @@ async def test_members_of_the_directory_s_groups_come_and_go(house: House, tmp_p
 
     groups.write_text("group,user\nCN=Sales,bob@example.com\n")
     await group_watch.step(gatekeeper)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await is_cut.wait()
 
 
@@ -338,5 +338,5 @@ async def test_without_a_directory_the_rule_is_for_everybody(house: House) -> No
         [report(phone(), NOTES, TIKTOK, at=gatekeeper.clock.now())], now=gatekeeper.clock.now()
     )
     await gatekeeper.directory.refresh()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await is_cut.wait()

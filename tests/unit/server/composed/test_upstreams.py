@@ -16,6 +16,7 @@ from gatekeeper.server.admin import control_app
 from gatekeeper.server.probe import look
 from gatekeeper.server.reload import reload
 from testkit.configuration import Configuration
+from testkit.ports import free_port
 
 from .conftest import House
 
@@ -76,7 +77,7 @@ async def test_every_address_is_looked_at(house: House) -> None:
 
 async def test_an_address_that_is_out_comes_back_when_it_answers(house: House) -> None:
     """By the look at those that are out; those that are up are left alone by it."""
-    with _imap_server() as up:
+    with _imap_server(free_port()) as up:
         await _use(house, [up])
     pool = house.gatekeeper.upstreams[MailProtocol.IMAP]
     await look(house.gatekeeper, only_out=True)
@@ -118,7 +119,7 @@ async def test_a_reload_keeps_what_is_known_of_addresses_that_stay(house: House)
 async def test_a_probe_that_breaks_does_not_stop_the_others(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bug met at one server is logged, and the next look goes on."""
     monkeypatch.setattr("gatekeeper.server.probe.points", dict)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await look(house.gatekeeper)
     assert house.gatekeeper.upstreams[MailProtocol.IMAP].is_up
 

@@ -7,6 +7,13 @@ import pytest
 from testkit.receivers import Certificates, HttpReceiver, SyslogReceiver
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A receiver is a thread of this process: one that has no processor for a while is not lost."""
+    for channel in ("http", "syslog"):
+        monkeypatch.setattr(f"gatekeeper.adapters.sinks.shipping.{channel}.TIMEOUT_S", 60.0)
+
+
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """One authority for all."""

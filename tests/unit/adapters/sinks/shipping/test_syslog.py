@@ -69,7 +69,7 @@ def test_a_receiver_that_hangs_up_is_noticed_with_nothing_to_send(
             return True
         return False
 
-    eventually(is_lost, within=5)
+    eventually(is_lost, within=20)
     channel.close()
     channel.send(1, LINES[1:2])
     channel.confirm()
@@ -79,9 +79,13 @@ def test_a_receiver_that_hangs_up_is_noticed_with_nothing_to_send(
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_a_receiver_that_refuses_our_certificate_acknowledges_nothing(
-    certificates: Certificates, tmp_path_factory: pytest.TempPathFactory, version: ssl.TLSVersion
+    certificates: Certificates,
+    tmp_path_factory: pytest.TempPathFactory,
+    version: ssl.TLSVersion,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With TLS 1.3 the handshake looks done to us, and its TCP takes what we send all the same."""
+    monkeypatch.setattr("gatekeeper.adapters.sinks.shipping.syslog.REFUSED_WITHIN_S", 20)
     strangers = Authority(tmp_path_factory.mktemp("strangers"), "strangers")
     context = mutual(certificates.server, strangers)
     context.minimum_version = context.maximum_version = version
@@ -131,11 +135,11 @@ def test_what_the_receiver_says_is_dropped() -> None:
         thread.start()
         connection = SyslogConnection(SyslogPeer(host=LOOPBACK, port=listener.getsockname()[1], tls=None))
         connection.look()
-        assert said.wait(5)
+        assert said.wait(20)
         connection.send(b"1 x")
         connection.confirm()
         connection.close()
-        thread.join(5)
+        thread.join(20)
 
 
 def test_a_receiver_that_is_not_there_is_an_error(peer: SyslogPeer) -> None:
