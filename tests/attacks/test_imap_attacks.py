@@ -199,6 +199,8 @@ def test_d04_d03_what_a_client_says_of_itself_goes_nowhere(bench: Bench, context
         assert wire.imap(b"c LOGIN alice wonderland")[-1].startswith(b"c OK")
         port = wire.local_port
 
+    assert bench.codes(port) == [ALLOWED, OVER]
+    assert detail(bench.audit.of(port)[0])["client_id"] == "name=evil"
     (one,) = watch.connections()
     ids = [line for line in bytes(one.received).splitlines() if b" ID (" in line]
     assert len(ids) == 1
@@ -238,7 +240,10 @@ def test_o06_whose_token_it_is_judges_the_mail_server(choosy: Bench, context: ss
     with Wire(choosy.gate.ports.imaps, context) as wire:
         wire.line()
         assert wire.imap(b"a AUTHENTICATE XOAUTH2 " + base64_of(response))[-1].startswith(REFUSAL.rstrip())
+        port = wire.local_port
     assert watch.sasl() == [("XOAUTH2", response)]
+    assert choosy.codes(port) == [DENIED_APP, ENDED]
+    assert choosy.audit.of(port)[0]["user"]["name"] == "mallory"
 
 
 def test_t08_what_was_said_before_tls_is_forgotten(bench: Bench, context: ssl.SSLContext) -> None:
@@ -254,3 +259,6 @@ def test_t08_what_was_said_before_tls_is_forgotten(bench: Bench, context: ssl.SS
         wire.imap(b"f X")
         wire.imap(b"g X")  # the two errors from before TLS do not count either
         assert wire.imap(b"h LOGIN alice wonderland") == [b"h OK [CAPABILITY IMAP4rev1 IDLE] logged in"]
+        port = wire.local_port
+    assert bench.codes(port) == [ALLOWED, OVER]
+    assert "evil" not in str(bench.audit.of(port)), "nor is the ID from before TLS on record"

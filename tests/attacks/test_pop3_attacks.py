@@ -173,6 +173,8 @@ def test_p06_auth_alone_lists_or_refuses(post: Bench, context: ssl.SSLContext) -
                 line = wire.line()
         wire.send(b"QUIT\r\n")
         assert wire.line() == replies.GOODBYE
+        port = wire.local_port
+    assert post.codes(port) == [ENDED]
 
 
 @pytest.mark.parametrize("cut", [0, 5, 12, 20, 28, 33])

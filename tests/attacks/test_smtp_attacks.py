@@ -112,6 +112,8 @@ def test_s09_a_second_auth_is_the_mail_servers_to_refuse(bench: Bench, context: 
     again = b"AUTH PLAIN " + b64("\0mallory\0evil") + b"\r\n"
     with admitted(bench, context) as wire:
         talk(wire, (again, b"250 2.0.0 done\r\n"))
+        port = wire.local_port
+    assert bench.codes(port) == [ALLOWED, OVER]
     assert watch.after_login() == [again]
     assert watch.sasl() == [("PLAIN", b"\0alice\0wonderland")]
 
@@ -138,6 +140,8 @@ def test_s20_an_early_talker_loses_nothing(bench: Bench) -> None:
     with Wire(bench.gate.ports.submission) as wire:
         wire.send(EHLO[0])
         assert wire.exactly(len(GREETING + PLAIN_OFFER)) == GREETING + PLAIN_OFFER
+        port = wire.local_port
+    assert bench.codes(port) == [ENDED]
 
 
 END_OF_DATA = {

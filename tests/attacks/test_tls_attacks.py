@@ -74,14 +74,16 @@ def test_another_protocols_client_gets_no_session(bench: Bench, servers_ca: Auth
     context = servers_ca.client_context()
     context.set_alpn_protocols(foreign)
     watch = bench.watch("imap")
-    try:
-        with Wire(bench.gate.ports.imaps, context) as wire:
-            say(wire, LOG_IN)
+    with Wire(bench.gate.ports.imaps, context) as wire:
+        port = wire.local_port
+        say(wire, LOG_IN)
+        try:
             said = wire.rest(within=10)
-    except ssl.SSLError:
-        said = b""
+        except ssl.SSLError:
+            said = b""
     assert said == b""
     assert watch.connections() == []
+    assert [detail(record)["ended"] for record in bench.audit.of(port)] == ["foreign_protocol"]
     context.set_alpn_protocols([*foreign, "imap"])
     with Wire(bench.gate.ports.imaps, context) as wire:
         assert wire.line().startswith(b"* OK ")
