@@ -391,6 +391,7 @@ class Bed:
 
         A ClientHello that is not whole is only looked at: the transport then waits for the rest.
         """
+        await self.accepts(len(self._phones))
         transport = cast("Flow", self.front.waiting.owners()[-1])._transport
         sock = transport._sock
         await self.comes_true(lambda: sock.fileno() < 0 or _is_drained(sock) or transport._low_water > 0)

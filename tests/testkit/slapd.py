@@ -119,7 +119,7 @@ class Slapd:
                 stdout=log,
                 stderr=log,
             )
-        eventually(lambda: "slapd starting" in self.log(), within=10, what=self.log)
+        eventually(lambda: "slapd starting" in self.log(), within=30, what=self.log)
 
     def pause(self) -> None:
         """End the server, and keep its files."""

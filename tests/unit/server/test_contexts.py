@@ -8,7 +8,7 @@ import pytest
 
 from gatekeeper.net.tls import ClientCertificates, ServerTls
 from gatekeeper.server.contexts import ServerContexts
-from testkit.loops import tcp_pair
+from testkit.loops import local_pair
 from testkit.tls import Authority, KeyPair
 
 
@@ -41,7 +41,7 @@ class Phone:
 
     def resumes(self, server: ssl.SSLContext) -> bool:
         """Do a handshake. Raises SSLError when the server refuses."""
-        near, far = tcp_pair()
+        near, far = local_pair()
         far.settimeout(0)
         with (
             server.wrap_socket(near, server_side=True, do_handshake_on_connect=False) as other,

@@ -5,13 +5,13 @@ from datetime import timedelta
 
 from gatekeeper.enforcement.flow.certificate import presented
 from gatekeeper.server.clock import SystemClock
-from testkit.loops import tcp_pair
+from testkit.loops import local_pair
 from testkit.tls import Authority, server_context
 
 
 def _handshake(authority: Authority) -> tuple[ssl.SSLSocket, ssl.SSLSocket]:
     """A server's end that has seen a device's certificate, and the client's."""
-    near, far = tcp_pair()
+    near, far = local_pair()
     context = server_context(authority.server_certificate("seen"))
     context.load_verify_locations(authority.ca_file)
     context.verify_mode = ssl.CERT_REQUIRED
