@@ -73,6 +73,12 @@ FIELDS: Mapping[str, str] = MappingProxyType(
         "groups_unknown": "Those of them of which it was not known.",
         "judged": "The devices that counted, each with the revision of its posture: `id@revision`.",
         "engine": "Version of the procedure that decides.",
+        "client_id": "What an IMAP client said of itself by `ID`: a hint, by which nothing is decided.",
+        "authcid": "Who logged in, where that is somebody else than whose mailbox was asked for.",
+        "attempts": "How many log-ins there were on a connection that none of them let in.",
+        "ended": "Why a session or a connection ended: who did it, the limit, or the kind of the fault.",
+        "octets_up": "How many octets were relayed to the mail server.",
+        "octets_down": "How many octets were relayed to the phone.",
         "cut": "True: there were more details than a record has room for.",
     }
 )

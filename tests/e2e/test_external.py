@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from gatekeeper.audit.handbook import FIELDS
 from testkit.bed import ALICE, ALICE_PHONE, BOB, BOB_PHONE, CAROL
 from testkit.dovecot import MASTER, Dovecot
-from testkit.gate import GateProcess, Record, coded, detail, upstream
+from testkit.gate import GateProcess, Record, code, coded, detail, upstream
 from testkit.postfix import Postfix
 from testkit.recorder import Recorder, Script
 from testkit.sessions import imap_greeted, smtp_greeted
@@ -268,3 +269,22 @@ def test_what_a_client_says_of_itself_is_on_record(gate: GateProcess, found: Fou
         wire.imap(b'b ID ("name" "other")')
         assert wire.imap(b"c AUTHENTICATE PLAIN " + _acting(ALICE.login, "", ALICE.password))[-1].startswith(b"c OK")
     assert detail(found(_by("PLAIN")))["client_id"] == "name=K-9"
+
+
+def test_every_field_of_a_connections_records_is_explained(
+    gate: GateProcess, found: Found, context: ssl.SSLContext
+) -> None:
+    """`docs/audit-events.md` has a row for each; those that the connection adds are there to be explained."""
+    with imap_greeted(gate.ports.imaps, context) as wire:
+        wire.imap(b'a ID ("name" "phone")')
+        wire.imap(b"b AUTHENTICATE PLAIN " + _acting(MASTER.login, ALICE.login, MASTER.password))
+        assert wire.imap(b"c AUTHENTICATE PLAIN " + _acting(ALICE.login, "", ALICE.password))[-1].startswith(b"c OK")
+        wire.imap(b"d LOGOUT")
+    conn = detail(found(_by("PLAIN")))["conn"]
+    found(lambda record: code(record) == "GK1102I" and detail(record)["conn"] == conn)
+    with imap_greeted(gate.ports.imaps, context) as wire:
+        wire.imap(b"a LOGOUT")
+    found(_coded("GK1104I"))
+    fields = {name for record in gate.audit_records() for name in detail(record) if code(record).startswith("GK1")}
+    assert fields >= {"client_id", "authcid", "ended", "attempts", "octets_down", "octets_up"}
+    assert fields <= set(FIELDS)
