@@ -217,8 +217,8 @@ def test_a_delegate_is_recorded(
     with imap_greeted(gate.ports.imaps, context) as wire:
         reply = wire.imap(b"a AUTHENTICATE PLAIN " + _acting(MASTER.login, ALICE.login, MASTER.password))
         assert reply[-1].startswith(b"a OK")
-    for code in ("GK1001I", "GK1102I"):
-        record = gate.wait_for_record(_coded(code))
+    for each in ("GK1001I", "GK1102I"):
+        record = gate.wait_for_record(_coded(each))
         assert detail(record)["authcid"] == MASTER.login
     assert gate.audit_records()[-1]["metadata"]["event_code"] == "GK1102I"
 
