@@ -27,7 +27,7 @@ def test_fluent_bit_loses_nothing_by_its_defaults() -> None:
     assert said["retry_limit"] == "no_limits"
     assert said["storage.type"] == "filesystem"
     assert said["storage.checksum"] == "off"  # on: what was buffered when it was killed is lost
-    for switch in ("tls", "tls.verify", "tls.verify_hostname", "read_from_head", "db.compare_filename"):
+    for switch in ("tls", "tls.verify", "tls.verify_hostname", "read_from_head", "storage.pause_on_chunks_overlimit"):
         assert said[switch] == "on", switch
 
 
