@@ -29,6 +29,8 @@ def describe(gatekeeper: "Gatekeeper") -> str:
 async def step(gatekeeper: "Gatekeeper") -> None:
     """Look once at the note; open or close accordingly."""
     settings = gatekeeper.settings.break_glass
+    if settings is None and gatekeeper.break_glass is None:
+        return
     path = gatekeeper.settings.state_directory / NOTE_FILE
     data = await asyncio.to_thread(_read, path)
     now = gatekeeper.clock.now()

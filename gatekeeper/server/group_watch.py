@@ -71,26 +71,30 @@ async def learn(gatekeeper: "Gatekeeper") -> None:
 
 async def ask(gatekeeper: "Gatekeeper") -> None:
     """Ask the directory again and again; runs until cancelled. Of several workers only the host does it."""
+    has_forgotten = False
     try:
         while True:
             await asyncio.sleep(FOLLOW_S)
             if not gatekeeper.changes.is_on:
                 continue
             if isinstance(gatekeeper.groups, AskedGroups):
+                has_forgotten = False
                 await ask_once(gatekeeper, gatekeeper.groups)
-            else:
-                await asyncio.to_thread(forget, gatekeeper)
+            elif not has_forgotten:
+                has_forgotten = await asyncio.to_thread(forget, gatekeeper)
     finally:
         if isinstance(gatekeeper.groups, AskedGroups):
             gatekeeper.groups.directory.give_up()  # no thread must keep the process from ending
 
 
-def forget(gatekeeper: "Gatekeeper") -> None:
-    """Where no group of a directory is needed any more, nobody's membership stays on the disk. Blocks."""
+def forget(gatekeeper: "Gatekeeper") -> bool:
+    """Where no directory is asked any more, nobody's membership stays on the disk. Blocks; True: it is so."""
     try:
         (gatekeeper.settings.state_directory / STATE_FILE).unlink(missing_ok=True)
     except OSError as error:
         _log.error("groups.not_forgotten", reason=str(error))
+        return False
+    return True
 
 
 async def ask_once(gatekeeper: "Gatekeeper", groups: AskedGroups) -> None:

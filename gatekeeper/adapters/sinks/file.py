@@ -6,7 +6,7 @@ blocks; a caller is answered exactly once, on the loop, True only for a record t
 answered False when the disk has not answered for the stall limit; such a record may still be written later. What nobody
 waits for and could not be written is written later, with the time at which it happened.
 
-Encoding on the loop costs about 30 µs a record. It could be done in the thread, but then that thread would hold the
+Encoding on the loop costs about 10 µs a record. It could be done in the thread, but then that thread would hold the
 interpreter for a whole batch and make every session wait; so it only joins, writes and syncs.
 """
 
