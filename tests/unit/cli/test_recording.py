@@ -39,7 +39,8 @@ DETAIL: dict[str, str | int] = {"file_sha256": "ab" * 32, "created": 3}
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A configuration in the current directory."""
+    """A configuration in the current directory; the gate is a thread of this process, which may have to wait for it."""
+    monkeypatch.setattr("gatekeeper.cli.recording._GATE_WITHIN_S", 60.0)
     monkeypatch.chdir(tmp_path)
     PATH.write_text(CONFIGURATION)
 
