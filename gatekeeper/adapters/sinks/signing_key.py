@@ -3,25 +3,22 @@
 It signs once a second without anybody there, so no passphrase locks it; the file is its owner's alone. For a while
 after it was changed the one before, `<file>.before`, signs as well.
 
-Inside holds: a key is made once, and never over another file; whoever makes it at the same time as somebody else uses
-the one that was there first.
+Inside holds: what `key_file` says.
 """
 
 import os
-import secrets
 import stat
-from contextlib import suppress
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gatekeeper.adapters.sinks.directory import AuditLogError
+from gatekeeper.adapters.sinks.key_file import load_or_make, make_key, read_key, sync_directory
 from gatekeeper.signing.note import NoteError, SigningKey
 
 _MAX_OCTETS = 16_384
-_TOO_OPEN = 0o037
-"""A group may read it (the way credentials are mounted), nobody else may do anything."""
+_WHAT = "the signing key"
 
 
 def key_of(directory: Path, path: Path, origin: str) -> SigningKey:
@@ -71,14 +68,14 @@ def rotate(path: Path, name: str) -> SigningKey:
     draft = path.with_name(f"{path.name}.next")
     try:
         draft.unlink(missing_ok=True)
-        _make(draft)
+        make_key(draft, _new_pem())
         found = path.stat()  # whoever reads the old one has to read the new one, also when root changes it
         os.chown(draft, found.st_uid, found.st_gid)
         draft.chmod(stat.S_IMODE(found.st_mode))
         if older is None:
             before(path).hardlink_to(path)  # interrupted here, both are one key
         draft.replace(path)
-        _sync(path.parent)
+        sync_directory(path.parent)
     except OSError as error:
         raise AuditLogError(f"the signing key `{path}` cannot be changed: {error.strerror}") from error
     made = load_key(path, name)
@@ -95,7 +92,7 @@ def retire(path: Path) -> None:
     """
     try:
         before(path).unlink(missing_ok=True)
-        _sync(path.parent)
+        sync_directory(path.parent)
     except OSError as error:
         raise AuditLogError(f"the signing key `{before(path)}` cannot be removed: {error.strerror}") from error
 
@@ -106,16 +103,9 @@ def load_key(path: Path, name: str) -> SigningKey | None:
     Raises:
         AuditLogError: it cannot be used.
     """
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            data = file.read(_MAX_OCTETS)
-    except FileNotFoundError:
+    data = read_key(path, _WHAT, _MAX_OCTETS)
+    if data is None:
         return None
-    except OSError as error:
-        raise AuditLogError(f"the signing key `{path}` cannot be read: {error.strerror}") from error
-    if mode & _TOO_OPEN:
-        raise AuditLogError(f"the signing key `{path}` is open to others (mode {mode:04o}): chmod 600")
     try:
         private = serialization.load_pem_private_key(data, None)
     except (ValueError, TypeError) as error:
@@ -131,44 +121,13 @@ def load_or_make_key(path: Path, name: str) -> SigningKey:
     Raises:
         AuditLogError: it cannot be used, or not be made.
     """
-    key = load_key(path, name)
-    if key is not None:
-        return key
-    try:
-        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        _make(path)
-    except OSError as error:
-        raise AuditLogError(f"the signing key `{path}` cannot be made: {error.strerror}") from error
-    key = load_key(path, name)
-    if key is None:
-        raise AuditLogError(f"the signing key `{path}` was removed again")
-    return key
+    return load_or_make(path, _WHAT, lambda: load_key(path, name), _new_pem)
 
 
-def _make(path: Path) -> None:
-    pem = Ed25519PrivateKey.generate().private_bytes(
+def _new_pem() -> bytes:
+    return Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            path.hardlink_to(draft)  # unlike a rename, never over another key
-    finally:
-        draft.unlink()
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _named(name: str, private: Ed25519PrivateKey) -> SigningKey:
