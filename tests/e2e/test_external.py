@@ -278,6 +278,7 @@ def test_every_field_of_a_connections_records_is_explained(
     with imap_greeted(gate.ports.imaps, context) as wire:
         wire.imap(b'a ID ("name" "phone")')
         wire.imap(b"b AUTHENTICATE PLAIN " + _acting(MASTER.login, ALICE.login, MASTER.password))
+        wire.imap(b"b AUTHENTICATE PLAIN " + _acting(ALICE.login, BOB.login, ALICE.password))
         assert wire.imap(b"c AUTHENTICATE PLAIN " + _acting(ALICE.login, "", ALICE.password))[-1].startswith(b"c OK")
         wire.imap(b"d LOGOUT")
     conn = detail(found(_by("PLAIN")))["conn"]
@@ -286,5 +287,5 @@ def test_every_field_of_a_connections_records_is_explained(
         wire.imap(b"a LOGOUT")
     found(_coded("GK1104I"))
     fields = {name for record in gate.audit_records() for name in detail(record) if code(record).startswith("GK1")}
-    assert fields >= {"client_id", "authcid", "ended", "attempts", "octets_down", "octets_up"}
+    assert fields >= {"client_id", "authcid", "authzid", "ended", "attempts", "octets_down", "octets_up"}
     assert fields <= set(FIELDS)
