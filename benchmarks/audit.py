@@ -113,7 +113,7 @@ async def log(directory: Path, waiters: int, seconds: float) -> dict[str, float]
         clock=Clock(),
         signing_key=directory / "signing.key",
         limits=Limits(segment_octets=SEGMENT),
-        compress=True,
+        compress_after_s=0.0,
     )
     loop = asyncio.get_running_loop()
     latencies: list[float] = []

@@ -85,7 +85,9 @@ class AuditSettings:
     segment_age: timedelta
     """or at this age."""
     compress: bool
-    """Whether segments are compressed then."""
+    """Whether segments are compressed then,"""
+    compress_after: timedelta
+    """so long after their last record."""
     existing: Existing
     """What open sessions do while it cannot be written."""
     shipping: ShippingSettings = field(default_factory=ShippingSettings)

@@ -164,7 +164,7 @@ async def compose(
             remember_in=settings.state_directory / AUDIT_HEADS,
             names=names,
             limits=Limits(segment_octets=own_audit.segment_octets, segment_age_s=own_audit.segment_age.total_seconds()),
-            compress=own_audit.compress,
+            compress_after_s=own_audit.compress_after.total_seconds() if own_audit.compress else None,
             post=poller.post,
             when_quiet=poller.when_quiet,
             quorum=remotes.quorum,

@@ -1,9 +1,10 @@
 """The thread that compresses segments which have come to an end.
 
-Inside holds: only segments that have a successor are touched, which nobody writes to any more; the compressed one is
-put in place only after it was read back and has the same octets, and the plain one goes only after that is durable, so
-that a crash at any point leaves a log that can be read. It runs at the lowest priority, gives up at every fault, which
-harms nobody, and tries again later.
+Inside holds: only segments that have a successor are touched, which nobody writes to any more, and only so long after
+their last record as is configured, for whoever follows the files has to read them first; the compressed one is put in
+place only after it was read back and has the same octets, and the plain one goes only after that is durable, so that a
+crash at any point leaves a log that can be read. It runs at the lowest priority, gives up at every fault, which harms
+nobody, and tries again later.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from gatekeeper.adapters.sinks import content
 from gatekeeper.adapters.sinks.directory import AuditLogDamaged, segment_paths, write_all
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.packed import PackedLines, SegmentDamaged, Table, member_octets, members, pack
+from gatekeeper.ports.clock import Clock
 
 _LOWEST = 19
 _RETRY_S = 60.0
@@ -29,9 +31,19 @@ class Compressor:
     """Looks for closed segments whenever it is woken, and compresses them."""
 
     def __init__(
-        self, directory: Path, files: FileOperations, *, report: Callable[[str], object], retry_s: float = _RETRY_S
+        self,
+        directory: Path,
+        files: FileOperations,
+        *,
+        clock: Clock,
+        report: Callable[[str], object],
+        retry_s: float = _RETRY_S,
+        after_s: float = 0.0,
     ) -> None:
-        """`report` is told, once, of each fault; from the thread."""
+        """`report` is told, once, of each fault; from the thread.
+
+        `after_s`: how long after its last record a segment is compressed, by the dates of the files and `clock`.
+        """
         self.failures = 0
         """Segments that could not be compressed; each is tried again."""
         self.done = 0
@@ -40,6 +52,8 @@ class Compressor:
         self._files = files
         self._report = report
         self._retry_s = retry_s
+        self._after_s = after_s
+        self._clock = clock
         self._fault: str | None = None
         self._woken = threading.Event()
         self._is_ending = False
@@ -70,21 +84,26 @@ class Compressor:
         while not self._is_ending:
             self._woken.wait(timeout_s)
             self._woken.clear()
-            timeout_s = None if self._compress_all() else self._retry_s
+            timeout_s = self._compress_all()
 
-    def _compress_all(self) -> bool:
-        """All closed segments; False: some have to be tried again."""
+    def _compress_all(self) -> float | None:
+        """All closed segments that are old enough; seconds until there is more to do, None: until one ends."""
         is_done = True
+        again_s: list[float] = []
         try:
             closed = segment_paths(self._directory)[:-1]
         except OSError:
-            return False
+            return self._retry_s
         for segment in closed:
             if self._is_ending:
                 break
             if segment in self._left_alone or not segment.exists():
                 continue
             try:
+                young_s = self._after_s and segment.stat().st_mtime + self._after_s - self._clock.now().timestamp()
+                if young_s > 0:
+                    again_s.append(min(young_s, self._after_s))  # of one from the future as well
+                    continue
                 compress(segment, self._files, lambda: not self._is_ending)
             except AuditLogDamaged as error:
                 self._left_alone.add(segment)
@@ -96,7 +115,9 @@ class Compressor:
                 self.done += 1
         if is_done:
             self._fault = None
-        return is_done
+        else:
+            again_s.append(self._retry_s)
+        return min(again_s, default=None)
 
     def _failed(self, segment: Path, why: str) -> None:
         self.failures += 1

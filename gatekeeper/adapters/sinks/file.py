@@ -60,7 +60,7 @@ class FileAuditLog:
         address_prefix: tuple[int, int] | None,
         signing_key: Path | None,
         limits: Limits,
-        compress: bool,
+        compress_after_s: float | None,
         files: FileOperations,
         monotonic: Callable[[], float],
         post: Post | None,
@@ -84,7 +84,11 @@ class FileAuditLog:
         self._ended = asyncio.Event()
         self._is_closing = False
         self._overflowed = 0
-        self._compressor = Compressor(directory, files, report=self._report) if compress else None
+        self._compressor = (
+            None
+            if compress_after_s is None
+            else Compressor(directory, files, clock=clock, report=self._report, after_s=compress_after_s)
+        )
         self._directory = directory
         self._signing_key = signing_key
         publisher = None  # made before anything is written: a log that contradicts what was signed stays as it is
@@ -156,7 +160,7 @@ class FileAuditLog:
         signing_key: Path | None = None,
         remember_in: Path | None = None,
         limits: Limits | None = None,
-        compress: bool = False,
+        compress_after_s: float | None = None,
         files: FileOperations | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         post: Post | None = None,
@@ -168,8 +172,8 @@ class FileAuditLog:
         """Open the log in `directory`, made when absent; blocks while the last segment is verified (up to a second).
 
         With `signing_key`, the file of a key that is made when absent, the Merkle log is published too; what the log
-        had before becomes part of it. With `compress`, segments that have come to an end are compressed, by a thread
-        of its own.
+        had before becomes part of it. With `compress_after_s`, segments that have come to an end are compressed so
+        many seconds after their last record, by a thread of its own.
 
         `remember_in` is a directory elsewhere, made when absent, for what was signed last. With it, a log that lies
         behind what is known of it is set aside, and a new one begins, as `succession` says; without it, an error.
@@ -206,7 +210,7 @@ class FileAuditLog:
                 address_prefix=address_prefix,
                 signing_key=signing_key,
                 limits=limits or Limits(),
-                compress=compress,
+                compress_after_s=compress_after_s,
                 files=operations,
                 monotonic=monotonic,
                 post=post,

@@ -57,6 +57,7 @@ def read_audit(table: Table, hostname: str, state: Path) -> AuditSettings:
         segment_octets=table.integer("segment_octets", 64 * _MEBIBYTE, low=_MEBIBYTE, high=1024 * _MEBIBYTE),
         segment_age=at_least(table, "segment_age", "24h", timedelta(minutes=1)),
         compress=table.boolean("compress", default=True),
+        compress_after=table.duration("compress_after", "0s"),
         existing=table.choice("existing", Existing, Existing.KEEP),
         shipping=read_shipping(table, hostname),
     )

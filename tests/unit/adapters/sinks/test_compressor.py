@@ -1,9 +1,12 @@
 """Compressing closed segments: nothing is lost at any point, nothing is taken on trust, nobody is kept waiting."""
 
 import errno
+import os
 import shutil
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +16,8 @@ from gatekeeper.adapters.sinks.directory import segment_paths
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.packed import MEMBER_OCTETS, SegmentDamaged
 from gatekeeper.adapters.sinks.reader import lines
-from testkit.audit_log import log_of, write_segments
+from gatekeeper.server.clock import SystemClock
+from testkit.audit_log import StandingClock, log_of, write_segments
 from testkit.disks import DyingDisk, FaultyDisk, Killed
 from testkit.waiting import eventually
 
@@ -90,9 +94,9 @@ def test_it_stops_where_it_is_told_to(segments: list[Path]) -> None:
     assert not content.draft(segments[1]).exists()
 
 
-def started(directory: Path, disk: FileOperations, **more: float) -> tuple[Compressor, list[str]]:
+def started(directory: Path, disk: FileOperations, **more: Any) -> tuple[Compressor, list[str]]:
     told: list[str] = []
-    compressor = Compressor(directory, disk, report=told.append, **more)
+    compressor = Compressor(directory, disk, **{"clock": SystemClock(), "report": told.append, **more})
     compressor.start()
     return compressor, told
 
@@ -107,6 +111,32 @@ def test_the_thread_compresses_what_has_come_to_an_end(tmp_path: Path, segments:
     eventually(lambda: compressor.done == 3, within=20)
     assert compressor.end(20)
     assert [name.partition(".")[2] for name in names(tmp_path)] == ["jsonl.gz"] * 3 + ["jsonl"]
+    assert told == []
+
+
+def test_whoever_follows_the_files_has_time_to_read_them(tmp_path: Path, segments: list[Path]) -> None:
+    """Each segment so long after its last record."""
+    now = segments[0].stat().st_mtime
+    for age, segment in ((60, segments[0]), (59, segments[1])):
+        os.utime(segment, (now - age, now - age))
+    compressor, told = started(
+        tmp_path, FileOperations(), after_s=60.0, clock=StandingClock(datetime.fromtimestamp(now, UTC))
+    )
+    eventually(lambda: compressor.done, within=20)
+    assert compressor.end(20)
+    assert [segment.exists() for segment in segments] == [False, True, True]
+    assert told == []
+
+
+def test_when_their_time_is_over_nobody_has_to_say_so(tmp_path: Path, segments: list[Path]) -> None:
+    """The thread waits for it; a file dated in the future waits no longer than others."""
+    now = SystemClock().now().timestamp()
+    os.utime(segments[0], (now - 59.9, now - 59.9))
+    os.utime(segments[1], (now + 10**6, now + 10**6))
+    compressor, told = started(tmp_path, FileOperations(), after_s=60.0)
+    eventually(lambda: compressor.done, within=20)
+    assert compressor.end(20)
+    assert [segment.exists() for segment in segments] == [False, True, True]
     assert told == []
 
 

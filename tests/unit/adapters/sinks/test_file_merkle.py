@@ -75,7 +75,7 @@ async def test_a_log_is_compressed_while_it_is_written_and_signed(tmp_path: Path
     """Segment by segment; the next process compresses what the one before had left, and goes on with the tree."""
     limits = dataclasses.replace(QUICK, segment_octets=20_000)
     for session in range(2):
-        async with opened(tmp_path, limits=limits, compress=True, signing_key=tmp_path / "signing.key") as log:
+        async with opened(tmp_path, limits=limits, compress_after_s=0.0, signing_key=tmp_path / "signing.key") as log:
             for number in range(100):
                 assert await append(log, f"c{session}-{number}")
             eventually(lambda: not any(path.exists() for path in segment_paths(tmp_path)[:-1]), within=20)
