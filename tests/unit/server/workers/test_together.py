@@ -14,6 +14,16 @@ def _answer(*workers: dict[str, Any] | None) -> dict[str, Any]:
     return {"workers": dict(zip(numbers, workers, strict=True)), "roster": roster, "were_up": True}
 
 
+async def _status(*workers: dict[str, Any], host: int = 1) -> dict[str, Any]:
+    async def ask(_what: str, _within_s: float) -> dict[str, Any]:
+        counts = {"sessions": 0, "waiting": 0, "audit_records": 0, "ready": {}}
+        answer = _answer(*({**counts, **said} for said in workers))
+        return {**answer, "roster": [{**one, "pid": 1} for one in answer["roster"]]}
+
+    together = Together(SimpleNamespace(admin_port=1), host, ask)  # type: ignore[arg-type]  nothing else is asked of it
+    return dict(await together.status())
+
+
 async def _checks(*workers: dict[str, Any] | None) -> dict[str, str]:
     async def ask(_what: str, _within_s: float) -> dict[str, Any]:
         return _answer(*workers)
@@ -55,11 +65,19 @@ async def test_a_worker_that_does_not_answer_is_told() -> None:
 )
 async def test_break_glass_is_closed_only_when_it_is_with_all(first: str, second: str, both: str) -> None:
     """Each follows the note by itself: whoever waits for it is not to hear of it from the quicker one."""
+    assert (await _status({"break_glass": first}, {"break_glass": second}))["break_glass"] == both
 
-    async def ask(_what: str, _within_s: float) -> dict[str, Any]:
-        counts = {"sessions": 0, "waiting": 0, "audit_records": 0, "ready": {}}
-        answer = _answer(*({**counts, "break_glass": said} for said in (first, second)))
-        return {**answer, "roster": [{**one, "pid": 1} for one in answer["roster"]]}
 
-    together = Together(SimpleNamespace(admin_port=1), 1, ask)  # type: ignore[arg-type]  nothing else is asked of it
-    assert (await together.status())["break_glass"] == both
+@pytest.mark.parametrize(("first", "second", "of_all"), [(2, 2, 2), (2, 1, 1), (1, 2, 1), (None, None, None)])
+async def test_a_version_is_in_force_only_when_it_is_with_all(
+    first: int | None, second: int | None, of_all: int | None
+) -> None:
+    """Each follows the store by itself: whoever publishes is not to hear of it from the quicker one."""
+    policies = [{"policy": {"source": "policy.toml"} if one is None else {"version": one}} for one in (first, second)]
+    assert (await _status(*policies))["policy"].get("version") == of_all
+
+
+async def test_of_policies_alike_the_hosts_own_words_count() -> None:
+    """What it has seen of a rollout is its own."""
+    policies = [{"policy": {"version": 2, "seen": seen}} for seen in ("there", "here")]
+    assert (await _status(*policies, host=2))["policy"]["seen"] == "here"
