@@ -158,9 +158,9 @@ def test_what_must_not_come_into_force_changes_nothing(gate: GateProcess, contex
         shutil.copy(path, gate.directory / "published" / ".copy")
         (gate.directory / "published" / ".copy").rename(gate.directory / "published" / f"{version:010}.bundle")
         line = f'gatekeeper_policy_bundle_errors_total{{flaw="{flaw}"}} 2.0'
-        eventually(lambda line=line: metric(gate, line), within=5, what=gate.log)
+        eventually(lambda line=line: metric(gate, line), within=15, what=gate.log)
         expected = [name for name in list(cases)[:number] for _ in range(2)]
-        eventually(lambda expected=expected: refusals(gate) == expected, within=5, what=lambda: str(refusals(gate)))
+        eventually(lambda expected=expected: refusals(gate) == expected, within=15, what=lambda: str(refusals(gate)))
     assert gate.get("/readyz").status == 200
     assert imap_login_reply(gate.ports.imaps, context, BOB).startswith(b"OK")
     assert "REFUSED" in gate.cli("policy", "status").stdout

@@ -19,7 +19,7 @@ from testkit.bed import MATRIX, Target
 from testkit.clients import ACTIONS, IDLERS, Seat, without
 from testkit.cyrus import Cyrus
 from testkit.dovecot import Dovecot, User
-from testkit.gate import GateProcess, upstream
+from testkit.gate import GateProcess, code, upstream
 from testkit.inventory import TIKTOK, device
 from testkit.postfix import Postfix
 from testkit.tls import Authority, KeyPair
@@ -227,8 +227,8 @@ def test_idle(client: str, action: str, site: Site, sit: Callable[[str], tuple[S
     with site.direct(seat.user) as server:
         server.append("INBOX", None, None, first)
         with idler.running(seat):
-            eventually(lambda: first in idler.messages(seat), within=15, what="the first message")
-            eventually(arrives, within=15, what="a message that arrives meanwhile")
+            eventually(lambda: first in idler.messages(seat), within=30, what="the first message")
+            eventually(arrives, within=30, what="a message that arrives meanwhile")
 
 
 @_cells("send", "dovecot")
@@ -265,6 +265,7 @@ def test_recover(
     """Once the app is gone the same client gets its mail."""
     if server not in healed:
         site.gate.import_inventory(*_phones())
+        site.gate.wait_for_records(2, lambda record: code(record) == "GK4012I")  # of the first import, and of this one
         healed.add(server)
     seat, message = sit(f"{client}-refuse")
     with site.direct(seat.user) as direct:

@@ -253,7 +253,7 @@ def test_a_service_account_that_is_refused_is_our_fault(
     with smtp_greeted(gate.ports.submissions, alices) as wire:
         assert wire.smtp(b"AUTH EXTERNAL =")[-1].startswith(b"235")
     response = f"{ALICE.login}\0{MASTER.login}\0{MASTER.password}".encode()
-    assert imap.connections[-1].sasl == smtp.connections[-1].sasl == [("PLAIN", response)]
+    assert [one.sasl for one in imap.connections + smtp.connections if one.sasl] == [[("PLAIN", response)]] * 2
     fault = gate.wait_for_record(_coded("GK1007E"))
     assert "service account" in detail(fault)["fault"]
     shown = gate.cli("config", "show").stdout

@@ -140,7 +140,7 @@ def _logged_address(house: House, log_in: Callable[[], None]) -> str:
     before = house.dovecot.log().count("Login: user=")
     log_in()
     log = eventually(
-        lambda: house.dovecot.log().split("Login: user=")[before + 1 :], within=5, what="no log-in in Dovecot's log"
+        lambda: house.dovecot.log().split("Login: user=")[before + 1 :], within=15, what="no log-in in Dovecot's log"
     )
     return log[0].partition("rip=")[2].partition(",")[0]
 
@@ -207,7 +207,7 @@ def test_postfix_sees_the_phone(house: House, context: ssl.SSLContext, kind: str
     before = _mails_from(house, PHONE)
     with Wire(house.ports[kind], context, source=PHONE) as wire:
         _submit(wire)
-    eventually(lambda: _mails_from(house, PHONE) == before + 1, within=5, what=house.postfix.log)
+    eventually(lambda: _mails_from(house, PHONE) == before + 1, within=15, what=house.postfix.log)
 
 
 def test_a_phone_cannot_say_another_address(house: House, context: ssl.SSLContext) -> None:
@@ -234,7 +234,7 @@ def test_postfix_sees_a_phone_with_an_ipv6_address(house: House, context: ssl.SS
     before = _mails_from(house, "::1")
     with Wire(house.ports["submissions-ipv6"], context, host="::1") as wire:
         _submit(wire)
-    eventually(lambda: _mails_from(house, "::1") == before + 1, within=5, what=house.postfix.log)
+    eventually(lambda: _mails_from(house, "::1") == before + 1, within=15, what=house.postfix.log)
 
 
 def test_a_certificate_at_the_load_balancer_is_a_fact_and_no_binding(

@@ -75,13 +75,13 @@ def test_reload_with_bad_files_changes_nothing(served: GateProcess, context: ssl
     good = served.configuration_file.read_text()
     served.configuration_file.write_text(good.replace("drain_timeout", "drain_timeuot"))
     served.reload()
-    eventually(lambda: "drain_timeuot" in served.log(), within=5, what=served.log)
+    eventually(lambda: "drain_timeuot" in served.log(), within=15, what=served.log)
     served.wait_for_record(lambda one: code(one) == "GK3031W")
     served.configuration_file.write_text(good)
     served.replace_policy(policy().replace("unknown_device", "unknown_devise"))
     served.reload()
-    eventually(lambda: "unknown_devise" in served.log(), within=5, what=served.log)
-    served.wait_for_record(lambda one: code(one) in ("GK3004W", "GK3031W"))
+    eventually(lambda: "unknown_devise" in served.log(), within=15, what=served.log)
+    served.wait_for_records(2, lambda one: code(one) == "GK3031W")
 
     assert session.imap(b"x NOOP")[-1].startswith(b"x OK")
     session.close()
@@ -95,7 +95,7 @@ def test_reload_takes_a_new_policy(served: GateProcess, context: ssl.SSLContext)
     before = sum(code(one) == "GK3002I" for one in served.audit_records())
     served.replace_policy(policy('observe = "2020-07-10T09:00:00-07:00", enforce = "2999-01-01T00:00:00Z"'))
     served.reload()
-    served.wait_for_record(lambda _: sum(code(one) == "GK3002I" for one in served.audit_records()) > before)
+    served.wait_for_records(before + 1, lambda one: code(one) == "GK3002I")
 
     assert imap_login_reply(served.ports.imaps, context, BOB).startswith(b"OK")
     served.wait_for_record(lambda one: code(one) == "GK1006I")
@@ -107,7 +107,7 @@ def test_the_reload_command_is_the_same(served: GateProcess, context: ssl.SSLCon
     done = served.cli("reload")
     assert done.returncode == 0, done.stderr
     eventually(
-        lambda: imap_login_reply(served.ports.imaps, context, BOB).startswith(b"OK"), within=2, what="the new policy"
+        lambda: imap_login_reply(served.ports.imaps, context, BOB).startswith(b"OK"), within=15, what="the new policy"
     )
 
 
@@ -128,12 +128,12 @@ def test_reload_swaps_certificates_under_open_sessions(
         with imap_greeted(served.ports.imaps, context) as wire:
             return wire.server_certificate()
 
-    eventually(lambda: shown() == expected, within=5, what="the new certificate")
+    eventually(lambda: shown() == expected, within=15, what="the new certificate")
     assert session.imap(b"x NOOP")[-1].startswith(b"x OK")
     refused = sum(code(one) == "GK3031W" for one in served.audit_records())
     served.certificate.certificate.write_text("garbage")
     served.reload()
-    served.wait_for_record(lambda _: sum(code(one) == "GK3031W" for one in served.audit_records()) > refused)
+    served.wait_for_records(refused + 1, lambda one: code(one) == "GK3031W")
     assert shown() == expected
     session.close()
 

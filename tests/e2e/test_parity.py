@@ -83,7 +83,7 @@ ALLOWED_BEFORE = (
 
 def _transcript(port: int, context: ssl.SSLContext, steps: Sequence[Step], *, in_the_clear: bool) -> bytes:
     said: list[bytes] = []
-    with Wire(port, None if in_the_clear else context, deadline_s=4) as wire:
+    with Wire(port, None if in_the_clear else context, deadline_s=15) as wire:
         said.append(wire.line())
         for number, step in enumerate(steps):
             tag = b"t%03d" % number

@@ -75,7 +75,7 @@ _LISTS = re.compile(rb"(?:LIST|UIDL|CAPA(?: .*)?|AUTH|RETR .*|TOP .*)\Z", re.IGN
 
 def _transcript(port: int, context: ssl.SSLContext, steps: Sequence[Step], *, in_the_clear: bool) -> bytes:
     said: list[bytes] = []
-    with Wire(port, None if in_the_clear else context, deadline_s=4) as wire:
+    with Wire(port, None if in_the_clear else context, deadline_s=15) as wire:
         said.append(wire.line())
         for step in steps:
             with suppress(OSError):  # the connection may have ended

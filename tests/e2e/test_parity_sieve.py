@@ -70,7 +70,7 @@ _CHALLENGE = re.compile(rb'"[A-Za-z0-9+/=]*"\Z')
 def _transcript(port: int, context: ssl.SSLContext, steps: Sequence[Step], *, in_the_clear: bool) -> bytes:
     """What was said; when not in the clear, from the capabilities under TLS on."""
     said: list[bytes] = []
-    with Wire(port, deadline_s=4) as wire:
+    with Wire(port, deadline_s=15) as wire:
         said += _answer(wire)
         if not in_the_clear:
             wire.send(b"STARTTLS\r\n")

@@ -26,12 +26,12 @@ def used(
     """Run a gate in which a rule warns, and let three people log in, before and after their phones report anew."""
     ports = {"imap": upstream(dovecot.imap_port), "smtp": upstream(postfix.clear_port)}
     gate = make_gate({"upstream": ports, "audit": {"archive": request.param}}, policy_text=policy(NOT_YET))
-    for _ in range(2):
+    for imports in (1, 2):
         for user in (ALICE, BOB, CAROL):
             imap_login_reply(gate.ports.imaps, context, user)
             smtp_login_reply(gate.ports.submissions, context, user)
         gate.import_inventory(device(ALICE_PHONE, ALICE.login, TIKTOK), device(BOB_PHONE, BOB.login))
-        gate.wait_for_record(lambda record: record["metadata"]["event_code"] == "GK4012I")
+        gate.wait_for_records(imports, lambda record: record["metadata"]["event_code"] == "GK4012I")
     return gate
 
 

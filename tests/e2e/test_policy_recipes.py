@@ -164,7 +164,7 @@ def test_delete_by_friday(site: Site) -> None:
     alice.close()
 
     site.import_devices(device(BOB_PHONE, BOB.login))
-    eventually(lambda: site.is_let_in(BOB), within=2)
+    eventually(lambda: site.is_let_in(BOB), within=15)
     site.import_devices(device(BOB_PHONE, BOB.login, TIKTOK))
 
 

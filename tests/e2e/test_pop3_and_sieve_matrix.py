@@ -16,7 +16,7 @@ from testkit import pop3_clients, sieve_clients
 from testkit.bed import DOORS, MORE_MATRIX, Door
 from testkit.clients import Outcome, Seat
 from testkit.dovecot import Dovecot, User
-from testkit.gate import GateProcess, upstream
+from testkit.gate import GateProcess, code, upstream
 from testkit.inventory import TIKTOK, device
 from testkit.ports import LOOPBACK, free_port
 from testkit.tls import Authority
@@ -82,6 +82,7 @@ def _phones(*denied: dict[str, object]) -> Iterator[str]:
 def healed(site: Site) -> None:
     """Let the denied app go from every phone."""
     site.gate.import_inventory(*_phones())
+    site.gate.wait_for_records(2, lambda record: code(record) == "GK4012I")  # of the first import, and of this one
 
 
 @pytest.fixture

@@ -52,7 +52,9 @@ def bed(make_gate_anywhere: Callable[..., GateProcess]) -> Iterator[Bed]:
 
 def _newest(recorder: Recorder, before: int) -> Recorded:
     """Return the one connection with a log-in that came after the first `before`, once it has ended."""
-    found = eventually(lambda: [one for one in _with_a_log_in(recorder, before) if one.ended], within=5, what="its end")
+    found = eventually(
+        lambda: [one for one in _with_a_log_in(recorder, before) if one.ended], within=15, what="its end"
+    )
     assert len(_with_a_log_in(recorder, before)) == 1
     return found[0]
 
@@ -376,7 +378,7 @@ def test_mail_is_relayed_byte_by_byte(bed: Bed, context: ssl.SSLContext) -> None
                 lambda recorder=recorder, before=before, sent=sent: any(  # type: ignore[misc]
                     len(one.after_login) >= len(sent) for one in _with_a_log_in(recorder, before)
                 ),
-                within=5,
+                within=15,
                 what="the mail",
             )
         assert _newest(recorder, before).after_login == sent

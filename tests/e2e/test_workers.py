@@ -75,6 +75,11 @@ def _sessions_on_both(gate: GateProcess, context: ssl.SSLContext, user: User) ->
     return wires
 
 
+def _are_let_in(gate: GateProcess, context: ssl.SSLContext, user: User) -> bool:
+    """Whether every worker lets the user in: each follows the store by itself."""
+    return all(imap_login_reply(gate.ports.imaps, context, user).startswith(b"OK") for _ in range(MANY))
+
+
 def _assert_all_cut(wires: list[Wire], since: float) -> None:
     for wire in wires:
         wire.rest(within=WITHIN_S + 3)
@@ -110,7 +115,7 @@ def _visited(gate: GateProcess, ports: list[int]) -> Counter[str]:
         mine = [one for one in records if one["src_endpoint"]["port"] in ports]
         return mine if len(mine) >= len(ports) else []  # an earlier connection may have had one of these ports
 
-    return Counter(map(_worker_of, eventually(found, within=5, what="a record of each connection")))
+    return Counter(map(_worker_of, eventually(found, within=15, what="a record of each connection")))
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
@@ -171,7 +176,7 @@ def test_a_bad_reload_changes_nothing_anywhere(
     assert done.returncode == 78
     assert "nothing was changed" in done.stderr
     gate.reload()  # as by SIGHUP
-    eventually(lambda: len(coded(gate.audit_records(), "GK3031W")) == 2, within=5)
+    eventually(lambda: len(coded(gate.audit_records(), "GK3031W")) == 2, within=15)
 
     assert _certificates(gate, context) == before
     assert imap_login_reply(gate.ports.imaps, context, BOB).startswith(b"OK")
@@ -180,7 +185,7 @@ def test_a_bad_reload_changes_nothing_anywhere(
     assert gate.cli("reload").returncode == 0
     replies = {imap_login_reply(gate.ports.imaps, context, BOB)[:16] for _ in range(MANY // 2)}
     assert replies == {b"NO [UNAVAILABLE]"}
-    loaded = coded(gate.audit_records(), "GK3030I")
+    loaded = gate.wait_for_records(WORKERS, lambda record: code(record) == "GK3030I")
     assert Counter(map(_worker_of, loaded)) == {"worker-1": 1, "worker-2": 1}
 
 
@@ -215,7 +220,7 @@ def test_a_new_policy_cuts_on_every_worker(served: Callable[..., GateProcess], c
     since = time.monotonic()
     gate.reload()
     _assert_all_cut(wires, since)
-    eventually(lambda: len(coded(gate.audit_records(), "GK1101W")) == len(wires), within=5)
+    eventually(lambda: len(coded(gate.audit_records(), "GK1101W")) == len(wires), within=15)
     assert set(map(_worker_of, coded(gate.audit_records(), "GK1101W"))) == {"worker-1", "worker-2"}
 
 
@@ -228,11 +233,12 @@ def test_what_is_put_on_record_cuts_on_every_worker(
     gate.import_inventory(device(ALICE_PHONE, ALICE.login, TIKTOK))
     _assert_all_cut(wires, time.monotonic())
     gate.import_inventory(device(ALICE_PHONE, ALICE.login))
-    gate.wait_for_record(lambda _: imap_login_reply(gate.ports.imaps, context, ALICE).startswith(b"OK"), within=2)
+    eventually(lambda: _are_let_in(gate, context, ALICE), within=15, what="the removal, with every worker")
     wires = _sessions_on_both(gate, context, ALICE)
     assert gate.cli("device", "forget", ALICE_PHONE).returncode == 0
     _assert_all_cut(wires, time.monotonic())
     gate.wait_for_record(lambda record: code(record) == "GK4014I")
+    gate.wait_for_records(2, lambda record: code(record) == "GK4012I")
     records = gate.audit_records()
     assert len(coded(records, "GK4012I")) == 2
     assert len(coded(records, "GK4014I")) == 1
@@ -283,6 +289,7 @@ def test_a_killed_worker_loses_nothing_that_was_acknowledged(
         os.kill(pid, signal.SIGKILL)
         for _ in range(5):
             assert allowed.acquire(timeout=20), gate.log()
+        gate.wait_for_records(death + 1, lambda record: code(record) == "GK9010E")  # else it may still be called up
         eventually(lambda: all(one["state"] == "up" for one in _workers(gate).values()), within=20, what=gate.log)
     eventually(lambda: seen.total() == deaths * 20, within=20, what=lambda: str(seen))
     metrics = gate.get("/metrics").body.decode()
@@ -343,7 +350,7 @@ def test_a_guess_slows_further_ones_on_every_worker(
         (line,) = (line for line in lines if line.startswith("gatekeeper_logins_throttled_total "))
         return float(line.rpartition(" ")[2]) >= MANY
 
-    eventually(held, within=5)
+    eventually(held, within=15)
     assert "gatekeeper_logins_failed_total 1.0" in gate.get("/metrics").body.decode()
     assert len(coded(gate.audit_records(), "GK1011W")) == 1
     for wire in wires:

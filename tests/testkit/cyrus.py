@@ -88,7 +88,7 @@ class Cyrus:
             stderr=self._errors,
             start_new_session=True,  # told to end, its master tells the whole process group
         )
-        eventually(self._greets, within=20, what=self.log)
+        eventually(self._greets, within=60, what=self.log)
 
     def log(self) -> str:
         """Return what its master wrote; the rest goes to the system's log, if there is one."""

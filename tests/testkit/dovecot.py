@@ -20,7 +20,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from testkit.ports import LOOPBACK, free_port
+from testkit.ports import LOOPBACK, free_port, is_listened_on
 from testkit.running import running
 from testkit.tls import KeyPair
 from testkit.waiting import eventually
@@ -222,7 +222,7 @@ class Dovecot:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        eventually(self.auth_socket.exists, within=10, what=self.log)
+        eventually(self._listens, within=30, what=self.log)
 
     def maildir(self, user: User) -> Path:
         """Return the directory of a user's INBOX."""
@@ -243,6 +243,13 @@ class Dovecot:
             self._process.kill()
             self._process.wait(10)
         shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _listens(self) -> bool:
+        """Everywhere: its sockets are made one after the other."""
+        ports = [self.imap_port, self.imaps_port, self.imap_haproxy_port, self.imaps_haproxy_port]
+        ports += [self.pop3_port, self.pop3s_port, self.pop3_proxied_port] if SPEAKS_POP3 else []
+        ports += [self.sieve_port, self.sieve_proxied_port] if SPEAKS_SIEVE else []
+        return self.auth_socket.exists() and all(map(is_listened_on, ports))
 
     def _write_files(self, pair: KeyPair, users: tuple[User, ...], relay_port: int | None, more: str) -> None:
         directory = self._directory

@@ -67,7 +67,7 @@ class Haproxy:
             self._process = subprocess.Popen(
                 [PROGRAM, "-db", "-f", str(configuration)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        eventually((self._directory / "stats").exists, within=10, what=self.log)  # made with the ports
+        eventually((self._directory / "stats").exists, within=30, what=self.log)  # made with the ports
 
     def log(self) -> str:
         """Return what haproxy logged."""

@@ -30,6 +30,12 @@ def free_port() -> int:
     raise RuntimeError("no free port below the ephemeral range")
 
 
+def is_listened_on(port: int) -> bool:
+    """Whether a connection to a loopback port is taken; it is ended at once."""
+    with socket.socket() as probe:
+        return probe.connect_ex((LOOPBACK, port)) == 0
+
+
 def _open_locks() -> int:
     """A file of which octet N is locked by the process that has port N; the kernel unlocks when a process ends."""
     # Each user has a file of their own: those of others in a shared directory cannot be opened.

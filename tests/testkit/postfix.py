@@ -143,7 +143,7 @@ class Postfix:
         running["Postfix"] = self
         started = self._control("start")
         assert started.returncode == 0, started.stdout + started.stderr + self.log()
-        eventually(lambda: "daemon started" in self.log(), within=10, what=self.log)
+        eventually(lambda: "daemon started" in self.log(), within=30, what=self.log)
 
     def log(self) -> str:
         """Return what Postfix logged."""

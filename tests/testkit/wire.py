@@ -128,11 +128,14 @@ class Wire:
         self._secure(context)
 
     def rest(self, *, within: float) -> bytes:
-        """Return everything up to the end of the connection; TimeoutError when it has not ended in time."""
+        """Return everything up to the end of the connection; TimeoutError when it has not ended in time.
+
+        What came until then is kept for the next call.
+        """
         self._socket.settimeout(within)
-        collected, self._buffer = self._buffer, b""
         while more := self._receive():
-            collected += more
+            self._buffer += more
+        collected, self._buffer = self._buffer, b""
         return collected
 
     def server_certificate(self) -> bytes:
