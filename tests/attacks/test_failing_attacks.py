@@ -148,9 +148,7 @@ def test_g01_a_policy_that_cannot_be_read_changes_nothing(own: Bench, context: s
     for number, text in enumerate(TEXTS.values(), 1):
         own.gate.replace_policy(text)
         own.gate.reload()
-        own.gate.wait_for_record(
-            lambda _: len([one for one in own.gate.audit_records() if code(one) == RELOAD_REJECTED]) == number  # noqa: B023
-        )
+        own.gate.wait_for_records(number, lambda one: code(one) == RELOAD_REJECTED)
         answer, codes = log_in(own, context, b"mallory")
         assert answer.startswith(REFUSAL.strip())
         assert codes == [DENIED_APP, ENDED]
