@@ -146,6 +146,7 @@ def test_g07_secrets_come_out_nowhere(make_bench: Callable[..., Bench], context:
 
     with urllib.request.urlopen(f"http://127.0.0.1:{ports.admin}/metrics") as answer:
         metrics = answer.read()
+    assert own.gate.stop() == 0  # then every record is written, and no file comes and goes
     written = {path: path.read_bytes() for path in own.gate.directory.rglob("*") if path.is_file()}
     assert len(written) > 5
     assert own.gate.log().encode() in written.values()

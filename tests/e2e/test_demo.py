@@ -18,7 +18,7 @@ from gatekeeper.cli.demo.teller import Teller
 from gatekeeper.cli.main import cli
 from testkit.ports import LOOPBACK
 
-WITHIN_S = 60
+WITHIN_S = 110
 MAIL_WITHIN_S = 1.0
 CUT_WITHIN_S = 2.0
 

@@ -45,7 +45,7 @@ class WitnessProcess:
         with self._log.open("ab") as stderr:
             listen = ["--listen", f"{LOOPBACK}:{self.port}", "--vkey", str(vkey), *more]
             self._process = subprocess.Popen([*command, *listen], stderr=stderr)
-        eventually(lambda: "listens on" in self.log(), within=20, what=self.log)
+        eventually(lambda: "listens on" in self.log(), within=60, what=self.log)
 
     def log(self) -> str:
         return self._log.read_text() if self._log.exists() else ""
@@ -100,7 +100,7 @@ def test_a_gate_has_its_log_cosigned_by_itself(
     gate.write_configuration(gate.configuration)
     gate.start()
     cosigned = gate.audit_directory / "cosigned" / "team"
-    eventually(cosigned.exists, within=10, what=gate.log)
+    eventually(cosigned.exists, within=30, what=gate.log)
     done = gate.cli("audit", "verify", "--vkey", str(vkey), "--witness", witness.key)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{NAME} saw it at 2" in done.stdout
@@ -111,7 +111,7 @@ def test_a_gate_has_its_log_cosigned_by_itself(
     shutil.rmtree(gate.audit_directory)  # the key is used for another log of the same name
     shutil.rmtree(gate.directory / "state" / "audit-heads")
     gate.start()
-    gate.wait_for_record(lambda record: record["metadata"]["event_code"] == "GK9013W", within=15)
+    gate.wait_for_record(lambda record: record["metadata"]["event_code"] == "GK9013W", within=30)
     told = [detail(record) for record in coded(gate.audit_records(), "GK9013W")]
     assert told[0]["witness"] == "team"
     assert 'refuses{copy="team"} 1.0' in gate.get("/metrics").body.decode()
