@@ -2,10 +2,11 @@
 
 All steps run in one write transaction, so that of several processes that start at once one migrates and the others
 wait and find nothing left to do, and a process that is killed half-way leaves the database as it was. Alembic is only
-imported when there is a step to run: a running server has no use for it.
+imported when there is a step to run: a running server has no use for it; and before the transaction begins, for which
+the others wait for a few seconds only.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -38,8 +39,9 @@ async def migrate(engine: AsyncEngine) -> None:
         async with reading(engine) as connection:
             if await connection.run_sync(_revision) == HEAD:
                 return
+        upgrade = _upgrading()
         async with writing(engine) as connection:
-            await connection.run_sync(_upgrade)
+            await connection.run_sync(upgrade)
     except Unavailable as exc:
         raise StoreError(f"{engine.url.database}: cannot be migrated: {exc}") from exc
 
@@ -51,7 +53,7 @@ def _revision(connection: Connection) -> str | None:
     return revision
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrading() -> Callable[[Connection], None]:
     from alembic import command  # noqa: PLC0415  see the module docstring
     from alembic.config import Config  # noqa: PLC0415
     from alembic.util import CommandError  # noqa: PLC0415
@@ -59,11 +61,15 @@ def _upgrade(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    try:
-        command.upgrade(config, "head")
-    except CommandError as exc:
-        raise StoreError(
-            f"{connection.engine.url.database}: has the schema `{_revision(connection)}`, which this version does not "
-            "know: it was written by a newer gatekeeper; install that version, or restore a backup"
-        ) from exc
+
+    def upgrade(connection: Connection) -> None:
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, "head")
+        except CommandError as exc:
+            raise StoreError(
+                f"{connection.engine.url.database}: has the schema `{_revision(connection)}`, which this version does "
+                "not know: it was written by a newer gatekeeper; install that version, or restore a backup"
+            ) from exc
+
+    return upgrade

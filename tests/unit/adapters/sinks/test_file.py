@@ -460,12 +460,14 @@ async def test_a_disk_that_hangs_is_not_writable_until_it_answers(tmp_path: Path
 async def test_nobody_waits_for_a_disk_that_hangs(tmp_path: Path) -> None:
     """False after the stall limit, once; the records may be written later, and others go on."""
     disk = FaultyDisk()
-    async with opened(tmp_path, disk, dataclasses.replace(QUICK, stall_limit_s=0.05)) as log:
+    now = 100.0
+    async with opened(tmp_path, disk, dataclasses.replace(QUICK, stall_limit_s=0.05), monotonic=lambda: now) as log:
         disk.gate.clear()
         answers = Answers(2)
         log.append(event("a"), answers.of(0))
         assert await asyncio.to_thread(disk.is_hanging.wait, 20)
         log.append(event("b"), answers.of(1))
+        now = 100.1
         assert await answers.complete() == [(0, False), (1, False)]
         assert not log.writable
         log.append(event("nobody waits"))

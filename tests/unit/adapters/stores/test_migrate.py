@@ -53,6 +53,22 @@ async def test_processes_that_start_at_once_all_find_the_tables(url: str) -> Non
         assert await connection.run_sync(_differences) == []
 
 
+async def test_the_lock_is_not_held_while_alembic_is_loaded(url: str) -> None:
+    """On a machine with much to do that may take longer than others wait for it."""
+    code = """
+import sys
+from gatekeeper.adapters.stores import migrate
+begin = migrate.writing
+def writing(engine):
+    assert "alembic.command" in sys.modules
+    return begin(engine)
+migrate.writing = writing
+"""
+    async with asyncio.timeout(60):
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", code + OPEN, url)
+        assert await process.wait() == 0
+
+
 async def test_a_database_of_a_newer_version_is_left_alone(url: str) -> None:
     """After a downgrade the operator is told, and nothing is written."""
     async with open_store(url) as engine, writing(engine) as connection:
