@@ -297,7 +297,7 @@ class ImapDialogue(Talk):
 
     def _capabilities(self) -> bytes:
         peer = self._peer
-        names = [b"IMAP4rev1", *self._literals(), b"SASL-IR", b"ID", b"ENABLE", b"IDLE"]
+        names = [*self._revisions(), *self._literals(), b"SASL-IR", b"ID", b"ENABLE", b"IDLE"]
         if peer is not None and peer.offers_tls:
             names.append(b"STARTTLS")
         if peer is not None and peer.takes_credentials:
@@ -305,6 +305,11 @@ class ImapDialogue(Talk):
         else:
             names.append(b"LOGINDISABLED")
         return b" ".join(names)
+
+    def _revisions(self) -> list[bytes]:
+        """Of IMAP, as the mail server has them; before log-in they are the same to us (RFC 9051 App. E)."""
+        offers = frozenset() if self._peer is None else self._peer.upstream_offers
+        return [name.encode() for name in ("IMAP4rev1", "IMAP4rev2") if name.upper() in offers] or [b"IMAP4rev1"]
 
     def _literals(self) -> list[bytes]:
         """Literals without a round trip, as the mail server takes them: clients go on using them after the log-in."""

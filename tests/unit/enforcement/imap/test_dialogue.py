@@ -258,6 +258,22 @@ def test_literals_are_offered_as_the_mail_server_takes_them(offers: set[str], mo
 
 
 @pytest.mark.parametrize(
+    ("offers", "said"),
+    [
+        (set(), b"IMAP4rev1"),
+        ({"IDLE"}, b"IMAP4rev1"),
+        ({"IMAP4REV1", "IMAP4REV2"}, b"IMAP4rev1 IMAP4rev2"),
+        ({"IMAP4REV2"}, b"IMAP4rev2"),
+    ],
+)
+def test_the_revisions_are_those_of_the_mail_server(offers: set[str], said: bytes) -> None:
+    """Before log-in they are the same to us (RFC 9051 App. E); which one a client goes on with is the server's."""
+    peer = ScriptedPeer(upstream_offers=frozenset(offers))
+    imap_dialogue()(peer).greet()
+    assert peer.told == b"* OK [CAPABILITY " + said + b" SASL-IR ID ENABLE IDLE AUTH=PLAIN] Ready.\r\n"
+
+
+@pytest.mark.parametrize(
     ("offer", "octets", "is_too_big"),
     [("LITERAL-", 4097, True), ("LITERAL-", 9000, True), ("LITERAL-", 4096, False), ("LITERAL+", 4097, False)],
 )
