@@ -116,7 +116,7 @@ def test_the_thread_compresses_what_has_come_to_an_end(tmp_path: Path, segments:
 
 def test_whoever_follows_the_files_has_time_to_read_them(tmp_path: Path, segments: list[Path]) -> None:
     """Each segment so long after its last record."""
-    now = segments[0].stat().st_mtime
+    now = int(segments[0].stat().st_mtime)  # whole: a clock has microseconds, and a file's date has not the same ones
     for age, segment in ((60, segments[0]), (59, segments[1])):
         os.utime(segment, (now - age, now - age))
     compressor, told = started(
