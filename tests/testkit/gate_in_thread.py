@@ -33,7 +33,10 @@ class MovableClock:
 
 
 class GateInThread(GateProcess):
-    """Its audit log is written by `disk`, and is quicker to lose patience than a gate in service."""
+    """Its audit log is written by `disk`, and tries again sooner than that of a gate in service.
+
+    It has the same patience: the disk of a busy machine may take a second to sync.
+    """
 
     def __init__(
         self,
@@ -102,7 +105,7 @@ def _opening(disk: FileOperations) -> type[FileAuditLog]:
     class Opening(FileAuditLog):
         @classmethod
         def open(cls, directory: Path, **arguments: Any) -> FileAuditLog:  # type: ignore[override]
-            limits = replace(arguments["limits"], retry_interval_s=0.1, stall_limit_s=0.5)
+            limits = replace(arguments["limits"], retry_interval_s=0.1)
             return FileAuditLog.open(directory, **{**arguments, "files": disk, "limits": limits})
 
     return Opening
