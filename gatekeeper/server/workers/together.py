@@ -59,7 +59,8 @@ class Together:
             for name in own.get("audit_remotes", {})
         }
         whole["break_glass"] = _as_one({number: str(one.get("break_glass", "")) for number, one in found.items()})
-        whole["policy"] = _of_the_last([own, *found.values()])
+        last = _last_to_follow([own, *found.values()])
+        whole |= {name: last[name] for name in ("policy", "policy_sha256") if name in last}
         whole["admin"] = self._gatekeeper.admin_port
         whole["ready"] = _checks(
             {**answer, "workers": {number: one and one.get("ready") for number, one in answer["workers"].items()}}
@@ -118,10 +119,9 @@ def _as_one(words: dict[str, str]) -> str:
     return "; ".join(f"worker {number}: {words[number] or 'closed'}" for number in sorted(words, key=int))
 
 
-def _of_the_last(said: list[dict[str, Any]]) -> dict[str, Any]:
-    """The policy of the worker with the oldest version, of equal ones the first: a newer one is not in force yet."""
-    policies: list[dict[str, Any]] = [one.get("policy", {}) for one in said]
-    return min(policies, key=lambda one: int(one.get("version", 0)))
+def _last_to_follow(said: list[dict[str, Any]]) -> dict[str, Any]:
+    """The worker with the oldest version of the policy, of equal ones the first: a newer one is not in force yet."""
+    return min(said, key=lambda one: int(one.get("policy", {}).get("version", 0)))
 
 
 def _roster_families(roster: list[dict[str, Any]]) -> list[Any]:
