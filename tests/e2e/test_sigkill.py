@@ -132,7 +132,7 @@ def _live_and_die(bed: Bed, life: int, phones: list[str], chance: Random) -> Non
         (log_ins, chance.randint(1, MOST_LOG_INS)),
     ):
         for _ in range(count):
-            assert answers.acquire(timeout=20), "no answers any more"
+            assert answers.acquire(timeout=60), "no answers any more"
     bed.gate.kill()
     over.set()
     for thread in threads:

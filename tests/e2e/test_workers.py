@@ -264,7 +264,7 @@ def test_a_killed_worker_loses_nothing_that_was_acknowledged(
     lock = threading.Lock()
 
     def log_in() -> None:
-        while may_log_in.acquire(timeout=20):
+        while may_log_in.acquire(timeout=60):
             outcome, told = "failed", failed
             with suppress(OSError, AssertionError), closing(Wire(gate.ports.imaps, context)) as wire:
                 wire.line()
@@ -285,13 +285,13 @@ def test_a_killed_worker_loses_nothing_that_was_acknowledged(
         pid = _pids(gate)[death % WORKERS]
         log_ins(20)
         for _ in range(5):
-            assert allowed.acquire(timeout=20), gate.log()
+            assert allowed.acquire(timeout=60), gate.log()
         os.kill(pid, signal.SIGKILL)
         for _ in range(5):
-            assert allowed.acquire(timeout=20), gate.log()
+            assert allowed.acquire(timeout=60), gate.log()
         gate.wait_for_records(death + 1, lambda record: code(record) == "GK9010E")  # else it may still be called up
-        eventually(lambda: all(one["state"] == "up" for one in _workers(gate).values()), within=20, what=gate.log)
-    eventually(lambda: seen.total() == deaths * 20, within=20, what=lambda: str(seen))
+        eventually(lambda: all(one["state"] == "up" for one in _workers(gate).values()), within=60, what=gate.log)
+    eventually(lambda: seen.total() == deaths * 20, within=60, what=lambda: str(seen))
     metrics = gate.get("/metrics").body.decode()
     assert gate.stop() == 0
     records = gate.audit_records()
