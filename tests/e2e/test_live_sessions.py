@@ -4,15 +4,16 @@ import ssl
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from gatekeeper.cli.main import cli
+from testkit.agents import Agents
 from testkit.bed import ALICE, ALICE_PHONE, BOB, BOB_PHONE
 from testkit.dovecot import Dovecot
 from testkit.gate import ENFORCED, NOT_YET, GateProcess, coded, detail, policy, upstream
 from testkit.inventory import TIKTOK, device
+from testkit.ports import free_port
 from testkit.postfix import Postfix
 from testkit.sessions import imap_login_reply, imap_session, smtp_login_reply, smtp_session
 from testkit.waiting import eventually
@@ -111,20 +112,20 @@ def test_the_passing_of_time_cuts(served: MakeServed, context: ssl.SSLContext) -
     assert detail(warning)["phase"] == "warn"
 
 
-def test_evidence_that_grows_stale_cuts(served: MakeServed, context: ssl.SSLContext) -> None:
+def test_evidence_that_grows_stale_cuts(
+    make_gate: Callable[..., GateProcess], dovecot: Dovecot, context: ssl.SSLContext, tmp_path: Path
+) -> None:
     """When the evidence of a clean phone passes the age at which stale means blocked, its session ends."""
     text = (
-        policy().replace('evidence_max_age = "24h"', 'evidence_max_age = "1s"').replace('after = "72h"', 'after = "4s"')
+        policy().replace('evidence_max_age = "24h"', 'evidence_max_age = "1s"').replace('after = "72h"', 'after = "6s"')
     )
-    gate = served(text)
-    (gate.directory / "fresh.jsonl").write_text(device(ALICE_PHONE, ALICE.login))
-    # In this process: another one may be as old when it begins.
-    command = ["--config", str(gate.configuration_file), "inventory", "import", str(gate.directory / "fresh.jsonl")]
-    imported = CliRunner().invoke(cli, command)
-    assert imported.exit_code == 0, imported.output
+    agents = Agents(tmp_path)
+    ports = {"imap": upstream(dovecot.imap_port), "smtp": upstream(free_port())}
+    gate = make_gate({"upstream": ports, "evidence": agents.configuration()}, policy_text=text)
+    assert agents.report(gate, ALICE_PHONE).status == 200  # a command's process may be as old when it begins
     alice = imap_session(gate.ports.imaps, context, ALICE)
 
-    alice.rest(within=4 + 1 + WITHIN_S)
+    alice.rest(within=6 + 1 + WITHIN_S)
     alice.close()
     assert imap_login_reply(gate.ports.imaps, context, ALICE).startswith(b"NO [UNAVAILABLE]")
     gate.wait_for_record(lambda record: bool(coded([record], "GK1003W")))
