@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from threading import Thread
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from weakref import WeakSet
 
 import aiosqlite
@@ -153,10 +153,12 @@ def _note_threads(engine: AsyncEngine) -> None:
     threads: WeakSet[Thread] = engine.get_execution_options()[_THREADS]
 
     async def connect(*place: Any, **how: Any) -> aiosqlite.Connection:
-        connection = aiosqlite.connect(*place, **how)
-        connection._thread.daemon = True  # noqa: SLF001  as SQLAlchemy has it, which makes it so by default
-        threads.add(connection._thread)  # noqa: SLF001  there is no public way to it
-        return await connection
+        connection: Any = aiosqlite.connect(*place, **how)
+        # Before 0.22 it is a thread itself; since then there is no public way to it.
+        thread: Thread = connection if isinstance(connection, Thread) else connection._thread  # noqa: SLF001
+        thread.daemon = True  # as SQLAlchemy makes it where it connects by itself
+        threads.add(thread)
+        return cast("aiosqlite.Connection", await connection)
 
     def by_us(_dialect: object, _record: object, _place: object, how: dict[str, Any]) -> None:
         how["async_creator_fn"] = connect
