@@ -310,6 +310,8 @@ class Relayed:
         # A close-notify to whoever is gone already is two system calls for nothing.
         close_socket(self.client.sock, self.poller, polite=why in _POLITE_TO_CLIENT)
         close_socket(self.upstream.sock, self.poller, polite=why in _POLITE_TO_UPSTREAM)
+        # Sides and session hold each other: what OpenSSL holds for them would wait for the garbage collector.
+        self.client.tls = self.upstream.tls = None
         self._relay.forget(self)
         self._owner.session_ended(self, why, error)
 

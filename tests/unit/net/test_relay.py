@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import random
 import socket
@@ -213,6 +214,25 @@ async def test_a_tls_clients_close_ends_the_session_politely(bench: RelayBench, 
     assert await asyncio.to_thread(read_all, owned.server) == b"QUIT\r\n"
     assert await owned.ended() is Ended.CLIENT
     assert owned.session.octets_up == 6
+
+
+async def test_the_end_frees_what_tls_holds(bench: RelayBench) -> None:
+    """Not when the garbage collector comes by, which may be a thousand sessions later: that is 27 KiB a session."""
+
+    def engines() -> int:
+        return sum(type(one).__name__ == "_SSLSocket" for one in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = engines()
+        owned = await bench.session(client_tls=True, upstream_tls=True)
+        assert engines() - before == 4
+        owned.session.end(Ended.CUT)
+        assert await owned.ended() is Ended.CUT
+        assert engines() - before == 2, "those of the far ends"
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("upstream_tls", [False, True])
