@@ -42,6 +42,7 @@ WAL_KEPT_OCTETS = 16 * 1024 * 1024
 _WAL_PAUSE_S = 0.05
 _ENDS_WITHIN_S = BUSY_TIMEOUT_S + 5.0
 """A thread whose disk hangs is left behind after this: it must not keep the process from ending."""
+_ENDING_PAUSE_S = 0.002
 _THREADS = "gatekeeper_threads"
 """The engine's option that holds the threads of its connections."""
 
@@ -145,8 +146,10 @@ async def close_engine(engine: AsyncEngine) -> None:
     """
     await engine.dispose()
     by = monotonic() + _ENDS_WITHIN_S
-    for thread in tuple(engine.get_execution_options()[_THREADS]):
-        await asyncio.to_thread(thread.join, max(by - monotonic(), 0.0))
+    threads: WeakSet[Thread] = engine.get_execution_options()[_THREADS]
+    # Not by `join` in another thread: the loop may have ended those already.
+    while any(thread.is_alive() for thread in threads) and monotonic() < by:  # noqa: ASYNC110  an end gives no notice
+        await asyncio.sleep(_ENDING_PAUSE_S)
 
 
 def _note_threads(engine: AsyncEngine) -> None:

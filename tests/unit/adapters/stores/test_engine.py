@@ -109,6 +109,7 @@ async def test_no_thread_outlives_the_store(url: str, monkeypatch: pytest.Monkey
             waiting = group.create_task(observing(engine).__aenter__())
             assert await asyncio.to_thread(began.wait, 20)
             waiting.cancel()
+    await asyncio.get_running_loop().shutdown_default_executor()
     asyncio.get_running_loop().call_later(0.01, fails.set)
     await close_engine(engine)
     assert fails.is_set()

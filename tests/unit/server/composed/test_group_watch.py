@@ -41,6 +41,12 @@ phases = { enforce = "2020-01-01" }
 """
 
 
+@pytest.fixture(autouse=True)
+def _patient_with_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a thread of this process."""
+    monkeypatch.setattr("gatekeeper.adapters.groups.asked.LEARN_WITHIN_S", 60.0)
+
+
 @pytest.fixture
 def pair(tmp_path: Path) -> KeyPair:
     """The provider's certificate, which is its own CA file, too."""
@@ -90,7 +96,7 @@ async def _session(house: House, account: str = ALICE) -> asyncio.Event:
 
 
 async def _cut(is_cut: asyncio.Event) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await is_cut.wait()
 
 
@@ -276,16 +282,16 @@ async def test_a_gate_that_stops_does_not_wait_for_a_directory(house: House, sci
         loop = asyncio.get_running_loop()
         scim.port = silent.getsockname()[1]
         changed = asyncio.create_task(_with_directory(house, scim, pair))  # noqa: TID251  it waits below
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             first, _ = await loop.sock_accept(silent)
         first.close()
         current = await changed
         assert current is not asked
-        async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
             asking = tasks.create_task(group_watch.ask(house.gatekeeper))
             taken, _ = await loop.sock_accept(silent)
             await loop.sock_recv(taken, 100)
             asking.cancel()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await loop.shutdown_default_executor()
         taken.close()
