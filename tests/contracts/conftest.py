@@ -1,6 +1,7 @@
 """Every adapter of the two ports, ready to use."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ async def adapter(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         yield Adapter(memory, MemoryDevices(memory), _nothing)
         return
     async with open_store(f"sqlite:///{tmp_path}/registry.sqlite3") as engine:
-        directory = DeviceDirectory(engine)
+        directory = DeviceDirectory(engine, max_silence=timedelta(minutes=2))
         await directory.refresh()
         yield Adapter(SqlRegistry(engine), directory, directory.refresh)
         await directory.close()
