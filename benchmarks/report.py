@@ -52,6 +52,15 @@ class Run:
 
 
 def _ratio(run: Run, figure: Figure, peer: str) -> float | None:
+    """Of each round by itself, and the median of these: what slows a machine for a minute slows both sides of one."""
+    own, others = (run.values.get((figure.key, name), []) for name in (SUBJECT, peer))
+    if len(own) != len(others):  # a round failed
+        return _ratio_of_medians(run, figure, peer)
+    ratios = [one.value / other.value for one, other in zip(own, others, strict=True) if other.value]
+    return statistics.median(ratios) if ratios else None
+
+
+def _ratio_of_medians(run: Run, figure: Figure, peer: str) -> float | None:
     own, other = run.median(figure, SUBJECT), run.median(figure, peer)
     return own / other if own is not None and other else None
 
@@ -101,7 +110,7 @@ def _side_by_side(run: Run, sizes: Sizes, rounds: int) -> list[str]:
         aim = _limit(figure.aim, figure)
         rows.append([f"{figure.title}, {figure.unit}", *values, *ratios, reach, aim, _verdict(run, figure)])
     return [
-        f"Medians of {rounds} round(s); {sizes.idle_sessions} idle sessions, {sizes.bulk_octets >> 20} MiB bulk. Lower is better.",
+        f"Medians of {rounds} round(s), of the ratios too; {sizes.idle_sessions} idle sessions, {sizes.bulk_octets >> 20} MiB bulk. Lower is better.",
         "",
         *_columns(rows),
         "",
@@ -194,6 +203,9 @@ def _figure_report(run: Run, figure: Figure) -> Mapping[str, object]:
             for name, found in measured.items()
         },
         "ratios": {name: ratio for name in RATIO_TO if (ratio := _ratio(run, figure, name)) is not None},
+        "ratios_of_medians": {
+            name: ratio for name in RATIO_TO if (ratio := _ratio_of_medians(run, figure, name)) is not None
+        },
         "reach": [_limit(limit, figure) for limit in figure.reach],
         "aim": _limit(figure.aim, figure),
         "verdict": _verdict(run, figure),
