@@ -34,8 +34,8 @@ _MAX_EVENTS = 256  # a turn's share of connections: bounds how long asyncio's ow
 
 _ROUNDS_ALONE = 8
 """Budgets that the only full stream may use when nobody else has anything to say: half a millisecond's work."""
-_QUIET_AT_LATEST_S = 0.002
-"""Who waits for quiet waits no longer: about the work of two log-ins."""
+_QUIET_AT_LATEST_S = 0.01
+"""Who waits for quiet waits no longer: a fraction of a phone's way to the gate, and the work of some ten log-ins."""
 _BUSY_TURNS = 4  # of full streams before the others are looked at again, when none of them had anything to say
 
 
