@@ -34,8 +34,11 @@ _MAX_EVENTS = 256  # a turn's share of connections: bounds how long asyncio's ow
 
 _ROUNDS_ALONE = 8
 """Budgets that the only full stream may use when nobody else has anything to say: half a millisecond's work."""
-_QUIET_AT_LATEST_S = 0.01
-"""Who waits for quiet waits no longer: a fraction of a phone's way to the gate, and the work of some ten log-ins."""
+_QUIET_SOON_S = 0.005
+"""Who waits for quiet waits so long, a fraction of a phone's way to the gate, and again when somebody else asks for it:
+then log-ins come in a burst, and the more of them wait together the less each costs."""
+_QUIET_AT_LATEST_S = 0.02
+"""But no longer than this in all."""
 _BUSY_TURNS = 4  # of full streams before the others are looked at again, when none of them had anything to say
 
 
@@ -67,7 +70,7 @@ class Poller(selectors.BaseSelector):
         self.rounds = 1
         """How many of its budgets whoever is served may use now."""
         self._for_quiet: list[Callable[[], object]] = []
-        self._quiet_by = 0.0
+        self._quiet_by = self._quiet_at_latest = 0.0
         self._asyncio_fd = self._asyncio.fileno()
         self._posted: deque[Callable[[], object]] = deque()
         self._post_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -113,11 +116,15 @@ class Poller(selectors.BaseSelector):
     def when_quiet(self, call: Callable[[], object]) -> None:
         """Have `call` called, on the loop's thread, when nobody has anything to say, or shortly after in any case.
 
-        For work that costs the same for one as for many: by then there are many. It must not raise, as with `post`.
+        For work that costs the same for one as for many: by then there are many. Asked for again meanwhile, it is
+        called once, for all of them. It must not raise, as with `post`.
         """
+        now = monotonic()
         if not self._for_quiet:
-            self._quiet_by = monotonic() + _QUIET_AT_LATEST_S
-        self._for_quiet.append(call)
+            self._quiet_at_latest = now + _QUIET_AT_LATEST_S
+        self._quiet_by = min(now + _QUIET_SOON_S, self._quiet_at_latest)
+        if call not in self._for_quiet:
+            self._for_quiet.append(call)
 
     def wake(self) -> None:
         """Let asyncio run after this turn: something was scheduled on the loop."""

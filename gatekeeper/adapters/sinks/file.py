@@ -181,7 +181,8 @@ class FileAuditLog:
         behind what is known of it is set aside, and a new one begins, as `succession` says; without it, an error.
 
         `post` has something called on the loop's thread, from any other; `when_quiet` from the same one, once everybody
-        who has something to say was heard, or soon. By default both are asyncio's own way.
+        who has something to say was heard, or soon; asked for again meanwhile, once for all. By default both are
+        asyncio's own way.
 
         With `names` records have pseudonyms in the place of names.
 
@@ -242,9 +243,8 @@ class FileAuditLog:
             return
         self._waiting.append((event, recorded))
         if recorded is not None:
-            if not self._hands_over_soon:
-                self._hands_over_soon = True
-                self._when_quiet(self._hand_over)
+            self._hands_over_soon = True
+            self._when_quiet(self._hand_over)
         elif not self._hands_over_soon and self._handing_over is None:
             self._handing_over = self._loop.call_later(_UNHURRIED_S, self._hand_over_late)
 
