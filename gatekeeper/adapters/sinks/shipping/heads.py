@@ -20,6 +20,8 @@ from gatekeeper.signing.note import NoteError
 
 LOOK_S = 0.5
 _BACK_OFF_S = (1.0, 30.0)
+_TRIES_AT_THE_END = 2
+"""The first may only find out that the connection is gone, which was last used before the place was started again."""
 
 
 class Place(Protocol):
@@ -83,8 +85,9 @@ class HeadCopier:
         """Copy until told to stop."""
         while not self._stopping.is_set():
             self._stopping.wait(self._look())
-        if self._monotonic() < self._stop_by:
-            self._look()
+        for _ in range(_TRIES_AT_THE_END):
+            if self._monotonic() < self._stop_by and self._signed() > self.copied:
+                self._look()
         self._place.close()
 
     def _look(self) -> float:

@@ -124,6 +124,24 @@ def test_the_last_head_is_copied_at_the_end(bench: Bench) -> None:
     assert bench.shelf.closed == 1
 
 
+def test_a_connection_that_was_lost_meanwhile_does_not_cost_the_last_head(bench: Bench) -> None:
+    """The first try finds out that it is gone, the next one makes it again."""
+    bench.sign(40)
+    keep = bench.shelf.keep
+    tries = [PeerFailed("the connection was closed"), None]
+
+    def keep_later(note: bytes, head: Checkpoint) -> None:
+        fault = tries.pop(0)
+        if fault is not None:
+            raise fault
+        keep(note, head)
+
+    bench.shelf.keep = keep_later  # type: ignore[method-assign]
+    bench.copier.stop(bench.now + 2)
+    bench.copier.run()
+    assert (len(bench.shelf.kept), bench.copier.copied, tries) == (1, 40, [])
+
+
 def test_a_witness_that_refuses_is_told_once(bench: Bench) -> None:
     """Until it takes a head again; other faults are told by `fault` alone."""
     told: list[tuple[str, Mapping[str, str | int]]] = []
