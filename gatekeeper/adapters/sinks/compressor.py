@@ -22,6 +22,8 @@ from gatekeeper.ports.clock import Clock
 
 _LOWEST = 19
 _RETRY_S = 60.0
+_LOOK_AGAIN_S = 3600.0
+"""For segments that are not old enough, at the latest: the clock may be set, and a thread cannot wait for centuries."""
 _SYNCED_OCTETS = 1024 * 1024
 """So much is made durable at a time: a disk that is busy with more makes the log wait."""
 _READ_BACK_OCTETS = 256 * 1024
@@ -102,7 +104,7 @@ class Compressor:
             try:
                 young_s = self._after_s and segment.stat().st_mtime + self._after_s - self._clock.now().timestamp()
                 if young_s > 0:
-                    again_s.append(min(young_s, self._after_s))  # of one from the future as well
+                    again_s.append(min(young_s, self._after_s, _LOOK_AGAIN_S))  # of one from the future as well
                     continue
                 compress(segment, self._files, lambda: not self._is_ending)
             except AuditLogDamaged as error:

@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,15 @@ def test_whoever_follows_the_files_has_time_to_read_them(tmp_path: Path, segment
     eventually(lambda: compressor.done, within=20)
     assert compressor.end(20)
     assert [segment.exists() for segment in segments] == [False, True, True]
+    assert told == []
+
+
+def test_a_time_that_never_comes_stops_nothing(tmp_path: Path, segments: list[Path]) -> None:
+    """The thread goes on, and ends when it is told to."""
+    compressor, told = started(tmp_path, FileOperations(), after_s=timedelta.max.total_seconds())
+    assert compressor._compress_all() == 3600
+    assert compressor.end(20)
+    assert all(segment.exists() for segment in segments)
     assert told == []
 
 
