@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 import structlog
 
 if TYPE_CHECKING:
-    from sys import UnraisableHookArgs  # a type of the stubs
+    from sys import UnraisableHookArgs  # there for type checkers only
 
 _log = structlog.get_logger(__name__)
 

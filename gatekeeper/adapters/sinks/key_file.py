@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gatekeeper.adapters.sinks.directory import AuditLogError
+from gatekeeper.adapters.sinks.operations import FileOperations
 
 _TOO_OPEN = 0o037
 """A group may read it (the way credentials are mounted), nobody else may do anything."""
@@ -72,13 +73,4 @@ def make_key(path: Path, content: bytes) -> None:
             path.hardlink_to(draft)  # unlike a rename, never over another key
     finally:
         draft.unlink()
-    sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable. Raises OSError."""
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    FileOperations().sync_directory(path.parent)

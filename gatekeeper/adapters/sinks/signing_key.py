@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gatekeeper.adapters.sinks.directory import AuditLogError
-from gatekeeper.adapters.sinks.key_file import load_or_make, make_key, read_key, sync_directory
+from gatekeeper.adapters.sinks.key_file import load_or_make, make_key, read_key
+from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.signing.note import NoteError, SigningKey
 
 _MAX_OCTETS = 16_384
@@ -75,7 +76,7 @@ def rotate(path: Path, name: str) -> SigningKey:
         if older is None:
             before(path).hardlink_to(path)  # interrupted here, both are one key
         draft.replace(path)
-        sync_directory(path.parent)
+        FileOperations().sync_directory(path.parent)
     except OSError as error:
         raise AuditLogError(f"the signing key `{path}` cannot be changed: {error.strerror}") from error
     made = load_key(path, name)
@@ -92,7 +93,7 @@ def retire(path: Path) -> None:
     """
     try:
         before(path).unlink(missing_ok=True)
-        sync_directory(path.parent)
+        FileOperations().sync_directory(path.parent)
     except OSError as error:
         raise AuditLogError(f"the signing key `{before(path)}` cannot be removed: {error.strerror}") from error
 
