@@ -12,6 +12,8 @@ What holds inside:
   sessions stay quick beside them.
 * Turn follows turn without asyncio until something of asyncio's is due: a descriptor, a timer, or a callback that was
   scheduled out of `ready`, which `PollerLoop` notices.
+* What a connection reads, it reads into this poller's `buffer`, and is done with it when `ready` returns. Loops in
+  other threads have pollers, and buffers, of their own.
 * An exception out of `ready` is a fault of that connection only: `failed(error)` is called and the loop goes on.
 """
 
@@ -31,6 +33,9 @@ READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 
 _MAX_EVENTS = 256  # a turn's share of connections: bounds how long asyncio's own timers can wait behind them
+
+BUFFER_OCTETS = 147_456
+"""Two budgets of the relay, and one TLS record of room behind them (RFC 8446 §5.1)."""
 
 _ROUNDS_ALONE = 8
 """Budgets that the only full stream may use when nobody else has anything to say: half a millisecond's work."""
@@ -67,6 +72,8 @@ class Poller(selectors.BaseSelector):
         self._fresh: set[int] = set()
         """Watched since the last poll: an event of this turn with such a number was its closed predecessor's."""
         self._awake = False
+        self.buffer = memoryview(bytearray(BUFFER_OCTETS))
+        """Of whoever is served now, for as long as it is."""
         self.rounds = 1
         """How many of its budgets whoever is served may use now."""
         self._for_quiet: list[Callable[[], object]] = []

@@ -32,10 +32,6 @@ _PLAIN_OCTETS = 2 * BUDGET_OCTETS
 _HEAVY_OCTETS = 16384
 """A side that moves this much in a turn is at full stream and waits its turn with the others."""
 
-shared_buffer = memoryview(bytearray(_PLAIN_OCTETS + _RECORD_OCTETS))
-"""What a side has just read, for as long as it is sent on."""
-_PLACES = tuple(shared_buffer[at:] for at in range(0, BUDGET_OCTETS, _RECORD_OCTETS))
-"""Where the records of a turn are read to."""
 _GONE = select.EPOLLHUP | select.EPOLLERR
 _LINE_FEED = 0x0A
 _ABORT = struct.pack("ii", 1, 0)
@@ -93,7 +89,8 @@ class Side:
             if mask & _GONE:  # reading is off, but a reset or a full close is reported all the same
                 session.hung_up(self, mask)
             return False
-        moved, rounds, corked = 0, session.poller.rounds, False
+        poller = session.poller
+        moved, rounds, corked = 0, poller.rounds, False
         while rounds:
             if self.tls is None:
                 filled = self._read_plain(BUDGET_OCTETS if rounds == 1 else _PLAIN_OCTETS)
@@ -103,7 +100,7 @@ class Side:
                 break
             moved = filled
             self.octets += filled
-            self.last_octet = shared_buffer[filled - 1]
+            self.last_octet = poller.buffer[filled - 1]
             if filled > _RECORD_OCTETS and peer.tls is not None and not corked:
                 # Records of this turn leave in full segments: on loopback a record apiece costs a quarter more.
                 corked = True
@@ -122,7 +119,7 @@ class Side:
 
     def _read_plain(self, octets: int) -> int:
         try:
-            filled = self.sock.recv_into(shared_buffer, octets)
+            filled = self.sock.recv_into(self.session.poller.buffer, octets)
         except _WAIT:
             return 0
         except OSError as error:
@@ -135,7 +132,7 @@ class Side:
     def _read_tls(self) -> int:
         """Read records until one is not full (then the kernel will tell) or the budget is used."""
         read, filled = cast("Engine", self.tls).read, 0
-        for place in _PLACES:
+        for place in self.session.relay.places:
             try:
                 count = read(_RECORD_OCTETS, place)
             except _WAIT:
@@ -176,16 +173,16 @@ class Relayed:
 
     __slots__ = (
         "_owner",
-        "_relay",
         "client",
         "ended",
         "poller",
         "quiet_ticks",
+        "relay",
         "upstream",
     )
 
     def __init__(self, relay: "Relay", owner: Owner) -> None:
-        self._relay = relay
+        self.relay = relay
         self.poller = relay.poller
         self._owner = owner
         self.ended: Ended | None = None
@@ -226,15 +223,15 @@ class Relayed:
         return self.upstream.octets
 
     def send(self, side: Side, filled: int) -> None:
-        """Send the first `filled` octets of the shared buffer; keep what the socket does not take."""
+        """Send the first `filled` octets of the buffer; keep what the socket does not take."""
         put = side.sock.send if side.tls is None else side.tls.write
-        sent = 0
+        buffer, sent = self.poller.buffer, 0
         try:
-            sent = put(shared_buffer[:filled])
+            sent = put(buffer[:filled])
             while sent < filled:
-                sent += put(shared_buffer[sent:filled])
+                sent += put(buffer[sent:filled])
         except _WAIT:
-            side.unsent = bytes(shared_buffer[sent:filled])
+            side.unsent = bytes(buffer[sent:filled])
             self._watch(side)
             self._watch(side.peer)
         except OSError as error:
@@ -312,7 +309,7 @@ class Relayed:
         close_socket(self.upstream.sock, self.poller, polite=why in _POLITE_TO_UPSTREAM)
         # Sides and session hold each other: what OpenSSL holds for them would wait for the garbage collector.
         self.client.tls = self.upstream.tls = None
-        self._relay.forget(self)
+        self.relay.forget(self)
         self._owner.session_ended(self, why, error)
 
     def _pass_on_eof(self, side: Side) -> None:
@@ -346,6 +343,8 @@ class Relay:
 
     def __init__(self, poller: Poller) -> None:
         self.poller = poller
+        self.places = tuple(poller.buffer[at:] for at in range(0, BUDGET_OCTETS, _RECORD_OCTETS))
+        """Where the records of a turn are read to."""
         self._sessions: set[Relayed] = set()
 
     def __len__(self) -> int:

@@ -6,7 +6,7 @@ Everything else is as in `net.relay`; octets that the screen leaves alone are se
 from socket import socket
 from typing import Protocol
 
-from gatekeeper.net.relay import Ended, Owner, Relay, Relayed, Side, shared_buffer
+from gatekeeper.net.relay import Ended, Owner, Relay, Relayed, Side
 
 Octets = bytes | memoryview
 
@@ -60,7 +60,7 @@ class Screened(Relayed):
         if side is self.upstream and not self._reads_client:
             super().send(side, filled)
             return
-        octets = shared_buffer[:filled]
+        octets = self.poller.buffer[:filled]
         if side is self.client:
             passing, answer = self._screen.from_upstream(octets)
         else:

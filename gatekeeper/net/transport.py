@@ -31,9 +31,6 @@ _HANDSHAKE_RECORD = 22
 _LONGEST_RECORD = _RECORD_HEADER + 16384
 """A TLS record in the clear (RFC 8446 §5.1)."""
 
-_buffer = memoryview(bytearray(READ_OCTETS))
-"""Shared by all connections of the process: filled and emptied within one `ready` call."""
-
 Upgraded = Callable[[], None]
 _NOBODY = asyncio.Protocol()
 """Is told nothing any more."""
@@ -177,8 +174,9 @@ class Transport(asyncio.Transport):
 
         They are ten times what a connection takes otherwise, and a thousand half-open ones are cheap to make.
         """
+        buffer = self._poller.buffer
         try:
-            count = self._sock.recv_into(_buffer, _LONGEST_RECORD, MSG_PEEK)
+            count = self._sock.recv_into(buffer, _LONGEST_RECORD, MSG_PEEK)
         except (BlockingIOError, InterruptedError):
             self._poller.change(self.fd, READ)
             return
@@ -189,7 +187,7 @@ class Transport(asyncio.Transport):
             # Woken for less than we asked: nothing more will come.
             self._lose(ConnectionAbortedError("peer was gone before the handshake"))
             return
-        wanted = _record_octets(count)
+        wanted = _record_octets(buffer, count)
         if count < wanted:
             # What was peeked at is still there: without this it would be reported again at once, and for ever.
             self._low_water = wanted
@@ -240,16 +238,17 @@ class Transport(asyncio.Transport):
             upgraded()
 
     def _read(self) -> None:
+        buffer = self._poller.buffer
         try:
             tls = self._engine
-            count = self._sock.recv_into(_buffer) if tls is None else tls.read(READ_OCTETS, _buffer)
+            count = self._sock.recv_into(buffer, READ_OCTETS) if tls is None else tls.read(READ_OCTETS, buffer)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError, InterruptedError):
             return
         except OSError as error:
             self._lose(error)
             return
         if count:
-            self._protocol.data_received(bytes(_buffer[:count]))
+            self._protocol.data_received(bytes(buffer[:count]))
             return
         self._protocol.eof_received()
         self._lose(None)
@@ -372,13 +371,13 @@ class Transport(asyncio.Transport):
             self._sock.shutdown(SHUT_WR)
 
 
-def _record_octets(count: int) -> int:
-    """How long the record is whose first `count` octets stand in the buffer; 1 for what is no TLS: OpenSSL says so."""
-    if _buffer[0] != _HANDSHAKE_RECORD:
+def _record_octets(buffer: memoryview, count: int) -> int:
+    """How long the record is whose first `count` octets stand in `buffer`; 1 for what is no TLS: OpenSSL says so."""
+    if buffer[0] != _HANDSHAKE_RECORD:
         return 1
     if count < _RECORD_HEADER:
         return _RECORD_HEADER
-    return min(_RECORD_HEADER + int.from_bytes(_buffer[3:5], "big"), _LONGEST_RECORD)
+    return min(_RECORD_HEADER + int.from_bytes(buffer[3:5], "big"), _LONGEST_RECORD)
 
 
 def close_socket(sock: socket, poller: Poller, *, polite: bool) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
 
 import pytest
 
@@ -57,3 +58,13 @@ async def bench(
     yield bench
     for owned in bench.made:
         owned.close()
+
+
+@pytest.fixture
+async def other_bench(for_server: ssl.SSLContext, for_client: ssl.SSLContext) -> AsyncIterator[RelayBench]:
+    """The same on a poller that no loop turns."""
+    with closing(CountingPoller()) as elsewhere:
+        other = RelayBench(elsewhere, for_server, for_client)
+        yield other
+        for owned in other.made:
+            owned.close()

@@ -11,6 +11,7 @@ from functools import partial
 
 import pytest
 
+from gatekeeper.net.poller import READ
 from gatekeeper.net.relay import BUDGET_OCTETS, Ended, Owner, Relay, Relayed
 from gatekeeper.net.screened import Octets, Screen, Screened
 from testkit.loops import exchange, read_all
@@ -220,3 +221,37 @@ async def test_a_screen_that_does_not_read_the_client_is_not_asked(
     owned = await bench.session(client_tls=client_tls, upstream_tls=upstream_tls, new_session=through(screen))
 
     assert await _both_ways(owned, b"uup?", b"down", 4, 5) == (b"uup?", b"ddown")
+
+
+@dataclass
+class Interrupted:
+    """Lets another loop have its turn before it looks at what came."""
+
+    turn: Callable[[], object]
+    holds: bool = False
+    is_over: bool = False
+    reads_client: bool = True
+
+    def from_upstream(self, octets: Octets) -> tuple[Octets, Octets]:
+        self.turn()
+        return octets, b""
+
+    def from_client(self, octets: Octets) -> tuple[Octets, Octets]:
+        self.turn()
+        return b"", octets
+
+
+@ALL_LEGS
+async def test_what_one_loop_reads_another_does_not_write_over(
+    bench: RelayBench, other_bench: RelayBench, *, client_tls: bool, upstream_tls: bool
+) -> None:
+    """Loops may run in threads of one process: then the one's turn may fall anywhere in the other's."""
+    other = await other_bench.session()
+    other.phone.sendall(b"elsewhere\r\n")
+    screen = Interrupted(lambda: other.session.client.ready(READ))
+    owned = await bench.session(client_tls=client_tls, upstream_tls=upstream_tls, new_session=through(screen))
+
+    await asyncio.to_thread(owned.phone.sendall, b"a NOOP\r\n")
+
+    assert await asyncio.to_thread(owned.server.recv, 100) == b"a NOOP\r\n"
+    assert await asyncio.to_thread(other.server.recv, 100) == b"elsewhere\r\n"
