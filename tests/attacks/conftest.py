@@ -76,9 +76,7 @@ def make_lasting_bench(directory: Path, servers_ca: Authority, devices_ca: Autho
         bench = Bench(gate, dict(servers), AuditTail(gate.audit_directory))
         _running.append(bench)
         gate.start()
-        gate.import_inventory(
-            device("ph-alice", "alice"), device("ph-bob", "bob"), device("ph-mallory", "mallory", TIKTOK)
-        )
+        gate.register(device("ph-alice", "alice"), device("ph-bob", "bob"), device("ph-mallory", "mallory", TIKTOK))
         return bench
 
     yield make

@@ -29,7 +29,7 @@ def certified(make_bench: Callable[..., Bench], directory: Path, servers_ca: Aut
     service = {"service_user": SERVICE, "service_password_file": str(secret)}
     tables = {protocol: {**table, **service} for protocol, table in upstreams(servers).items()}  # type: ignore[dict-item]  # a table
     made = make_bench(servers, {"listener": listeners(), "upstream": tables})
-    made.gate.import_inventory(device("e-alice", ALICE), device("e-bob", BOB), device("e-mallory", MALLORY, TIKTOK))
+    made.gate.register(device("e-alice", ALICE), device("e-bob", BOB), device("e-mallory", MALLORY, TIKTOK))
     context = _shows(servers_ca, devices_ca, "e-alice", ALICE)
     eventually(
         lambda: all(b"EXTERNAL" in b" ".join(_greeted(made, name, context)) for name in SPOKEN),

@@ -31,7 +31,7 @@ RELOAD_REJECTED = "GK3031W"
 def own(make_bench: Callable[..., Bench]) -> Bench:
     """Run a gate whose mail server lets everybody in, with a denied and a clean phone for each way to spoil its store."""
     made = make_bench({"imap": Recorder(Script(accepts_all=True)), "smtp": Recorder(Script(protocol="smtp"))})
-    made.gate.import_inventory(
+    made.gate.register(
         *(device(f"ph-bad-{name}", f"bad-{name}", TIKTOK) for name in map(_account, SPOILED)),
         *(device(f"ph-good-{name}", f"good-{name}") for name in map(_account, SPOILED)),
     )

@@ -162,7 +162,7 @@ def gate(make_lasting_gate: MakeGate, dovecot: Dovecot, postfix: Postfix) -> Gat
     """Run a gate in front of Dovecot and Postfix for the whole test run; nobody changes its policy or devices."""
     gate = make_lasting_gate({"upstream": {"imap": upstream(dovecot.imap_port), "smtp": upstream(postfix.clear_port)}})
     gate.start()
-    gate.import_inventory(
+    gate.register(
         device(ALICE_PHONE, ALICE.login),
         device(BOB_PHONE, BOB.login, TIKTOK),
         *(device(f"ph-{number:02}", user.login) for number, user in enumerate(SPARE)),

@@ -20,9 +20,7 @@ LAPTOP = "lt-bob"
 def gate(make_gate: Callable[..., GateProcess], dovecot: Dovecot, postfix: Postfix) -> GateProcess:
     """Run a gate that also knows BOB's laptop and a clean second phone of his."""
     gate = make_gate({"upstream": {"imap": upstream(dovecot.imap_port), "smtp": upstream(postfix.clear_port)}})
-    gate.import_inventory(
-        device(LAPTOP, BOB.login, platform="linux", device_class="laptop"), device("ph-bob-2", BOB.login)
-    )
+    gate.register(device(LAPTOP, BOB.login, platform="linux", device_class="laptop"), device("ph-bob-2", BOB.login))
     return gate
 
 
@@ -64,7 +62,7 @@ def test_a_laptop_with_a_denied_app_stays_out_of_the_rule(
     gate: GateProcess, servers_ca: Authority, devices_ca: Authority
 ) -> None:
     """The rule's scope is mobile devices: the same app on a laptop changes nothing."""
-    gate.import_inventory(device("lt-2", BOB.login, TIKTOK, platform="linux", device_class="laptop"))
+    gate.register(device("lt-2", BOB.login, TIKTOK, platform="linux", device_class="laptop"))
 
     assert imap_login_reply(gate.ports.imaps, _with(servers_ca, devices_ca, "lt-2"), BOB).startswith(b"OK")
 

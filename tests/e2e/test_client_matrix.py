@@ -19,7 +19,7 @@ from testkit.bed import MATRIX, Target
 from testkit.clients import ACTIONS, IDLERS, Seat, without
 from testkit.cyrus import Cyrus
 from testkit.dovecot import Dovecot, User
-from testkit.gate import GateProcess, code, upstream
+from testkit.gate import GateProcess, upstream
 from testkit.inventory import TIKTOK, device
 from testkit.postfix import Postfix
 from testkit.tls import Authority, KeyPair
@@ -67,7 +67,7 @@ def _message(user: User, subject: str) -> bytes:
 
 def _site(gate: GateProcess, ca_file: Path, imaps_port: int, stored: Callable[[User], set[bytes]]) -> Site:
     gate.start()
-    gate.import_inventory(*_phones(TIKTOK))
+    gate.register(*_phones(TIKTOK))
     ports = gate.ports
     target = Target("gate", ports.imaps, ports.imap, ports.submissions, ports.submission, ca_file)
     return Site(gate, target, imaps_port, stored)
@@ -264,8 +264,7 @@ def test_recover(
 ) -> None:
     """Once the app is gone the same client gets its mail."""
     if server not in healed:
-        site.gate.import_inventory(*_phones())
-        site.gate.wait_for_records(2, lambda record: code(record) == "GK4012I")  # of the first import, and of this one
+        site.gate.register(*_phones())
         healed.add(server)
     seat, message = sit(f"{client}-refuse")
     with site.direct(seat.user) as direct:

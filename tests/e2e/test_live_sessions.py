@@ -73,7 +73,7 @@ def test_a_new_policy_cuts_what_it_forbids(served: MakeServed, context: ssl.SSLC
 def test_an_app_that_appears_cuts_and_its_removal_lets_in(served: MakeServed, context: ssl.SSLContext) -> None:
     """An imported inventory with TikTok on ALICE's phone cuts her session; the next without it lets her in again."""
     gate = served(policy())
-    gate.import_inventory(device(BOB_PHONE, BOB.login))
+    gate.register(device(BOB_PHONE, BOB.login))
     alice, bob = (_idle(imap_session(gate.ports.imaps, context, user)) for user in (ALICE, BOB))
     gate.import_inventory(device(ALICE_PHONE, ALICE.login, TIKTOK))
     since = time.monotonic()

@@ -60,7 +60,7 @@ def test_a_required_app_a_language_and_a_code(
         policy_text=POLICY,
     )
     gate.start()
-    gate.import_inventory(device("ph-1", spare_user.login))
+    gate.register(device("ph-1", spare_user.login))
 
     english = imap_login_reply(gate.ports.imaps, context, spare_user)
     found = re.fullmatch(rb"NO \[UNAVAILABLE\] An app is missing\. Install it, case ([0-9a-f]{16})\.\s*", english)
@@ -72,5 +72,5 @@ def test_a_required_app_a_language_and_a_code(
     groups.write_text(f"group,user\nCN=Berlin,{spare_user.login}\n")
     eventually(lambda: b"Eine App fehlt." in imap_login_reply(gate.ports.imaps, context, spare_user), within=10)
 
-    gate.import_inventory(device("ph-1", spare_user.login, {"id": "com.example.agent"}))
+    gate.register(device("ph-1", spare_user.login, {"id": "com.example.agent"}))
     eventually(lambda: imap_login_reply(gate.ports.imaps, context, spare_user).startswith(b"OK"), within=10)

@@ -73,7 +73,7 @@ def pop3_gate(make_gate_anywhere: MakeGate, pop3_server: Dovecot) -> Iterator[Po
     table = {**upstream(pop3_server.pop3_port), "client_address": "xclient"}
     gate = make_gate_anywhere({**_listeners(place), "upstream": {"pop3": table}})
     gate.start()
-    gate.import_inventory(
+    gate.register(
         device(ALICE_PHONE, ALICE.login),
         device(BOB_PHONE, BOB.login, TIKTOK),
         *(device(f"ph-{number:02}", user.login) for number, user in enumerate(SPARE)),
@@ -321,7 +321,7 @@ def recording(make_gate_anywhere: MakeGate, mail_certificate: KeyPair) -> Iterat
         {**_listeners(place), "upstream": {"pop3": upstream(recorder.port, mode="starttls", ca=ca)}}
     )
     gate.start()
-    gate.import_inventory(device(ALICE_PHONE, ALICE.login), device(BOB_PHONE, BOB.login, TIKTOK))
+    gate.register(device(ALICE_PHONE, ALICE.login), device(BOB_PHONE, BOB.login, TIKTOK))
     yield place, recorder
     gate.discard()
     recorder.stop()

@@ -16,7 +16,7 @@ from testkit import pop3_clients, sieve_clients
 from testkit.bed import DOORS, MORE_MATRIX, Door
 from testkit.clients import Outcome, Seat
 from testkit.dovecot import Dovecot, User
-from testkit.gate import GateProcess, code, upstream
+from testkit.gate import GateProcess, upstream
 from testkit.inventory import TIKTOK, device
 from testkit.ports import LOOPBACK, free_port
 from testkit.tls import Authority
@@ -67,7 +67,7 @@ def site(make_gate_anywhere: MakeGate, dovecot: Dovecot, servers_ca: Authority) 
         pytest.skip("neither dovecot-pop3d nor dovecot-managesieved is installed")
     gate = make_gate_anywhere({"listener": listeners, "upstream": tables})
     gate.start()
-    gate.import_inventory(*_phones(TIKTOK))
+    gate.register(*_phones(TIKTOK))
     yield Site(gate, dovecot, doors)
     gate.discard()
 
@@ -81,8 +81,7 @@ def _phones(*denied: dict[str, object]) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def healed(site: Site) -> None:
     """Let the denied app go from every phone."""
-    site.gate.import_inventory(*_phones())
-    site.gate.wait_for_records(2, lambda record: code(record) == "GK4012I")  # of the first import, and of this one
+    site.gate.register(*_phones())
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def test_nothing_acknowledged_is_lost(
     bed = Bed(gate, agents, context)
     phones = [f"ph-{life}-{number}" for life in range(KILLS) for number in range(REPORTERS)]
     gate.start()
-    gate.import_inventory(
+    gate.register(
         *(device(f"ph-{user.login.split('@')[0]}", user.login) for user in WALKERS),
         # a token's instant is cut to the second: an import of this very second would be the newer word on the first ones
         *(device(phone, SPARE[2].login, age=timedelta(minutes=1)) for phone in phones),

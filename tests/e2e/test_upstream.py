@@ -43,7 +43,7 @@ def bed(make_gate_anywhere: Callable[..., GateProcess]) -> Iterator[Bed]:
     smtp = Recorder(Script(protocol="smtp", passwords=PASSWORDS, tokens=(TOKEN,)))
     gate = make_gate_anywhere({"upstream": {"imap": upstream(imap.port), "smtp": upstream(smtp.port)}})
     gate.start()
-    gate.import_inventory(device("ph-alice", ALICE.login), device("ph-bob", BOB.login, TIKTOK))
+    gate.register(device("ph-alice", ALICE.login), device("ph-bob", BOB.login, TIKTOK))
     yield gate, imap, smtp
     gate.discard()
     imap.stop()

@@ -24,6 +24,7 @@ Record = dict[str, Any]
 
 TERMINAL = {"GK1101W", "GK1102I", "GK1104I"}
 """Event codes that end a connection."""
+_IMPORTED = "GK4012I"
 
 POLICY = """
 schema = 1
@@ -223,6 +224,19 @@ class GateProcess:
         file.write_text("".join(f"{line}\n" for line in lines))
         done = self.cli("inventory", "import", str(file))
         assert done.returncode == 0, done.stdout + done.stderr
+
+    def register(self, *lines: str) -> None:
+        """Import devices, and wait until the gate, which runs, knows them.
+
+        A log-in that such news overtake is decided, and recorded, anew.
+        """
+
+        def known() -> int:
+            return len(coded(self.audit_records(), _IMPORTED))
+
+        before = known()
+        self.import_inventory(*lines)
+        eventually(lambda: known() > before, within=15, what=self.log)
 
     # The admin port
 
