@@ -2,7 +2,8 @@
 
 Inside holds: only lines that are durable are read, from the segments themselves, so that memory is bounded however
 many there are and the tree says what is on the disk. Work comes in steps, each some 32 lines or one thing made durable,
-so that whoever waits for a record waits for one of them at most. Every checkpoint is of a longer log than the one
+so that whoever waits for a record waits for one of them at most, with rests between, so that they do not all fall into
+one log-in. Every checkpoint is of a longer log than the one
 before. After an error the step is done again later; where it was interrupted does not matter, for tiles come before the
 checkpoint.
 
@@ -31,6 +32,7 @@ from gatekeeper.audit.proof import consistency, is_consistent
 from gatekeeper.audit.tree import TILE_WIDTH, Tile, Tree, leaf_hash, partial_widths
 from gatekeeper.signing.note import Note, NoteError, SigningKey, parse_note
 
+_REST = 10  # times as long as the step took, while there is time
 _LINES_A_STEP = 32  # a divisor of 256: at most one tile of leaves becomes full; about 100 µs
 
 
@@ -123,6 +125,9 @@ class Publisher:
             self.fault = fault
             self._note = None
             self._target, self._next = None, now + self._interval_s
+        if self._target is not None:
+            done = self._monotonic()
+            self._next = min(done + _REST * (done - now), max(done, self._until))
 
     def finish(self, records: int, *, within_s: float) -> None:
         """Publish what there is, or as far as one gets in the time; an error ends it."""

@@ -148,6 +148,35 @@ def test_once_a_second(tmp_path: Path) -> None:
     assert_published(tmp_path, LEAVES[:301])
 
 
+class Working(Time):
+    """Every look at it is a hundredth of a second later: so long takes a step."""
+
+    def __call__(self) -> float:
+        self.now += 0.01
+        return super().__call__()
+
+
+def test_it_rests_between_its_steps(tmp_path: Path) -> None:
+    """Ten times as long as each took, so that log-ins get in between; no longer once the second is over."""
+    write_segments(tmp_path, LOG)
+    time = Working()
+    made = publisher(tmp_path, 1400, time)
+    begun, rests = time.now, 0
+    while made.published == 0:
+        due = made.due(1400)
+        assert due is not None
+        if due > time.now:
+            rests += 1
+            assert due - time.now == pytest.approx(min(0.1, begun + 1.01 - time.now), abs=0.02)
+            before = list(tmp_path.rglob("*"))
+            made.step(1400)
+            assert list(tmp_path.rglob("*")) == before
+            time.now = due
+        made.step(1400)
+    assert 5 < rests < 12
+    assert begun + 1 < time.now < begun + 1.5
+
+
 def test_a_long_log_is_published_on_the_way(tmp_path: Path) -> None:
     """What is taken up for longer than a second is not lost when the process ends."""
     write_segments(tmp_path, LOG)
