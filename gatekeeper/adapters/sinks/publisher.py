@@ -1,11 +1,10 @@
 """Publishing the Merkle log: durable lines become leaves, full tiles are written, and a checkpoint is signed.
 
 Inside holds: only lines that are durable are read, from the segments themselves, so that memory is bounded however
-many there are and the tree says what is on the disk. Work comes in steps, each some 32 lines or one thing made durable,
-so that whoever waits for a record waits for one of them at most, with rests between, so that they do not all fall into
-one log-in. Every checkpoint is of a longer log than the one
-before. After an error the step is done again later; where it was interrupted does not matter, for tiles come before the
-checkpoint.
+many there are and the tree says what is on the disk. Work comes in steps, each some 32 lines or one thing made
+durable, so that whoever waits for a record waits for one of them at most, with rests between, so that they do not all
+fall into one log-in. Every checkpoint is of a longer log than the one before. After an error the step is done again
+later; where it was interrupted does not matter, for tiles come before the checkpoint.
 
 A log that does not have what its checkpoint says is not continued: the next one would contradict what was signed. What
 is signed is remembered (`succession`) before it is published.
