@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from testkit.attack_bench import AuditTail, Bench, upstreams
-from testkit.gate import GateProcess
+from testkit.attack_bench import AttackedGate, AuditTail, Bench, upstreams
 from testkit.inventory import TIKTOK, device
 from testkit.recorder import Recorder, Script
 from testkit.smtp_talks import GREETING
@@ -72,7 +71,7 @@ def make_lasting_bench(directory: Path, servers_ca: Authority, devices_ca: Autho
             "limits": {"max_waiting_per_address": 10_000, "max_per_address": 100_000},
             "upstream": upstreams(dict(servers)),
         }
-        gate = GateProcess(place, servers_ca, devices_ca, merged(defaults, changes or {}))
+        gate = AttackedGate(place, servers_ca, devices_ca, merged(defaults, changes or {}))
         bench = Bench(gate, dict(servers), AuditTail(gate.audit_directory))
         _running.append(bench)
         gate.start()

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from testkit import undisturbed_gate
 from testkit.gate import TERMINAL, GateProcess, Record, code, detail
 from testkit.ports import LOOPBACK
 from testkit.recorder import Recorded, Recorder
@@ -24,6 +25,13 @@ DENIED_APP = "GK1002W"
 
 _PROBE = re.compile(rb"(?:pc CAPABILITY\r\n|EHLO localhost\r\n|CAPA\r\n)?")
 """What the gate says of its own when it only asks what a server offers."""
+
+
+class AttackedGate(GateProcess):
+    """One that asks no mail server anything in the midst of an attack."""
+
+    # Without `-P` its neighbours would stand in for modules of their names.
+    _program = ("-P", undisturbed_gate.__file__)
 
 
 class AuditTail:

@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from testkit import toml
 from testkit.ports import LOOPBACK, free_port
@@ -101,6 +101,9 @@ def upstream(port: int, *, mode: str = "off", ca: Path | None = None) -> dict[st
 class GateProcess:
     """A gate with a directory of its own; `start` it, and `stop` or `kill` it."""
 
+    _program: ClassVar[Sequence[str]] = ("-m", "gatekeeper")
+    """What Python runs to serve."""
+
     def __init__(
         self,
         directory: Path,
@@ -132,7 +135,7 @@ class GateProcess:
         """Start `serve` and wait until it says that it is ready."""
         with self._stderr.open("ab") as stderr:
             self._process = subprocess.Popen(
-                [*self._command(), "serve"],
+                [sys.executable, *self._program, "--config", str(self.configuration_file), "serve"],
                 stdin=subprocess.DEVNULL,
                 stdout=stderr,
                 stderr=stderr,
