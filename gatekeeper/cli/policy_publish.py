@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -157,16 +158,20 @@ def _facts(place: Desk, version: int) -> dict[str, object]:
 
 def _gate_says(config_path: Path) -> dict[str, object] | None:
     answer = gate_answer(control_socket(config_path), "GET", "/status")
-    if answer is None:
-        return None
-    said = answer[1].get("policy")
+    return None if answer is None else _policy_in(answer[1])
+
+
+def _policy_in(status: Mapping[str, object]) -> dict[str, object]:
+    said = status.get("policy")
     return dict(said) if isinstance(said, dict) else {}
 
 
 def _tell_when_in_force(config_path: Path, version: int) -> None:
     deadline = time.monotonic() + _IN_FORCE_WITHIN_S
-    while (said := _gate_says(config_path)) is not None:
-        if said.get("version") == version:
+    while (answer := gate_answer(control_socket(config_path), "GET", "/status")) is not None:
+        said = _policy_in(answer[1])
+        # A worker that does not answer may still follow the version from before.
+        if said.get("version") == version and not answer[1].get("unanswered"):
             click.echo(f"version {version}: in force ({said.get('for', 'everybody')})")
             return
         if time.monotonic() > deadline:

@@ -45,7 +45,7 @@ class Together:
         return exposition(merged([*found, answer["departed"], _roster_families(answer["roster"])]))
 
     async def status(self) -> Mapping[str, object]:
-        """See `Whole`: the host's own words, sums, and a line for each worker."""
+        """See `Whole`: the host's own words, sums, and a line for each worker; who did not answer is `unanswered`."""
         answer = await self._ask("status", _ANSWER_WITHIN_S)
         found = {
             number: one for number, one in answer["workers"].items() if isinstance(one, dict) and "sessions" in one
@@ -58,7 +58,11 @@ class Together:
             name: {number: one["audit_remotes"].get(name, "unknown") for number, one in found.items()}
             for name in own.get("audit_remotes", {})
         }
-        whole["break_glass"] = _as_one({number: str(one.get("break_glass", "")) for number, one in found.items()})
+        unanswered = [number for number in answer["workers"] if number not in found]
+        if unanswered:
+            whole["unanswered"] = sorted(map(int, unanswered))
+        words = {number: str(one.get("break_glass", "")) for number, one in found.items()}
+        whole["break_glass"] = _as_one(words | dict.fromkeys(unanswered, "does not answer"))
         last = _last_to_follow([own, *found.values()])
         whole |= {name: last[name] for name in ("policy", "policy_sha256") if name in last}
         whole["admin"] = self._gatekeeper.admin_port

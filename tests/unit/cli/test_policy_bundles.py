@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gatekeeper.adapters.bundles.store import BundleStore
+from gatekeeper.cli import policy_publish
 from gatekeeper.cli.main import cli
 from gatekeeper.domain.identity import DEFAULT
 from gatekeeper.publishing.approval import Override, approve
@@ -71,6 +72,18 @@ def test_built_signed_published(bench: Bench) -> None:
     assert "no gate answers: it takes this version when it starts" in done.stderr
     assert bench.store.read(1) == path.read_bytes()
     assert bench.run("build", *BUILD[1:]).stdout.splitlines()[1] == "2"
+
+
+def test_publishing_waits_for_every_worker(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that does not answer may still follow the version from before."""
+    path = bench.directory / "policy-1.bundle"
+    path.write_bytes(bundle(1).encode())
+    said = {"policy": {"version": 1, "for": "everybody"}}
+    answers = iter([(200, {**said, "unanswered": [2]}), (200, said)])
+    monkeypatch.setattr(policy_publish, "gate_answer", lambda *_: next(answers))
+
+    assert bench.run("publish", path).stdout.splitlines()[-1] == "version 1: in force (everybody)"
+    assert next(answers, None) is None
 
 
 def test_who_signs_twice_has_signed_once(bench: Bench) -> None:

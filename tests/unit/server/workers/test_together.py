@@ -14,10 +14,10 @@ def _answer(*workers: dict[str, Any] | None) -> dict[str, Any]:
     return {"workers": dict(zip(numbers, workers, strict=True)), "roster": roster, "were_up": True}
 
 
-async def _status(*workers: dict[str, Any], host: int = 1) -> dict[str, Any]:
+async def _status(*workers: dict[str, Any] | None, host: int = 1) -> dict[str, Any]:
     async def ask(_what: str, _within_s: float) -> dict[str, Any]:
         counts = {"sessions": 0, "waiting": 0, "audit_records": 0, "ready": {}}
-        answer = _answer(*({**counts, **said} for said in workers))
+        answer = _answer(*(None if said is None else {**counts, **said} for said in workers))
         return {**answer, "roster": [{**one, "pid": 1} for one in answer["roster"]]}
 
     together = Together(SimpleNamespace(admin_port=1), host, ask)  # type: ignore[arg-type]  nothing else is asked of it
@@ -66,6 +66,13 @@ async def test_a_worker_that_does_not_answer_is_told() -> None:
 async def test_break_glass_is_closed_only_when_it_is_with_all(first: str, second: str, both: str) -> None:
     """Each follows the note by itself: whoever waits for it is not to hear of it from the quicker one."""
     assert (await _status({"break_glass": first}, {"break_glass": second}))["break_glass"] == both
+
+
+async def test_a_worker_that_does_not_answer_has_not_followed() -> None:
+    """Nobody is told that all have, whether they wait for break-glass or for a version."""
+    said = await _status({"break_glass": "OPEN until noon", "policy": {"version": 2}}, None)
+    assert said["break_glass"] == "worker 1: OPEN until noon; worker 2: does not answer"
+    assert said["unanswered"] == [2]
 
 
 @pytest.mark.parametrize(("first", "second", "of_all"), [(2, 2, 2), (2, 1, 1), (1, 2, 1), (None, None, None)])
