@@ -14,8 +14,9 @@ from testkit.bed import SPARE
 from testkit.gate import GateProcess, policy, upstream
 from testkit.parity import Allowed, Pair, stale
 from testkit.postfix import Postfix
-from testkit.sessions import plain
+from testkit.sessions import plain, smtp_greeted
 from testkit.tls import Authority
+from testkit.waiting import eventually
 from testkit.wire import Wire
 
 WHO = SPARE[-1]
@@ -108,14 +109,23 @@ def _transcript(port: int, context: ssl.SSLContext | None, steps: Sequence[str])
     return b"\n".join(said)
 
 
+def _knows_the_offer(gate: GateProcess, context: ssl.SSLContext) -> bool:
+    """Whether the gate has asked Postfix, for which a gate that starts does not wait."""
+    with smtp_greeted(gate.ports.submissions, context) as wire:
+        return b"250-PIPELINING" in wire.smtp(b"EHLO phone.example.com")
+
+
 @pytest.fixture(scope="module")
-def gate(make_gate_anywhere: Callable[..., GateProcess], postfix: Postfix) -> Iterator[GateProcess]:
+def gate(
+    make_gate_anywhere: Callable[..., GateProcess], postfix: Postfix, servers_ca: Authority
+) -> Iterator[GateProcess]:
     """Run a gate in front of Postfix, whatever the device."""
     gate = make_gate_anywhere(
         {"upstream": {"imap": upstream(143), "smtp": upstream(postfix.clear_port)}},
         policy_text=policy().replace('unknown_device   = "block"', 'unknown_device   = "allow"'),
     )
     gate.start()
+    eventually(lambda: _knows_the_offer(gate, servers_ca.client_context()), within=15, what="what Postfix offers")
     yield gate
     gate.discard()
 

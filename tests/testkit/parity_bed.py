@@ -9,6 +9,8 @@ from testkit import dovecot as dovecot_server
 from testkit.dovecot import DOMAIN, Dovecot, User
 from testkit.gate import GateProcess, policy, upstream
 from testkit.ports import LOOPBACK, free_port
+from testkit.sessions import pop3_greeted
+from testkit.sieve import reply as sieve_reply
 from testkit.tls import Authority, KeyPair
 from testkit.waiting import eventually
 from testkit.wire import Wire
@@ -68,7 +70,9 @@ class ParityBed:
             policy_text=policy().replace('unknown_device   = "block"', 'unknown_device   = "allow"'),
         )
         self._gate.start()
-        eventually(self._knows_the_offers, within=10, what="the mail server's mechanisms")
+        knows = {"imap": self._knows_imap, "pop3": self._knows_pop3, "sieve": self._knows_sieve}
+        for protocol in upstreams:  # each is asked by itself, and none is waited for by a gate that starts
+            eventually(knows[protocol], within=15, what=f"what the mail server offers by {protocol}")
 
     def empty(self, *messages: bytes) -> None:
         """Give the user fresh mailboxes with the same messages on both servers, down to names and UIDs."""
@@ -95,9 +99,17 @@ class ParityBed:
         for server in self.servers:
             server.stop()
 
-    def _knows_the_offers(self) -> bool:
+    def _knows_imap(self) -> bool:
         with Wire(self.through["imaps"], self._authority.client_context()) as wire:
             return b"AUTH=XOAUTH2" in wire.line()
+
+    def _knows_pop3(self) -> bool:
+        with pop3_greeted(self.through["pop3s"], self._authority.client_context()) as wire:
+            return b"TOP" in wire.pop3(b"CAPA", lists=True)
+
+    def _knows_sieve(self) -> bool:
+        with Wire(self.through["sieve"]) as wire:
+            return b'"IMPLEMENTATION" "Dovecot' in b"".join(sieve_reply(wire))
 
     @staticmethod
     def _fill(server: Dovecot, messages: tuple[bytes, ...]) -> None:
