@@ -210,6 +210,7 @@ class Dovecot:
         """Where ManageSieve is spoken, if `SPEAKS_SIEVE`; STARTTLS is offered."""
         self.sieve_proxied_port = free_port()
         """The same, behind a PROXY header."""
+        self._submits = relay_port is not None
         self.auth_socket = self._directory / "auth"
         self.mail = self._directory / "mail"
         owner = pwd.getpwnam("nobody" if os.getuid() == 0 else getpass.getuser())
@@ -242,14 +243,20 @@ class Dovecot:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait(10)
+        # The log-in processes share its sockets, and end a moment after it: until then one of them may take a connection.
+        eventually(lambda: not any(map(is_listened_on, self._ports)), within=10, what="the end of its listening")
         shutil.rmtree(self._directory, ignore_errors=True)
 
-    def _listens(self) -> bool:
-        """Everywhere: its sockets are made one after the other."""
+    @property
+    def _ports(self) -> list[int]:
         ports = [self.imap_port, self.imaps_port, self.imap_haproxy_port, self.imaps_haproxy_port]
         ports += [self.pop3_port, self.pop3s_port, self.pop3_proxied_port] if SPEAKS_POP3 else []
         ports += [self.sieve_port, self.sieve_proxied_port] if SPEAKS_SIEVE else []
-        return self.auth_socket.exists() and all(map(is_listened_on, ports))
+        return ports + ([self.submission_port] if self._submits else [])
+
+    def _listens(self) -> bool:
+        """Everywhere: its sockets are made one after the other."""
+        return self.auth_socket.exists() and all(map(is_listened_on, self._ports))
 
     def _write_files(self, pair: KeyPair, users: tuple[User, ...], relay_port: int | None, more: str) -> None:
         directory = self._directory
