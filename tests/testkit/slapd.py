@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from testkit.ports import LOOPBACK, free_port
+from testkit.ports import LOOPBACK, free_port, is_listened_on
 from testkit.running import running
 from testkit.tls import Authority, KeyPair
 from testkit.waiting import eventually
@@ -119,7 +119,9 @@ class Slapd:
                 stdout=log,
                 stderr=log,
             )
-        eventually(lambda: "slapd starting" in self.log(), within=30, what=self.log)
+        # What it says of its start comes before it listens.
+        ports = (self.ldap_port, self.ldaps_port)
+        eventually(lambda: all(map(is_listened_on, ports)), within=30, what=self.log)
 
     def pause(self) -> None:
         """End the server, and keep its files."""
