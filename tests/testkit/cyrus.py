@@ -14,6 +14,7 @@ import struct
 import subprocess
 import tempfile
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from testkit.dovecot import DOMAIN, User
@@ -167,9 +168,13 @@ class _Accounts:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            with connection, connection.makefile("rb") as asked:
-                connection.settimeout(5)
-                name, password, _, realm = (asked.read(*struct.unpack("!H", asked.read(2))).decode() for _ in range(4))
-                login = name if "@" in name else f"{name}@{realm or DOMAIN}"
-                answer = b"OK" if self._passwords.get(login) == password else b"NO"
-                connection.sendall(struct.pack("!H", len(answer)) + answer)
+            with connection, suppress(OSError, struct.error):  # who goes before it is answered holds up nobody else
+                self._answer(connection)
+
+    def _answer(self, connection: socket.socket) -> None:
+        connection.settimeout(5)
+        with connection.makefile("rb") as asked:
+            name, password, _, realm = (asked.read(*struct.unpack("!H", asked.read(2))).decode() for _ in range(4))
+        login = name if "@" in name else f"{name}@{realm or DOMAIN}"
+        answer = b"OK" if self._passwords.get(login) == password else b"NO"
+        connection.sendall(struct.pack("!H", len(answer)) + answer)
