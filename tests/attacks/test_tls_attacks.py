@@ -213,7 +213,7 @@ def test_a_load_balancers_header_is_read_to_the_octet(
 
     (one,) = watch.connections()
     assert b'"x-originating-ip" "192.0.2.1" "x-originating-port" "%d"' % port in one.received
-    records = balanced.audit.of(port)
+    records = balanced.audit.of(port, "192.0.2.1")
     assert [record["src_endpoint"]["ip"] for record in records if "src_endpoint" in record][:1] == ["192.0.2.1"]
 
 

@@ -1,6 +1,6 @@
 """A gate in front of recording mail servers, to attack: what the client got, what a server got, what was recorded.
 
-Connections are told apart by the client's port, which the bench's audit log keeps whole.
+Connections are told apart by the client's address and port, which the bench's audit log keeps whole.
 """
 
 import json
@@ -23,6 +23,9 @@ ALLOWED, OVER = "GK1001I", "GK1102I"
 """A session began, and was over."""
 DENIED_APP = "GK1002W"
 
+_Place = tuple[str, int]
+"""A client's address and port."""
+
 _PROBE = re.compile(rb"(?:pc CAPABILITY\r\n|EHLO localhost\r\n|CAPA\r\n)?")
 """What the gate says of its own when it only asks what a server offers."""
 
@@ -40,25 +43,31 @@ class AuditTail:
     def __init__(self, directory: Path) -> None:
         self._segments = directory / "segments"
         self._read: dict[Path, int] = {}
-        self._records: dict[int, list[Record]] = {}
-        """Of the latest connection from each port."""
-        self._conn_from: dict[int, str] = {}
+        self._records: dict[str, list[Record]] = {}
+        """Of each connection that is the latest from its place."""
+        self._conn_from: dict[_Place, str] = {}
+        self._past: set[str] = set()
+        """Connections that are of no interest any more, whatever is still recorded of them."""
 
     def forget(self) -> None:
         """Let go of everything recorded so far: a port may come again."""
         self._go_on()
+        self._past.update(self._records)
         self._records.clear()
         self._conn_from.clear()
 
-    def of(self, port: int) -> list[Record]:
+    def of(self, port: int, address: str = LOOPBACK) -> list[Record]:
         """Return the records of the connection from `port`, the terminal one last; wait for that one."""
+
+        def found() -> list[Record]:
+            return self._records.get(self._conn_from.get((address, port), ""), [])
 
         def ended() -> bool:
             self._go_on()
-            return any(code(record) in TERMINAL for record in self._records.get(port, ()))
+            return any(code(record) in TERMINAL for record in found())
 
-        eventually(ended, within=10, what=lambda: f"no terminal record of {port}: {self._records.get(port)}")
-        records = self._records[port]
+        eventually(ended, within=10, what=lambda: f"no terminal record of {address}:{port}: {found()}")
+        records = found()
         assert code(records[-1]) in TERMINAL, "nothing is recorded after the terminal record"
         return records
 
@@ -73,15 +82,19 @@ class AuditTail:
 
     def _take(self, record: Record) -> None:
         conn = detail(record).get("conn")
-        port = record.get("src_endpoint", {}).get("port")
-        if conn is None:
+        source = record.get("src_endpoint", {})
+        if conn is None or conn in self._past:
             return
-        if port is not None and self._conn_from.get(port) != conn:
-            self._conn_from[port] = conn  # the kernel gave a port of before to a new connection
-            self._records[port] = []
-        for known, latest in self._conn_from.items():
-            if latest == conn:
-                self._records[known].append(record)
+        if "port" in source:
+            place = (source["ip"], source["port"])
+            before = self._conn_from.get(place, conn)
+            if before != conn:  # the kernel gave a port of before to a new connection
+                self._past.add(before)
+                self._records.pop(before, None)
+            self._conn_from[place] = conn
+            self._records.setdefault(conn, [])
+        if conn in self._records:
+            self._records[conn].append(record)
 
 
 @dataclass(slots=True)
@@ -97,9 +110,9 @@ class Bench:
         """Note from now on what the mail server gets."""
         return Watch(self, self.servers[protocol])
 
-    def codes(self, port: int) -> list[str]:
+    def codes(self, port: int, address: str = LOOPBACK) -> list[str]:
         """Return the event codes of the ended connection from `port`."""
-        return [code(record) for record in self.audit.of(port)]
+        return [code(record) for record in self.audit.of(port, address)]
 
 
 class Watch:
