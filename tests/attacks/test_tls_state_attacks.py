@@ -91,9 +91,8 @@ def test_a_client_cannot_negotiate_anew(bench: Bench, client: Client) -> None:
     phone.type(b"R")
     phone.until(b"RENEGOTIATING")
     phone.type(b"a NOOP")
-    heard = phone.rest()
-    assert b"no renegotiation" in heard.lower()
-    assert b"a OK" not in heard
+    phone.until(b"no renegotiation")  # when nothing more can be typed it goes without waiting for an answer
+    assert b"a OK" not in phone.rest()
     eventually(lambda: ends(bench) > before, within=10, what="the terminal record")
 
 
