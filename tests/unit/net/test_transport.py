@@ -53,7 +53,7 @@ async def test_plain_octets_pass_both_ways(poller: CountingPoller) -> None:
     await kept.until(lambda: kept.received == b"hello")
     transport.write(b"wel")
     transport.write(bytearray(b"come"))
-    assert await asyncio.to_thread(far.recv, 100) == b"welcome"
+    assert await asyncio.to_thread(read_exactly, far, 7) == b"welcome"
     far.close()
 
     assert await kept.until_lost() is None
