@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from gatekeeper.adapters.sinks.file import FileAuditLog
 from gatekeeper.adapters.sinks.identities import IdentityMap
+from gatekeeper.adapters.sinks.writer import Limits
 from gatekeeper.audit.event import Event, EventCode
 
 class Clock:
@@ -34,7 +35,12 @@ class Clock:
 async def main():
     names = IdentityMap(Path(sys.argv[3]), b"k" * 32) if len(sys.argv) > 3 else None
     log = FileAuditLog.open(
-        Path(sys.argv[1]), origin=sys.argv[2], clock=Clock(), signing_key=Path(sys.argv[1], "signing.key"), names=names
+        Path(sys.argv[1]),
+        origin=sys.argv[2],
+        clock=Clock(),
+        signing_key=Path(sys.argv[1], "signing.key"),
+        names=names,
+        limits=Limits(stall_limit_s=60),  # a disk that has much to do beside is no end of the answers
     )
     number = 0
     def write():
