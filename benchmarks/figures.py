@@ -42,6 +42,7 @@ class Sizes:
     stream_s: float = 10.0
     log_in_idle: int = 2000
     log_ins: int = 500
+    log_ins_s: float = 5.0
     at_once: int = 1000
 
 
@@ -55,6 +56,7 @@ QUICK = Sizes(
     stream_s=3.0,
     log_in_idle=300,
     log_ins=100,
+    log_ins_s=0.5,
     at_once=200,
 )
 
@@ -214,7 +216,10 @@ def noop_beside_streams(running: Running, site: Site, sizes: Sizes) -> Measured:
 
 
 def log_in_beside_idle(running: Running, _site: Site, sizes: Sizes) -> Measured:
-    """p99 of connect to tagged OK, one phone after the other, beside many idle sessions."""
+    """p99 of connect to tagged OK, one phone after the other, beside many idle sessions.
+
+    So many log-ins, and for so long: of 500 that take a millisecond each five would say what the p99 is.
+    """
     context = _warm(running)
     sessions = _open(running, context, sizes.log_in_idle)
     taken = []
@@ -222,7 +227,8 @@ def log_in_beside_idle(running: Running, _site: Site, sizes: Sizes) -> Measured:
         meter.settle(running.roots)
         gc.collect()
         gc.disable()  # the client's garbage collector must not show in a peer's p99
-        for _ in range(sizes.log_ins):
+        until = time.perf_counter() + sizes.log_ins_s
+        while len(taken) < sizes.log_ins or time.perf_counter() < until:
             start = time.perf_counter()
             sock = load.log_in(running.target, context)
             taken.append(time.perf_counter() - start)
@@ -230,7 +236,8 @@ def log_in_beside_idle(running: Running, _site: Site, sizes: Sizes) -> Measured:
     finally:
         gc.enable()
         _close_all(sessions)
-    return Measured(_percentile(taken, 99) * 1e3, {"p50_ms": _percentile(taken, 50) * 1e3, "max_ms": max(taken) * 1e3})
+    details = {"p50_ms": _percentile(taken, 50) * 1e3, "max_ms": max(taken) * 1e3, "log_ins": len(taken)}
+    return Measured(_percentile(taken, 99) * 1e3, details)
 
 
 def all_at_once(running: Running, _site: Site, sizes: Sizes) -> Measured:
