@@ -294,10 +294,16 @@ def make_deliver(seat: Seat) -> None:
     (seat.home / "deliver").chmod(0o700)
 
 
+def fetchmail(seat: Seat, config: str) -> list[str]:
+    """How it is run; root's has one lock for the whole machine unless it is told another one."""
+    lock = str(seat.home / "fetchmail.pid")
+    return ["fetchmail", "--fetchmailrc", config, "--pidfile", lock, "--nodetach", "--nosyslog", "-v"]
+
+
 def _fetchmail_command(seat: Seat, *, idle: bool) -> list[str]:
     make_deliver(seat)
     config = seat.file("fetchmailrc", _FETCHMAILRC % ("idle" if idle else ""))
-    return ["fetchmail", "--fetchmailrc", config, "--nodetach", "--nosyslog", "-v"]
+    return fetchmail(seat, config)
 
 
 def _fetchmail_fetch(seat: Seat, message: bytes) -> Outcome:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping
 
-from testkit.clients import GETMAIL_ADDS, Outcome, Seat, maildir, make_deliver, make_maildir, run
+from testkit.clients import GETMAIL_ADDS, Outcome, Seat, fetchmail, maildir, make_deliver, make_maildir, run
 
 Action = Callable[[Seat], Outcome]
 
@@ -46,7 +46,7 @@ poll localhost protocol pop3 port {target.port}
 def _fetchmail(seat: Seat, *arguments: str) -> Outcome:
     make_deliver(seat)
     config = seat.file("fetchmailrc", _FETCHMAILRC % ("ssl" if seat.target.is_implicit else 'sslproto "TLS1.2+"'))
-    done = run(seat, "fetchmail", "--fetchmailrc", config, "--nodetach", "--nosyslog", "-v", *arguments)
+    done = run(seat, *fetchmail(seat, config), *arguments)
     return Outcome(done.code, done.said, maildir(seat.home / "near"))
 
 
