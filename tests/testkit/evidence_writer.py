@@ -1,11 +1,13 @@
 """A process that accepts evidence in a loop: `python -m testkit.evidence_writer URL NAME COUNT`.
 
-Each token id is written to stdout after the registry has returned, so that whoever reads it may rely on it.
+Each token id is written to stdout after the registry has returned, so that whoever reads it may rely on it. SQLite lets
+nobody in by turns: on a busy disk one of several that write without a pause may wait for very long, and does.
 """
 
 import asyncio
 import sys
 
+from gatekeeper.adapters.stores import engine as module
 from gatekeeper.adapters.stores.migrate import open_store
 from gatekeeper.adapters.stores.registry import SqlRegistry
 from testkit.reports import MINUTE, NOTES, NOW, TIKTOK, phone, report
@@ -29,4 +31,5 @@ async def main(url: str, name: str, count: int) -> None:
 
 
 if __name__ == "__main__":
+    module.BUSY_TIMEOUT_S = 60.0
     asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
