@@ -136,12 +136,11 @@ def _imap_login(wire: Wire) -> None:
 
 
 def _logged_address(house: House, log_in: Callable[[], None]) -> str:
-    """Return the client's address in Dovecot's line about a log-in."""
-    before = house.dovecot.log().count("Login: user=")
+    """Return the client's address in Dovecot's line about a log-in of ALICE: one about BOB's, refused, may come late."""
+    line = f"Login: user=<{ALICE.login}>"
+    before = house.dovecot.log().count(line)
     log_in()
-    log = eventually(
-        lambda: house.dovecot.log().split("Login: user=")[before + 1 :], within=15, what="no log-in in Dovecot's log"
-    )
+    log = eventually(lambda: house.dovecot.log().split(line)[before + 1 :], within=15, what="a log-in in Dovecot's log")
     return log[0].partition("rip=")[2].partition(",")[0]
 
 
