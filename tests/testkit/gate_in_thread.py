@@ -53,6 +53,7 @@ class GateInThread(GateProcess):
         self._clock = clock
         self._stop = run.Stop()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._gatekeeper: compose.Gatekeeper | None = None
         self._thread = threading.Thread(target=self._run, name=self._name)
         self._fault: BaseException | None = None
 
@@ -67,6 +68,11 @@ class GateInThread(GateProcess):
                 eventually(lambda: self._fault is not None or self.is_ready(), within=_WITHIN_S)
         if self._fault is not None:
             raise self._fault
+
+    @property
+    def sees_its_outage(self) -> bool:
+        """Whether it has noted that its log cannot be written: it looks now and then, and tells of what it saw."""
+        return self._gatekeeper is not None and self._gatekeeper.outage._under_way is not None
 
     def stop(self) -> int:
         """Drain and end."""
@@ -93,6 +99,7 @@ class GateInThread(GateProcess):
         settings = load(self.configuration_file, {})
         async with compose.compose(settings, self.configuration_file, poller) as gatekeeper:
             self._loop = asyncio.get_running_loop()
+            self._gatekeeper = gatekeeper
             run.open_listeners(gatekeeper)
             admin = await run._start_admin(gatekeeper)
             try:
