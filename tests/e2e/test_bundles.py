@@ -196,7 +196,7 @@ def test_a_restart_never_takes_an_older_version(gate: GateProcess, context: ssl.
     assert imap_login_reply(gate.ports.imaps, context, BOB).startswith(b"NO")
     gate.stop()
     gate.start(ready=False)
-    assert gate.wait(20) == 78
+    assert gate.wait(60) == 78
     assert "version 1 is older than 2, which was in force here" in gate.log()
 
     laid(gate, 3, policy())

@@ -229,7 +229,7 @@ def test_serve_with_a_bad_configuration_ends_with_78(unstarted: GateProcess) -> 
     unstarted.write_configuration(toml.merged(unstarted.configuration, {"server": {"colour": "blue"}}))
     unstarted.start(ready=False)
 
-    assert unstarted.wait(15) == 78
+    assert unstarted.wait(60) == 78
     assert "server.colour" in unstarted.log()
 
 
