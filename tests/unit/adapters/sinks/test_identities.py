@@ -142,8 +142,10 @@ def test_another_key_opens_nothing(tmp_path: Path, names: IdentityMap, opened: O
         opened(tmp_path / "none")
 
 
-def test_map_and_key_are_made_together(tmp_path: Path) -> None:
+def test_map_and_key_are_made_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By whoever comes first."""
+    # Each waits for those before it, and for the disk of each.
+    monkeypatch.setattr("gatekeeper.adapters.sinks.identities._BUSY_S", 60.0)
     made: list[str] = []
 
     def make() -> None:
