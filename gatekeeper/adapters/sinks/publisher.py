@@ -31,7 +31,8 @@ from gatekeeper.audit.proof import consistency, is_consistent
 from gatekeeper.audit.tree import TILE_WIDTH, Tile, Tree, leaf_hash, partial_widths
 from gatekeeper.signing.note import Note, NoteError, SigningKey, parse_note
 
-_REST = 10  # times as long as the step took, while there is time
+_REST = 10  # times as long as the step took, where that leaves time enough
+_LAST_STEPS = 8  # about: the unfinished tiles, their names, and the head
 _LINES_A_STEP = 32  # a divisor of 256: at most one tile of leaves becomes full; about 100 µs
 
 
@@ -126,7 +127,13 @@ class Publisher:
             self._target, self._next = None, now + self._interval_s
         if self._target is not None:
             done = self._monotonic()
-            self._next = min(done + _REST * (done - now), max(done, self._until))
+            self._next = done + self._rest(done, done - now, self._target)
+
+    def _rest(self, done: float, took: float, target: int) -> float:
+        """Seconds until the next step: all rests together take half of the time that is left, at most."""
+        lines = max(target - self._tree.size, 0)
+        steps = lines // _LINES_A_STEP + lines // TILE_WIDTH + _LAST_STEPS
+        return max(min(_REST * took, (self._until - done) / (2 * steps)), 0.0)
 
     def finish(self, records: int, *, within_s: float) -> None:
         """Publish what there is, or as far as one gets in the time; an error ends it."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gatekeeper.adapters.sinks import publisher as publishing
 from gatekeeper.adapters.sinks.directory import AuditLogDamaged, AuditLogError
 from gatekeeper.adapters.sinks.operations import FileOperations
 from gatekeeper.adapters.sinks.publisher import Publisher
@@ -149,32 +150,52 @@ def test_once_a_second(tmp_path: Path) -> None:
 
 
 class Working(Time):
-    """Every look at it is a hundredth of a second later: so long takes a step."""
+    """Every look at it is so much later: that long takes a step."""
+
+    def __init__(self, step_s: float) -> None:
+        super().__init__()
+        self.step_s = step_s
 
     def __call__(self) -> float:
-        self.now += 0.01
+        self.now += self.step_s
         return super().__call__()
 
 
-def test_it_rests_between_its_steps(tmp_path: Path) -> None:
-    """Ten times as long as each took, so that log-ins get in between; no longer once the second is over."""
-    write_segments(tmp_path, LOG)
-    time = Working()
-    made = publisher(tmp_path, 1400, time)
-    begun, rests = time.now, 0
-    while made.published == 0:
-        due = made.due(1400)
+def published_after(directory: Path, records: int, time: Working) -> tuple[float, list[float]]:
+    """When all is published, in seconds, and how long it rested each time; nothing is done before a rest is over."""
+    write_segments(directory, LOG)
+    made = publisher(directory, records, time)
+    begun, rests = time.now, []
+    while made.published < records:
+        due = made.due(records)
         assert due is not None
-        if due > time.now:
-            rests += 1
-            assert due - time.now == pytest.approx(min(0.1, begun + 1.01 - time.now), abs=0.02)
-            before = list(tmp_path.rglob("*"))
-            made.step(1400)
-            assert list(tmp_path.rglob("*")) == before
-            time.now = due
-        made.step(1400)
-    assert 5 < rests < 12
-    assert begun + 1 < time.now < begun + 1.5
+        if due > time.now + time.step_s:  # asking takes as long
+            rests.append(due - time.now)
+            before = list(directory.rglob("*"))
+            made.step(records)
+            assert list(directory.rglob("*")) == before
+            time.now = max(time.now, due)
+        made.step(records)
+    return time.now - begun, rests
+
+
+def test_it_rests_between_its_steps(tmp_path: Path) -> None:
+    """Ten times as long as each took, so that log-ins get in between."""
+    after_s, rests = published_after(tmp_path, 300, Working(0.0002))
+
+    assert len(rests) > 10
+    assert rests == pytest.approx([0.002] * len(rests))
+    assert after_s < 0.1
+
+
+@pytest.mark.parametrize("step_s", [0.002, 0.01, 0.1])
+def test_it_rests_less_when_there_is_much_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step_s: float) -> None:
+    """Whoever writes more than it could publish so would be ahead of it for ever."""
+    with_rests, _ = published_after(tmp_path / "one", 1400, Working(step_s))
+    monkeypatch.setattr(publishing, "_REST", 0)
+    without, _ = published_after(tmp_path / "other", 1400, Working(step_s))
+
+    assert with_rests < max(1.0, 1.6 * without)
 
 
 def test_a_long_log_is_published_on_the_way(tmp_path: Path) -> None:
