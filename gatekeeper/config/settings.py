@@ -53,6 +53,8 @@ class UpstreamSettings:
     """What we show to the mail server."""
     client_key: Path | None
     client_address: str
+    preconnect: bool
+    """Whether a connection may be made before a log-in needs it."""
     service: ServiceAccount | None = None
     """Logs in for phones that have proven themselves by their certificate (EXTERNAL)."""
 

@@ -50,6 +50,8 @@ class Upstream:
     """Set unless `tls` is off."""
     client_address: str = "none"
     """How the server learns the phone's address: `id`, `proxy`, `proxy-v2`, `xclient` or `none`."""
+    preconnect: bool = True
+    """Whether a connection may be made before a log-in needs it."""
 
     @property
     def wants_proxy_header(self) -> bool:

@@ -275,6 +275,7 @@ def upstreams(settings: Settings) -> dict[MailProtocol, UpstreamPool]:
                     tls=upstream.tls,
                     context=context,
                     client_address=upstream.client_address,
+                    preconnect=upstream.preconnect,
                 )
                 for facts in resolved
             )

@@ -338,6 +338,15 @@ class _Bounds(Collector):
             for limit, count in front.turned_away.items():
                 refused.add_metric([front.name, limit], count)
         yield refused
+        preconnects = CounterMetricFamily(
+            "gatekeeper_preconnects",
+            "Connections made ahead of a log-in: given to one, or not",
+            labels=("listener", "outcome"),
+        )
+        for front in self._fronts.values():
+            preconnects.add_metric([front.name, "used"], front.preconnect.used)
+            preconnects.add_metric([front.name, "unused"], front.preconnect.unused)
+        yield preconnects
         throttle, refusals = self._throttle, self._refusals
         yield CounterMetricFamily("gatekeeper_logins_failed", "Log-ins with wrong credentials", throttle.failures)
         yield CounterMetricFamily("gatekeeper_logins_throttled", "Log-ins and answers held back", throttle.held)

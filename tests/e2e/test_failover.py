@@ -76,6 +76,24 @@ def test_log_ins_go_on_when_a_dovecot_dies(
     session.close()
 
 
+def test_log_ins_go_on_when_a_dovecot_dies_that_one_is_connected_to_already(
+    make_gate: MakeGate, dovecot: Dovecot, another_dovecot: Dovecot, servers_ca: Authority, context: ssl.SSLContext
+) -> None:
+    """What was made for the next log-in goes with its server; the log-in goes to the other one, and on from there."""
+    places = another_dovecot.imaps_port, dovecot.imaps_port
+    gate = make_gate(_imap(*places, mode="implicit", ca=str(servers_ca.ca_file), preconnect=True))
+
+    def one_is_used() -> bool:
+        assert imap_login_reply(gate.ports.imaps, context, ALICE).startswith(b"OK")
+        return 'gatekeeper_preconnects_total{listener="imaps",outcome="used"} 0.0' not in _metrics(gate)
+
+    eventually(one_is_used, within=15, what="a log-in over a connection that was there")
+    another_dovecot.stop()
+    for _ in range(4):
+        assert imap_login_reply(gate.ports.imaps, context, ALICE).startswith(b"OK")
+    assert not [one for one in gate.audit_records() if code(one) == "GK1007E"]
+
+
 def test_an_address_comes_back_by_itself(
     make_gate: MakeGate, record: Callable[[Script], Recorder], context: ssl.SSLContext
 ) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testkit import undisturbed_gate
-from testkit.gate import TERMINAL, GateProcess, Record, code, detail
+from testkit.gate import TERMINAL, GateProcess, Record, code, detail, upstream
 from testkit.ports import LOOPBACK
 from testkit.recorder import Recorded, Recorder
 from testkit.waiting import eventually
@@ -153,6 +153,6 @@ def upstreams(servers: dict[str, Recorder]) -> dict[str, object]:
     """Return the `[upstream]` tables of plain recording servers."""
     tells = {"imap": "id", "smtp": "xclient"}
     return {
-        protocol: {"address": f"{LOOPBACK}:{one.port}", "tls": "off", "client_address": tells.get(protocol, "none")}
+        protocol: upstream(one.port) | {"client_address": tells.get(protocol, "none")}
         for protocol, one in servers.items()
     }

@@ -279,6 +279,8 @@ class Bed:
         """What the mail server presents, unless the test sets another."""
         self.upstream_host = "localhost"
         self.client_address = "none"
+        self.preconnect = False
+        """Whether connections are made before a log-in needs them."""
         self.load_balancers: tuple[Network, ...] = ()
         """Whose PROXY header is believed."""
         self.before: list[tuple[str, int]] = []
@@ -354,6 +356,7 @@ class Bed:
                 tls=self._upstream,
                 context=None if self._upstream is TlsMode.OFF else self.authority.client_context(),
                 client_address=self.client_address,
+                preconnect=self.preconnect,
             )
             for address, at in (*self.before, (LOOPBACK, port))
         ]
@@ -430,6 +433,7 @@ class Bed:
         if kind is None:
             await self.all_ended()
         self._listener.stop()
+        self.front.preconnect.close()
         self.relay.end_all(Ended.DRAINED)
         await self.server.stop()
         if kind is None:

@@ -59,6 +59,7 @@ def _upstream(table: Table, protocol: MailProtocol) -> UpstreamSettings:
         client_certificate=certificate,
         client_key=key,
         client_address=tells,
+        preconnect=table.boolean("preconnect", default=True),
         service=_service(table),
     )
 

@@ -250,6 +250,8 @@ class Flow(ClientConnection):
             (upstream_sock, to_upstream + unread),
             screen,
         )
+        # Last, for the phone has its answer; and to where the next log-in will go, whatever changed during this one.
+        self._front.preconnect.logged_in(self._front.upstream.order[0], self._front.monotonic())
 
     def _unavailable(self, reason: str) -> None:
         self._record(EventCode.GATE_FAULT, "Mail sign-in refused for now", self._mechanism, {"fault": reason})

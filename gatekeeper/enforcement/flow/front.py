@@ -22,6 +22,7 @@ from gatekeeper.net.dial import TlsMode
 from gatekeeper.net.holds import Holds
 from gatekeeper.net.poller import Poller
 from gatekeeper.net.pool import UpstreamPool
+from gatekeeper.net.preconnect import Preconnect
 from gatekeeper.net.relay import Relay
 from gatekeeper.net.transport import MAX_UNSENT_OCTETS
 from gatekeeper.ports.audit import AuditLog
@@ -148,6 +149,7 @@ class Front:
     dials: Deadlines[LoggingIn] = field(init=False)
     holds: Holds[Waiting] = field(init=False, default_factory=Holds)
     """Log-ins and answers that are held back."""
+    preconnect: Preconnect = field(init=False)
 
     def __post_init__(self) -> None:
         self.health_checks = HealthChecks(self.audit, self.clock)
@@ -155,6 +157,7 @@ class Front:
         self.handshakes = Deadlines(self.limits.handshake_timeout_s, lambda flow: flow.handshake_too_slow())
         self.logins = Deadlines(self.limits.upstream_timeout_s, lambda leg: leg.too_slow())
         self.dials = Deadlines(self.limits.connect_timeout_s, lambda leg: leg.not_greeted())
+        self.preconnect = Preconnect(self.poller, self.loop)
 
     def tick(self) -> None:
         """Called about every quarter of a second."""
@@ -163,6 +166,7 @@ class Front:
             deadlines.sweep(now)
         self.health_checks.tick(now)
         self.holds.sweep(now)
+        self.preconnect.tick(now)
 
     def limit_reached(self, source: str) -> str | None:
         """The limit that one more connection from `source` would break, None when there is room or room was made."""
@@ -201,6 +205,7 @@ class Front:
         self.context = other.context
         self.revocations_until = other.revocations_until
         self.upstream = other.upstream
+        self.preconnect.drop()
         self.new_dialogue = other.new_dialogue
         self.allow_plaintext = other.allow_plaintext
         self.limits = other.limits
@@ -216,6 +221,7 @@ class Front:
         """Shutting down: end what is not admitted yet."""
         for flow in self.waiting.owners():
             flow.say_goodbye(Farewell.SHUTTING_DOWN)
+        self.preconnect.close()
         self.health_checks.record()
 
 

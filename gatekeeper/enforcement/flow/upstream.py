@@ -23,6 +23,9 @@ class UpstreamLeg(asyncio.Protocol):
 
     * One address after the other is tried, each at most once, until one was sent a credential: from then on its
       answer is the answer, and a password that one server has refused is never shown to another.
+    * Only a connection that was made before it was needed is no attempt: it may be gone by then. Until its server has
+      answered a credential its failure is nobody's fault, and the same address is dialled.
+    * Every connection has a log-in of its own: nothing that was said on one counts on another, TLS least of all.
     * Only what no phone can bring about takes an address out for others: what went wrong before the greeting, where
       nothing of the phone's was said (a PROXY header names it).
     """
@@ -30,6 +33,7 @@ class UpstreamLeg(asyncio.Protocol):
     __slots__ = (
         "_fault",
         "_front",
+        "_is_ahead",
         "_is_exposed",
         "_is_greeted",
         "_is_told",
@@ -62,7 +66,7 @@ class UpstreamLeg(asyncio.Protocol):
         self._tried = 0
         self._upstream = self._order[0]
         self._new_login = new_login
-        self._login = new_login()
+        self._login: LoginClient
         self._outcome: Callable[[Outcome], None] | None = outcome
         self._fault = fault
         self._preamble = preamble
@@ -73,19 +77,32 @@ class UpstreamLeg(asyncio.Protocol):
         """Whether this attempt's server has greeted as it should."""
         self._is_exposed = False
         """Whether a credential was sent."""
+        self._is_ahead = False
+        """Whether this connection was made before it was needed, and its server has not answered a credential."""
 
     def start(self) -> None:
-        """Dial."""
-        self._front.logins.add(self, self._front.monotonic())
-        self._dial()
+        """Dial, unless a connection is there already."""
+        front = self._front
+        now = front.monotonic()
+        front.logins.add(self, now)
+        ahead = front.preconnect.take(self._upstream, now)
+        if ahead is None:
+            self._dial()
+            return
+        front.dials.add(self, now)
+        self._transport, greeting = ahead
+        self._transport.set_protocol(self)
+        self._is_ahead = True
+        self._login = self._new_login()
+        self._login.receive_data(greeting)
+        self._go_on()
 
     def _dial(self) -> None:
         """Try the next address, and the ones behind it where that fails at once."""
         front = self._front
         while True:
             self._upstream = self._order[self._tried]
-            if self._tried:
-                self._login = self._new_login()
+            self._login = self._new_login()
             self._tried += 1
             self._is_told = self._is_greeted = False
             try:
@@ -93,7 +110,7 @@ class UpstreamLeg(asyncio.Protocol):
             except OSError as error:
                 reason = f"cannot reach the mail server: {error}"
                 self._pool.failed(self._upstream, reason)
-                if self._tried < len(self._order):
+                if self._may_try_another:
                     continue
                 self._end(Failed(reason))
             else:
@@ -113,6 +130,8 @@ class UpstreamLeg(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Octets from the mail server."""
         self._front.dials.discard(self)
+        if self._is_exposed:
+            self._is_ahead = False
         self._login.receive_data(data)
         self._go_on()
 
@@ -132,7 +151,7 @@ class UpstreamLeg(asyncio.Protocol):
             return  # `connection_lost` is on its way
         if not transport.is_connected:
             self._fail("nothing answers at the mail server's address")
-        elif self._tried < len(self._order):
+        elif self._may_try_another:
             self._fail("the mail server does not greet")
 
     def too_slow(self) -> None:
@@ -178,13 +197,13 @@ class UpstreamLeg(asyncio.Protocol):
                 case Failed(reason):
                     self._fail(reason)
                     break
-        if self._login.offers:
+        if self._login.offers and not self._is_ahead:
             self._front.upstream_offers = self._login.offers
 
     def _send(self, step: Send) -> None:
         if not self._is_greeted:
             self._is_greeted = True
-            if not self._pool.all_up:
+            if not self._pool.all_up and not self._is_ahead:
                 self._pool.worked(self._upstream)
         if step.bears_credentials:
             self._is_exposed = True
@@ -206,16 +225,24 @@ class UpstreamLeg(asyncio.Protocol):
         if self._outcome is None or (transport is not None and transport.is_closing()):
             return  # over, or `connection_lost` is on its way
         self._front.dials.discard(self)
-        if not self._is_greeted and not self._is_told:
-            self._pool.failed(self._upstream, reason)
-        if self._is_exposed or self._tried == len(self._order):
-            self._end(Failed(reason))
-            return
+        if self._is_ahead:
+            self._is_ahead = False
+        else:
+            if not self._is_greeted and not self._is_told:
+                self._pool.failed(self._upstream, reason)
+            if not self._may_try_another:
+                self._end(Failed(reason))
+                return
         if transport is not None:
             self._transport = None
             transport.set_protocol(_DEAF)
             transport.abort()
         self._dial()
+
+    @property
+    def _may_try_another(self) -> bool:
+        """Whether there is an address left, and no credential was sent."""
+        return self._tried < len(self._order) and not self._is_exposed
 
     def _end(self, outcome: Outcome) -> None:
         self._front.logins.discard(self)
