@@ -9,7 +9,7 @@ What holds inside:
   server no connection besides his own. No phone can bring one about that was not admitted.
 * It is given away once, when the mail server has begun to greet, to a log-in at the very address it leads to. One that
   nobody wants is closed long before a mail server would: Postfix under stress, the most impatient, waits 10 s.
-* A mail server that does not greet in time, or closes it, is left in peace for a while.
+* A mail server that does not greet in time, or closes it, waiting or when it is used, is left in peace for a while.
 * Nothing of any phone's was said on it; where a PROXY header has to name the phone first, there is none.
 """
 
@@ -98,7 +98,7 @@ class Preconnect:
             return None
         transport = ahead.transport
         if transport is None or transport.is_closing():
-            self._give_up(now)
+            self.give_up(now)
             return None
         self._next = None
         self.used += 1
@@ -108,7 +108,7 @@ class Preconnect:
         """A log-in succeeded; where they follow each other closely, make the next one's connection, to `upstream`."""
         last, self._last = self._last, now
         if self._next is not None and self._next.transport is None:
-            self._give_up(now)
+            self.give_up(now)
         if last is None or now - last > KEPT_S or now < self._not_before or self._is_off or self._next is not None:
             return
         if not upstream.preconnect or upstream.wants_proxy_header:
@@ -116,9 +116,11 @@ class Preconnect:
         ahead = _Ahead(upstream, now + KEPT_S)
         try:
             ahead.transport = dial(upstream, ahead, poller=self._poller, loop=self._loop)
-        except OSError:
-            return  # the next log-in finds out, and says so
-        self._next = ahead
+        except OSError:  # the next log-in finds out, and says so
+            self.unused += 1
+            self.give_up(now)
+        else:
+            self._next = ahead
 
     def tick(self, now: float) -> None:
         """Close one that nobody wants; called about every quarter of a second."""
@@ -128,7 +130,12 @@ class Preconnect:
         if ahead.is_greeted and ahead.transport is not None:
             self.drop()
         else:
-            self._give_up(now)
+            self.give_up(now)
+
+    def give_up(self, now: float) -> None:
+        """One failed by the mail server's doing, or did not even come about: close what is there, and wait a while."""
+        self._not_before = now + PAUSE_S
+        self.drop()
 
     def drop(self) -> None:
         """Close it: it is not wanted any more, or the settings have changed."""
@@ -141,9 +148,4 @@ class Preconnect:
     def close(self) -> None:
         """Close it, and make no other."""
         self._is_off = True
-        self.drop()
-
-    def _give_up(self, now: float) -> None:
-        """The mail server did not want it, or is slow to greet."""
-        self._not_before = now + PAUSE_S
         self.drop()

@@ -130,8 +130,9 @@ class UpstreamLeg(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Octets from the mail server."""
         self._front.dials.discard(self)
-        if self._is_exposed:
-            self._is_ahead = False
+        if self._is_ahead and self._is_exposed:
+            self._is_ahead = False  # from here on it is like one that was dialled
+            self._note_worked()
         self._login.receive_data(data)
         self._go_on()
 
@@ -156,6 +157,8 @@ class UpstreamLeg(asyncio.Protocol):
 
     def too_slow(self) -> None:
         """The deadline passed."""
+        if self._is_ahead:
+            self._front.preconnect.give_up(self._front.monotonic())
         if self._transport is not None:
             self._transport.abort()  # a server that does not read would keep what is closed politely
         self._end(Failed("the mail server takes too long"))
@@ -192,6 +195,9 @@ class UpstreamLeg(asyncio.Protocol):
                     break
                 case Learnt():
                     self._end(Failed("there was nothing to log in with"))
+                case LoggedIn() | Rejected() if self._is_ahead:
+                    self._fail("the mail server answers what it was not asked")
+                    break
                 case LoggedIn() | Rejected():
                     self._end(step)
                 case Failed(reason):
@@ -203,12 +209,16 @@ class UpstreamLeg(asyncio.Protocol):
     def _send(self, step: Send) -> None:
         if not self._is_greeted:
             self._is_greeted = True
-            if not self._pool.all_up and not self._is_ahead:
-                self._pool.worked(self._upstream)
+            if not self._is_ahead:
+                self._note_worked()
         if step.bears_credentials:
             self._is_exposed = True
         if self._transport is not None:
             self._transport.write(step.data)
+
+    def _note_worked(self) -> None:
+        if not self._pool.all_up:
+            self._pool.worked(self._upstream)
 
     def _encrypt(self, then: Callable[[], None]) -> None:
         upstream = self._upstream
@@ -227,6 +237,7 @@ class UpstreamLeg(asyncio.Protocol):
         self._front.dials.discard(self)
         if self._is_ahead:
             self._is_ahead = False
+            self._front.preconnect.give_up(self._front.monotonic())
         else:
             if not self._is_greeted and not self._is_told:
                 self._pool.failed(self._upstream, reason)

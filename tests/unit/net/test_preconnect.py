@@ -227,7 +227,10 @@ async def test_what_cannot_be_dialled_is_left_to_the_log_in(preconnect: Preconne
     preconnect.logged_in(nowhere, 100.0)
     preconnect.logged_in(nowhere, 100.0)
     assert preconnect.take(nowhere, 101.0) is None
-    assert preconnect.unused == 0
+    preconnect.logged_in(upstream, 100.0 + PAUSE_S - 1)
+    preconnect.logged_in(upstream, 100.0 + PAUSE_S - 1)
+    assert preconnect._next is None
+    assert preconnect.unused == 1
 
 
 async def test_tls_is_there_already_and_ends_politely(

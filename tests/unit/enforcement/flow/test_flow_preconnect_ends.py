@@ -8,6 +8,7 @@ import pytest
 
 from gatekeeper.enforcement.smtp.dialogue import smtp_dialogue
 from gatekeeper.net.dial import TlsMode
+from gatekeeper.net.preconnect import PAUSE_S
 from testkit.flow_ahead import admitted_and_then, ahead_bed, greets, logins, made_ahead, once, says_nothing
 from testkit.flow_bed import GREETING, Bed, Conversation, MailServer, Phone, obliging, on_a_poller
 from testkit.flow_talk import LOGIN, OK, PIPELINED, UNAVAILABLE, admitted
@@ -220,6 +221,75 @@ async def test_who_takes_long_over_a_password_is_not_given_it_twice(authority: A
         made.say(made.received.split(b" ")[0] + b" OK [CAPABILITY IMAP4rev1 IDLE] Logged in\r\n")
         assert await client.reply(b"a") == OK
         assert sum(logins(bed)) == 2  # who only listens counts none
+
+
+@on_a_poller
+async def test_a_server_that_wants_no_connection_that_waited_is_shown_no_more_of_them(authority: Authority) -> None:
+    """Something between may close them as idle: one password is shown twice, and then there is none for a minute."""
+
+    async def closes(conversation: Conversation, line: bytes) -> bool:
+        conversation.writer.close()
+        return await says_nothing(conversation, line)
+
+    async with ahead_bed(authority) as bed:
+        await made_ahead(bed)
+        bed.server.script = once(bed.server, closes)
+        for _ in range(4):
+            await admitted(bed)
+        assert logins(bed) == [1, 1, 0, 1, 1, 1, 1]
+        assert bed.front.preconnect.used == 1
+        bed.clock.advance(PAUSE_S)
+        await admitted(bed)
+        await admitted(bed)
+        await bed.comes_true(lambda: bed.front.preconnect.is_greeted)
+
+
+@on_a_poller
+async def test_what_swallows_one_gets_no_other(authority: Authority) -> None:
+    """The log-in waits as long as it may; those behind it dial."""
+    async with ahead_bed(authority) as bed:
+        made = await made_ahead(bed)
+        bed.server.script = once(bed.server, says_nothing)
+        client = await bed.greeted()
+        client.send(LOGIN)
+        await bed.server.until(lambda: made.received)
+        bed.clock.advance(31)
+        bed.front.tick()
+        assert await client.reply(b"a") == UNAVAILABLE
+        await admitted(bed)
+        await admitted(bed)
+        assert logins(bed) == [1, 1, 0, 1, 1]
+        assert bed.front.preconnect.used == 1
+
+
+@pytest.mark.parametrize("answer", [b"235 2.7.0 in\r\n", b"535 5.7.8 wrong\r\n"], ids=["in", "wrong"])
+@on_a_poller
+async def test_an_answer_that_was_there_before_the_credentials_is_none(authority: Authority, answer: bytes) -> None:
+    """Nobody is let in, or told that his password is wrong, by what lay there before he came."""
+    bed = Bed(authority, new_dialogue=smtp_dialogue("gate.example", asyncio.get_running_loop()))
+    bed.preconnect = True
+    bed.server.greeting = b"220 ready\r\n"
+    async with bed:
+        await _smtp_admitted(bed)
+        eager = b"220 ready\r\n250-mail\r\n250 AUTH PLAIN\r\n" + answer
+        await _smtp_admitted(bed, greets(bed, eager))
+        await bed.comes_true(lambda: bed.front.preconnect.is_greeted)
+        bed.server.greeting = b"220 ready\r\n"
+        client = await _smtp_greeted(bed)
+        client.send(b"AUTH PLAIN " + _RESPONSE + b"\r\n")
+        assert (await client.line()).startswith(b"235 ")
+        assert len(bed.server.conversations[3].logins) == 1
+
+
+@on_a_poller
+async def test_an_answer_to_credentials_brings_an_address_back(authority: Authority) -> None:
+    """As the greeting of one that was dialled does."""
+    async with ahead_bed(authority) as bed:
+        made = await made_ahead(bed)
+        bed.front.upstream.failed(bed.front.upstream.order[0], "does not answer")
+        await admitted(bed)
+        assert made.logins
+        assert bed.front.upstream.all_up
 
 
 @on_a_poller
