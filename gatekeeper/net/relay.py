@@ -101,8 +101,9 @@ class Side:
             moved = filled
             self.octets += filled
             self.last_octet = poller.buffer[filled - 1]
-            if filled > _RECORD_OCTETS and peer.tls is not None and not corked:
-                # Records of this turn leave in full segments: on loopback a record apiece costs a quarter more.
+            if filled > _RECORD_OCTETS and not corked:
+                # What is sent in this turn leaves in full segments. On loopback a record apiece costs a quarter more,
+                # and a plain budget, which would be one segment and the few octets that do not fit in, a tenth.
                 corked = True
                 peer.sock.setsockopt(IPPROTO_TCP, TCP_CORK, 1)
             session.send(peer, filled)

@@ -1,21 +1,28 @@
 """The relay between two far ends, plain and over TLS on either side."""
 
+import array
 import asyncio
 import contextlib
+import fcntl
 import gc
 import itertools
+import math
 import random
 import socket
 import ssl
+import struct
+import termios
 
 import pytest
 
+from gatekeeper.net.poller import READ
 from gatekeeper.net.relay import BUDGET_OCTETS, Ended
 from testkit.loops import (
     DEADLINE_S,
     Kept,
     exchange,
     read_all,
+    read_exactly,
     reset,
     tcp_pair,
     transport_on,
@@ -374,6 +381,41 @@ async def test_an_unexpected_error_ends_that_session_only(bench: RelayBench) -> 
     assert isinstance(bad.endings[0][1], AttributeError)
     await asyncio.to_thread(good.phone.sendall, b"still here")
     assert await asyncio.to_thread(good.server.recv, 100) == b"still here"
+
+
+@pytest.mark.parametrize("client_tls", [False, True])
+async def test_what_is_sent_in_one_turn_leaves_in_full_segments(bench: RelayBench, *, client_tls: bool) -> None:
+    """However many pieces it was read in; and nothing of it is held back."""
+    owned = await bench.session(client_tls=client_tls)
+    client, upstream = owned.session.client, owned.session.upstream
+    octets = 3 * BUDGET_OCTETS
+    await _both_ways(owned, _octets(4_000_000, 1), b"", largest=300_000)  # until then segments are smaller
+    for sock in (owned.phone, client.sock, upstream.sock, owned.server):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 * octets)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 * octets)
+    owned.phone.sendall(bytes(octets))
+    while _unread(client.sock) < octets:
+        pass  # the loop stands still, so that all of it is there when the relay looks
+    before = _segments(upstream.sock)
+    bench.poller.rounds = 8
+    assert client.ready(READ)
+    bench.poller.rounds = 1
+    assert read_exactly(owned.server, octets) == bytes(octets)
+    size = upstream.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+    assert _segments(upstream.sock) - before == math.ceil(octets / size)
+    assert not upstream.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CORK)
+
+
+def _unread(sock: socket.socket) -> int:
+    waiting = array.array("i", [0])
+    fcntl.ioctl(sock, termios.FIONREAD, waiting)
+    return waiting[0]
+
+
+def _segments(sock: socket.socket) -> int:
+    """Return how many with data were sent: `tcpi_data_segs_out`."""
+    (count,) = struct.unpack_from("=I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160), 156)
+    return int(count)
 
 
 async def test_an_idle_session_costs_no_turns(bench: RelayBench) -> None:
