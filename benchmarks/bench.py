@@ -28,7 +28,7 @@ from benchmarks.figures import FIGURES, FULL, QUICK, Figure, Sizes
 from benchmarks.load import LoadError
 from benchmarks.peers import Peer, Site
 from benchmarks.processes import PeerMissing
-from benchmarks.report import Run, number, report, table
+from benchmarks.report import SUBJECT, Run, number, report, table
 from benchmarks.sections import SECTIONS, Section, Work
 
 RESULTS = Path(__file__).parent / "results"
@@ -135,11 +135,22 @@ def _measure(run: Run, site: Site, sizes: Sizes, rounds: int) -> None:
             _say(f"{peer.name} is missing: {reason}")
     total = rounds * len(run.figures) * len(run.peers)
     done = 0
-    for _ in range(rounds):
+    for turn in range(rounds):
         for figure in run.figures:
-            for peer in run.peers:
+            for peer in in_order(run.peers, figure, turn):
                 done += 1
                 _measure_one(run, site, sizes, figure, peer, f"[{done:3}/{total}] {peer.name}: {figure.title}")
+
+
+def in_order(compared: Sequence[Peer], figure: Figure, turn: int) -> list[Peer]:
+    """Who is measured when: Gatekeeper, next to it whom it has to reach, then the others; every second round backwards.
+
+    The speed of a shared machine changes within a minute, and nginx's log-ins alone take longer: between the two sides
+    of a ratio there is to be nobody else.
+    """
+    reached = [limit.peer for limit in figure.reach]
+    order = sorted(compared, key=lambda peer: (peer.name != SUBJECT, peer.name not in reached))
+    return order[::-1] if turn % 2 else order
 
 
 def _measure_one(run: Run, site: Site, sizes: Sizes, figure: Figure, peer: Peer, label: str) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import report, sections
-from benchmarks.figures import FULL
+from benchmarks.bench import in_order
+from benchmarks.figures import FIGURES, FULL
+from benchmarks.peers import all_peers
 from benchmarks.report import Run, table
 from benchmarks.sections import Found, Work
 
@@ -21,6 +23,22 @@ def test_the_campaign_is_measured_on_stores_made_for_it(tmp_path: Path, monkeypa
     assert "Replay of 350 decisions" in str(found["replay.wall"].details["head"])
     assert "not re-performable 0" in str(found["replay.wall"].details["said"])
     assert found["publish.cut"].details["sessions"] == 20
+
+
+@pytest.mark.parametrize(
+    ("key", "first", "second"),
+    [
+        ("login", ["gatekeeper", "Dovecot", "nginx", "nginx 64k"], ["nginx 64k", "nginx", "Dovecot", "gatekeeper"]),
+        ("up", ["gatekeeper", "nginx", "nginx 64k", "Dovecot"], ["Dovecot", "nginx 64k", "nginx", "gatekeeper"]),
+    ],
+)
+def test_both_sides_of_a_ratio_are_measured_one_after_the_other(key: str, first: list[str], second: list[str]) -> None:
+    """Each of them before the other in every second round; those that are not installed are left out."""
+    (figure,) = [each for each in FIGURES if each.key == key]
+    for turn, order in enumerate((first, second, first)):
+        assert [peer.name for peer in in_order(all_peers(), figure, turn)] == order
+    some = [peer for peer in all_peers() if peer.name != "nginx"]
+    assert [peer.name for peer in in_order(some, figure, 0)] == [name for name in first if name != "nginx"]
 
 
 def test_the_table_says_what_was_reached() -> None:
