@@ -81,7 +81,7 @@ def test_log_ins_go_on_when_a_dovecot_dies_that_one_is_connected_to_already(
 ) -> None:
     """What was made for the next log-in goes with its server; the log-in goes to the other one, and on from there."""
     places = another_dovecot.imaps_port, dovecot.imaps_port
-    gate = make_gate(_imap(*places, mode="implicit", ca=str(servers_ca.ca_file), preconnect=True))
+    gate = make_gate(_imap(*places, mode="implicit", ca=str(servers_ca.ca_file), preconnect=True, client_address="id"))
 
     def one_is_used() -> bool:
         assert imap_login_reply(gate.ports.imaps, context, ALICE).startswith(b"OK")

@@ -8,7 +8,7 @@ from socket import socket
 from gatekeeper.enforcement.flow.front import Front
 from gatekeeper.net.dial import TlsMode, Upstream, dial
 from gatekeeper.net.transport import Transport
-from gatekeeper.protocols.login import Failed, Learnt, LoggedIn, LoginClient, NeedData, Rejected, Send, StartTls
+from gatekeeper.protocols.login import Failed, Learnt, LoggedIn, LoginClient, NeedData, Rejected, Send, StartTls, Step
 
 Outcome = LoggedIn | Rejected | Failed
 
@@ -36,6 +36,7 @@ class UpstreamLeg(asyncio.Protocol):
         "_is_ahead",
         "_is_exposed",
         "_is_greeted",
+        "_is_heard",
         "_is_told",
         "_login",
         "_new_login",
@@ -79,6 +80,8 @@ class UpstreamLeg(asyncio.Protocol):
         """Whether a credential was sent."""
         self._is_ahead = False
         """Whether this connection was made before it was needed, and its server has not answered a credential."""
+        self._is_heard = False
+        """Whether anything was received on it after that credential: an answer, or what else it was asked with it."""
 
     def start(self) -> None:
         """Dial, unless a connection is there already."""
@@ -130,9 +133,7 @@ class UpstreamLeg(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Octets from the mail server."""
         self._front.dials.discard(self)
-        if self._is_ahead and self._is_exposed:
-            self._is_ahead = False  # from here on it is like one that was dialled
-            self._note_worked()
+        self._is_heard = self._is_exposed
         self._login.receive_data(data)
         self._go_on()
 
@@ -184,7 +185,7 @@ class UpstreamLeg(asyncio.Protocol):
 
     def _go_on(self) -> None:
         while self._outcome is not None and self._transport is not None:
-            step = self._login.next_step()
+            step = self._next_step()
             match step:
                 case NeedData():
                     break
@@ -205,6 +206,13 @@ class UpstreamLeg(asyncio.Protocol):
                     break
         if self._login.offers and not self._is_ahead:
             self._front.upstream_offers = self._login.offers
+
+    def _next_step(self) -> Step | NeedData:
+        step = self._login.next_step()
+        if self._is_ahead and self._is_heard and not isinstance(step, NeedData):
+            self._is_ahead = False  # answered: from here on it is like one that was dialled
+            self._note_worked()
+        return step
 
     def _send(self, step: Send) -> None:
         if not self._is_greeted:

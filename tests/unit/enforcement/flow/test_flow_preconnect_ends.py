@@ -36,20 +36,48 @@ async def test_one_that_is_closed_as_it_is_used_is_no_failure(authority: Authori
 
 
 @on_a_poller
-async def test_nothing_is_said_twice_to_a_server_that_was_heard(authority: Authority) -> None:
-    """It had the credentials and began to answer: what it made of them nobody knows."""
+async def test_nothing_is_said_twice_to_a_server_that_answered(authority: Authority) -> None:
+    """It asked for the rest of the credentials, and had it: what it made of them nobody knows."""
 
-    async def begins(conversation: Conversation, _line: bytes) -> bool:
-        conversation.say(b"* OK still here\r\n")
-        conversation.writer.close()
+    async def asks(conversation: Conversation, line: bytes) -> bool:
+        if line.endswith(b" AUTHENTICATE PLAIN"):
+            conversation.say(b"+ \r\n")
+        else:
+            conversation.logins.append(line)
+            conversation.writer.close()
+        return False
+
+    async with ahead_bed(authority) as bed:
+        await admitted(bed)
+        await admitted_and_then(bed, greets(bed, b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] ready\r\n"))
+        await bed.comes_true(lambda: bed.front.preconnect.is_greeted)
+        bed.server.script = asks
+        client = await bed.greeted()
+        assert await client.ask(LOGIN) == UNAVAILABLE
+        assert logins(bed) == [1, 1, 1]
+
+
+@pytest.mark.parametrize("said", [b"* ID NIL\r\n%bi OK ID completed.\r\n", b"* OK still here\r\n", b"* BYE\r\n"])
+@on_a_poller
+async def test_what_else_is_said_is_no_answer(authority: Authority, said: bytes) -> None:
+    """A Dovecot whose master is gone answers ID, which is asked with the log-in, and closes."""
+
+    async def ends(conversation: Conversation, line: bytes) -> bool:
+        if b" AUTHENTICATE " in line:
+            tag = line.split(b" ")[0].removesuffix(b"l")
+            conversation.say(said.replace(b"%b", tag))
+            conversation.writer.close()
+            bed.server.script = obliging
         return False
 
     async with ahead_bed(authority) as bed:
         await made_ahead(bed)
-        bed.server.script = once(bed.server, begins)
+        bed.server.script = ends
         client = await bed.greeted()
-        assert await client.ask(LOGIN) == UNAVAILABLE
-        assert len(bed.server.conversations) == 3
+        assert await client.ask(LOGIN + PIPELINED) == OK
+        await bed.server.until(lambda: bed.server.conversations[3].after_login == PIPELINED)
+        assert logins(bed) == [1, 1, 0, 1]
+        assert [health.failures for health in bed.front.upstream.health().values()] == [0]
 
 
 @on_a_poller
