@@ -251,7 +251,7 @@ class Transport(asyncio.Transport):
             self._protocol.data_received(bytes(buffer[:count]))
             return
         self._protocol.eof_received()
-        self._lose(None)
+        self._lose(None, is_polite=True)
 
     def _flush(self) -> None:
         while self._unsent:
@@ -265,22 +265,35 @@ class Transport(asyncio.Transport):
                 return
             self._unsent = self._unsent[sent:]
         if not self._unsent and self._closing:
-            self._lose(None)
+            self._finish()
         elif not self._lost:
             self._watch()
 
+    def _finish(self) -> None:
+        """Close, now that everything is sent: over TLS after the close-notify, once a socket that is full takes it."""
+        if self._engine is not None and not self._handshaking:
+            try:
+                cast("ssl.SSLSocket", self._sock).unwrap()
+            except ssl.SSLWantWriteError:
+                self._watch()
+                return
+            except (OSError, ValueError):
+                pass  # it is sent, and the peer's is not waited for; or the peer is gone
+        self._lose(None)
+
     def _watch(self) -> None:
         if not self._lost:
-            self._poller.change(self.fd, (0 if self._paused else READ) | (WRITE if self._unsent else 0))
+            wants_to_write = self._unsent or self._closing
+            self._poller.change(self.fd, (0 if self._paused else READ) | (WRITE if wants_to_write else 0))
 
-    def _lose(self, error: Exception | None) -> None:
+    def _lose(self, error: Exception | None, *, is_polite: bool = False) -> None:
         if self._lost:
             return
         self._lost = True
         self._closing = True
         self._unsent = b""
         self._engine = None  # the collector may be long in coming, and OpenSSL keeps 27 KiB for each
-        close_socket(self._sock, self._poller, polite=error is None and not self._handshaking)
+        close_socket(self._sock, self._poller, polite=is_polite)
         self._loop.call_soon(self._tell, self._protocol.connection_lost, error)
 
     def _tell(self, lost: Callable[[Exception | None], None], error: Exception | None) -> None:
@@ -292,7 +305,7 @@ class Transport(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send what the socket takes now and keep the rest."""
-        if self._lost or not data:
+        if self._lost or self._closing or not data:
             return
         if self._unsent or self._handshaking:
             self._unsent += bytes(data)
@@ -309,7 +322,7 @@ class Transport(asyncio.Transport):
         self._closing = True
         self.pause_reading()
         if not self._unsent:
-            self._lose(None)
+            self._finish()
 
     def abort(self) -> None:
         """Close at once."""

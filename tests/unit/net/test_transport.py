@@ -12,6 +12,7 @@ from testkit.loops import (
     DEADLINE_S,
     CountingPoller,
     Kept,
+    local_pair,
     read_all,
     read_exactly,
     reset,
@@ -32,10 +33,13 @@ def _exactly(context: ssl.SSLContext, version: ssl.TLSVersion) -> ssl.SSLContext
 
 
 async def _encrypted(
-    poller: CountingPoller, for_server: ssl.SSLContext, for_client: ssl.SSLContext
+    poller: CountingPoller,
+    for_server: ssl.SSLContext,
+    for_client: ssl.SSLContext,
+    pair: tuple[socket.socket, socket.socket] | None = None,
 ) -> tuple[Transport, Kept, ssl.SSLSocket]:
     """Return the server's side on the transport and the client's socket, after the handshake."""
-    near, far = tcp_pair()
+    near, far = pair or tcp_pair()
     kept = Kept()
     transport = transport_on(near, kept, poller)
     transport.start_tls(for_server, lambda: kept.happened("upgraded"))
@@ -337,6 +341,44 @@ async def test_closing_sends_what_was_written_first(
     assert await kept.until_lost() is None
     assert kept.events.count("lost") == 1
     far.close()
+
+
+async def test_a_socket_that_is_full_takes_the_close_notify_later(
+    poller: CountingPoller, for_server: ssl.SSLContext, for_client: ssl.SSLContext
+) -> None:
+    """All that was written is with the kernel, which has no room for more just then: that is not the end yet."""
+    near, far = local_pair()  # of which the kernel keeps what was sent in one buffer, the near one's
+    transport, kept, client = await _encrypted(poller, for_server, for_client, (near, far))
+    client.suppress_ragged_eofs = False
+    transport.write(MEGABYTE[:65536])
+    assert not transport.get_write_buffer_size()
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    before = poller.turns
+    transport.close()
+    due = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.05, due.set)
+    await due.wait()
+    assert kept.lost == []
+    assert poller.turns - before < 10
+
+    assert await asyncio.to_thread(read_all, client) == MEGABYTE[:65536]
+    assert await kept.until_lost() is None
+    client.close()
+
+
+async def test_who_is_cut_gets_no_close_notify_later(
+    poller: CountingPoller, for_server: ssl.SSLContext, for_client: ssl.SSLContext
+) -> None:
+    """A peer that takes nothing keeps nothing open: whoever waited for it has the last word."""
+    transport, kept, client = await _encrypted(poller, for_server, for_client, local_pair())
+    transport.write(MEGABYTE[:65536])
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    transport.close()
+    transport.abort()
+
+    assert isinstance(await kept.until_lost(), ConnectionAbortedError)
+    assert kept.events.count("lost") == 1
+    client.close()
 
 
 @pytest.mark.parametrize("is_tls", [False, True])
