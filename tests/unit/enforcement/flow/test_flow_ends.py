@@ -185,6 +185,7 @@ async def test_logging_in_has_a_deadline_that_octets_do_not_move(authority: Auth
     """I32: from the accepted connection on."""
     async with Bed(authority, tls=tls) as bed:
         client = await bed.greeted()
+        assert await client.ask(b"a NOOP\r\n") == b"a OK Done.\r\n"  # the gate's side of the handshake is done, too
         for _ in range(5):
             bed.clock.advance(10)
             bed.front.tick()
