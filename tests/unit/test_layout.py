@@ -1,5 +1,10 @@
-"""Every module has its tests: where their path mirrors the module's, or where this file says they are and why."""
+"""Every module has its tests: where their path mirrors the module's, or where this file says they are and why.
 
+And what the tests of a directory share reaches all of them.
+"""
+
+import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -119,3 +124,25 @@ def test_what_is_said_to_be_elsewhere_is_there() -> None:
         assert reason
     mirrored = [module for module in ELSEWHERE if _has_mirror(module)]
     assert mirrored == []
+
+
+def _shared_by_all(conftest: Path) -> Iterator[str]:
+    """The names of the fixtures there that nobody has to ask for."""
+    for node in ast.parse(conftest.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            marks = [keyword for mark in node.decorator_list for keyword in getattr(mark, "keywords", ())]
+            if any(keyword.arg == "autouse" for keyword in marks):
+                yield node.name
+
+
+def test_what_a_directory_shares_takes_nothing_from_it() -> None:
+    """A fixture of the same name further down is one in its place: whoever does not ask for it would never know."""
+    shared = {conftest.parent: set(_shared_by_all(conftest)) for conftest in (ROOT / "tests").rglob("conftest.py")}
+    hidden = [
+        f"{directory.relative_to(ROOT)}: {name}"
+        for directory, names in shared.items()
+        for above in directory.parents
+        for name in names & shared.get(above, set())
+    ]
+    assert any(shared.values())
+    assert hidden == []

@@ -23,7 +23,7 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 
 
 @pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+def _patient_with_records(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever wants something recorded is told when it takes too long; not because a disk has much to do beside."""
     monkeypatch.setattr("gatekeeper.server.admin._RECORDED_WITHIN_S", 60.0)
     monkeypatch.setattr("gatekeeper.server.recorder._WITHIN_S", 60.0)

@@ -8,7 +8,7 @@ from testkit.receivers import Certificates, HttpReceiver, SyslogReceiver
 
 
 @pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+def _patient_with_receivers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A receiver is a thread of this process: one that has no processor for a while is not lost."""
     for channel in ("http", "syslog"):
         monkeypatch.setattr(f"gatekeeper.adapters.sinks.shipping.{channel}.TIMEOUT_S", 60.0)
