@@ -5,8 +5,9 @@ What holds inside:
 * No coroutine, no stream and no buffer for an idle session: two `Side` objects and one `Relayed`.
 * A side reads at most `BUDGET_OCTETS` a turn, so that sessions at full stream do not starve the others.
 * What the other side cannot take yet is kept (at most two budgets' worth), and reading stops until it is gone.
-* The mail server's end is passed on after everything it sent has been delivered. A phone that vanishes without a TLS
-  close-notify aborts the mail server's side: a truncated upload never looks finished.
+* The mail server's end is passed on after everything it sent has been delivered, and by a TLS close-notify: a socket
+  that is full just then is waited for. A phone that vanishes without one aborts the mail server's side: a truncated
+  upload never looks finished.
 * `closed` is called exactly once.
 """
 
@@ -56,8 +57,7 @@ class Ended(StrEnum):
 
 
 _BY_US = frozenset({Ended.CUT, Ended.IDLE, Ended.DRAINED, Ended.AUDIT_LOST, Ended.SCREENED})
-_POLITE_TO_CLIENT = _BY_US | {Ended.UPSTREAM}
-_POLITE_TO_UPSTREAM = _BY_US | {Ended.CLIENT}
+"""At once, with a close-notify to both where there is room for it."""
 
 
 class Side:
@@ -78,6 +78,11 @@ class Side:
         """Read from this side."""
         self.last_octet = _LINE_FEED
         self.at_eof = False
+
+    @property
+    def is_to_be_told(self) -> bool:
+        """Whether all that is left for this side is a close-notify, in a session that has not ended."""
+        return self.peer.at_eof and self.tls is not None
 
     def ready(self, mask: int) -> bool:
         """Read up to the budget and hand it to the peer; True when this is a full stream."""
@@ -267,15 +272,16 @@ class Relayed:
 
     def hung_up(self, side: Side, mask: int) -> None:
         """A side is gone both ways while nothing was read from it."""
-        if side is self.client and side.at_eof and not self.upstream.unsent:
-            self.end(Ended.CLIENT)
-        elif side is self.client:
+        is_client = side is self.client
+        if is_client and (self.upstream.unsent or not side.at_eof):
             self._abort_upstream()
             self.end(Ended.CLIENT_ABORTED)
-        elif mask & select.EPOLLERR:
+        elif is_client and not self.upstream.is_to_be_told:
+            self.end(Ended.CLIENT)
+        elif mask & select.EPOLLERR and not is_client:
             self.end(Ended.UPSTREAM_ABORTED)
         else:
-            # Both ends were closed in order, and what it sent may not be read yet: look again when the phone took some.
+            # Both ends were closed in order, and what it sent may not be read yet: look again when the peer took some.
             self.poller.unwatch(side.fd)
             side.fd = ~side.fd
 
@@ -305,19 +311,21 @@ class Relayed:
         if self.ended is not None:
             return
         self.ended = why
-        # A close-notify to whoever is gone already is two system calls for nothing.
-        close_socket(self.client.sock, self.poller, polite=why in _POLITE_TO_CLIENT)
-        close_socket(self.upstream.sock, self.poller, polite=why in _POLITE_TO_UPSTREAM)
+        # A close-notify to whoever is gone already, or was told, is two system calls for nothing.
+        for side in (self.client, self.upstream):
+            close_socket(side.sock, self.poller, polite=why in _BY_US)
         # Sides and session hold each other: what OpenSSL holds for them would wait for the garbage collector.
         self.client.tls = self.upstream.tls = None
         self.relay.forget(self)
         self._owner.session_ended(self, why, error)
 
     def _pass_on_eof(self, side: Side) -> None:
-        if side is self.upstream:
-            self.end(Ended.UPSTREAM)
-        elif self.client.tls or self.upstream.tls or self.upstream.at_eof:
-            self.end(Ended.CLIENT)  # no mail client half-closes TLS: it is gone
+        is_over = side is self.upstream or self.client.tls or self.upstream.tls or self.upstream.at_eof
+        if is_over and not self._is_told(side.peer):
+            self._watch(side)
+            self._watch(side.peer)
+        elif is_over:  # no mail client half-closes TLS: it is gone
+            self.end(Ended.UPSTREAM if side is self.upstream else Ended.CLIENT)
         else:
             # The mail server may still answer what the phone asked last (RFC 9051 LOGOUT, SMTP QUIT).
             try:
@@ -327,11 +335,22 @@ class Relayed:
                 return
             self._watch(side)
 
+    def _is_told(self, side: Side) -> bool:
+        """Whether a side's close-notify is on its way, or none is needed; the socket may be full of what came before."""
+        if isinstance(side.sock, ssl.SSLSocket):
+            try:
+                side.sock.unwrap()
+            except ssl.SSLWantWriteError:
+                return False
+            except (OSError, ValueError):
+                pass  # sent, or the peer is gone: its answer is not waited for
+        return True
+
     def _watch(self, side: Side) -> None:
         if self.ended is not None:
             return
         reads = self.may_read(side)
-        mask = (READ if reads else 0) | (WRITE if side.unsent else 0)
+        mask = (READ if reads else 0) | (WRITE if side.unsent or side.is_to_be_told else 0)
         if side.fd >= 0:
             self.poller.change(side.fd, mask)
         elif mask:

@@ -61,10 +61,11 @@ class RelayBench:
         to_upstream: bytes = b"",
         buffer: int | None = None,
         new_session: Callable[[Relay, Owner], Relayed] = Relayed,
+        pair: Callable[[], tuple[socket.socket, socket.socket]] = tcp_pair,
     ) -> Owned:
         """Connect two far ends by the relay; `buffer` makes the kernel's send buffers small."""
-        near_phone, phone = tcp_pair()
-        near_server, server = tcp_pair()
+        near_phone, phone = pair()
+        near_server, server = pair()
         for sock in (near_phone, near_server, phone, server):
             if buffer is not None:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)

@@ -8,6 +8,7 @@ import gc
 import itertools
 import math
 import random
+import select
 import socket
 import ssl
 import struct
@@ -21,6 +22,7 @@ from testkit.loops import (
     DEADLINE_S,
     Kept,
     exchange,
+    local_pair,
     read_all,
     read_exactly,
     reset,
@@ -30,6 +32,9 @@ from testkit.loops import (
 )
 from testkit.relay_bench import Owned, RelayBench
 
+_SO_MEMINFO = 55
+_WMEM_ALLOC, _SNDBUF = 2, 3
+"""linux/sock_diag.h."""
 SMALL = 65_536
 """Of a kernel buffer: below a segment of loopback, TCP itself would stall."""
 BOTH = list(itertools.product([False, True], repeat=2))
@@ -166,6 +171,33 @@ async def test_the_servers_end_comes_after_everything_it_sent(
     assert got.result() == data
     assert await owned.ended() is Ended.UPSTREAM
     assert owned.session.octets_down == len(data)
+
+
+@pytest.mark.parametrize("by", ["server", "phone"])
+async def test_the_end_is_told_by_tls_also_where_the_socket_is_full(bench: RelayBench, by: str) -> None:
+    """All was taken, and there is no room for the close-notify: without it the last answer would look cut off."""
+    owned = await bench.session(client_tls=by == "server", upstream_tls=by == "phone", pair=local_pair)
+    session = owned.session
+    talks, listens = (owned.server, owned.phone) if by == "server" else (owned.phone, owned.server)
+    source, target = (session.upstream, session.client) if by == "server" else (session.client, session.upstream)
+    sent = 0
+    async with asyncio.timeout(DEADLINE_S):
+        while not _is_full(target.sock):
+            talks.sendall(b"x" * 1000)
+            sent += 1000
+            while source.octets < sent:  # noqa: ASYNC110  nobody tells
+                await asyncio.sleep(0)
+        assert not target.unsent
+        talks.close()
+        while not source.at_eof:  # noqa: ASYNC110  as above
+            await asyncio.sleep(0)
+    turns = bench.poller.turns
+    due = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.05, due.set)
+    await due.wait()
+    assert bench.poller.turns - turns < 20
+    assert len(await asyncio.to_thread(read_all, listens)) == sent
+    assert await owned.ended() is (Ended.UPSTREAM if by == "server" else Ended.CLIENT)
 
 
 async def test_a_plain_client_may_half_close(bench: RelayBench) -> None:
@@ -448,9 +480,21 @@ def _close_politely(sock: socket.socket) -> None:
     """Close-notify (not waiting for the peer's), then close."""
     if isinstance(sock, ssl.SSLSocket):
         sock.settimeout(0)
-        with pytest.raises(ssl.SSLWantReadError):
-            sock.unwrap()
+        is_told = False
+        while not is_told:
+            try:
+                sock.unwrap()
+            except ssl.SSLWantWriteError:  # full of what was sent before
+                select.select([], [sock], [], DEADLINE_S)
+            except ssl.SSLWantReadError:
+                is_told = True
     sock.close()
+
+
+def _is_full(sock: socket.socket) -> bool:
+    """Whether the kernel takes nothing more; it says so of a local socket only: TCP fills its last segment up."""
+    counts = struct.unpack("9I", sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36))
+    return counts[_WMEM_ALLOC] >= counts[_SNDBUF]
 
 
 def _vanish(sock: socket.socket, by: str) -> None:
