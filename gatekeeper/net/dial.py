@@ -51,7 +51,7 @@ class Upstream:
     client_address: str = "none"
     """How the server learns the phone's address: `id`, `proxy`, `proxy-v2`, `xclient` or `none`."""
     preconnect: bool = True
-    """Whether a connection may be made before a log-in needs it."""
+    """Whether a connection may be made while its phone is on its way to log in."""
 
     @property
     def wants_proxy_header(self) -> bool:

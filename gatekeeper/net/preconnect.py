@@ -1,67 +1,97 @@
-"""A connection to the mail server that is made before a log-in needs it.
+"""A phone's connection to the mail server that is made while the phone itself is still shaking hands.
 
-A log-in then finds the greeting there, TLS included: connecting, handshake and greeting take round trips to the mail
-server in which its phone would only wait.
+Its log-in then finds connection, TLS and greeting there, or on their way: these round trips to the mail server take
+place beside the phone's own, and not after them.
 
 What holds inside:
 
-* There is one at most, and only while log-ins follow each other closely: who comes alone finds none, and costs the mail
-  server no connection besides his own. No phone can bring one about that was not admitted.
-* It is given away once, when the mail server has begun to greet, to a log-in at the very address it leads to. One that
-  nobody wants is closed long before a mail server would: Postfix under stress, the most impatient, waits 10 s.
-* A mail server that does not greet in time, or closes it, waiting or when it is used, is left in peace for a while.
-* Nothing of any phone's was said on it; where a PROXY header has to name the phone first, there is none.
+* It belongs to the phone that brought it about: made when that one came, given to its log-in, closed with it. So it is
+  never older than what the phone would have had without a gate, and a mail server that is going down can do nothing to
+  a log-in that it could not do to a phone.
+* Floods bring none about: each takes a turn, and a turn is earned by a log-in that was admitted, a moment before.
+* It is given away once, for the very address it leads to. One that its phone does not want is closed before the mail
+  server would: Postfix under stress, the most impatient, waits 10 s.
+* A mail server that closes it while it waits is left in peace for a while.
+* Nothing of the phone's is said on it; where a PROXY header has to name the phone first, there is none.
 """
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
+from gatekeeper.net.deadlines import Deadlines
 from gatekeeper.net.dial import Upstream, dial
 from gatekeeper.net.poller import Poller
 from gatekeeper.net.transport import Transport
 
 _log = structlog.get_logger("gatekeeper.preconnect")
 
-KEPT_S = 2.0
-"""How long one waits for its log-in; and log-ins that are no further apart follow each other closely."""
+EARNED_FOR_S = 2.0
+"""How long after a log-in the turns last that were earned: who comes alone finds none."""
+MAX_TURNS = 8
+"""As many phones may be on their way to log in at once; each that is admitted earns a turn for one behind it."""
+KEPT_S = 5.0
+"""How long one waits for its phone's log-in."""
 PAUSE_S = 60.0
-"""After one that came to nothing by the mail server's doing: it may delay its greeting, or count connections."""
+"""After one that the mail server closed: it may count connections."""
 MAX_GREETING_OCTETS = 8192
 """Nobody greets with more, and it would be kept."""
 
 
-class _Ahead(asyncio.Protocol):
-    """One such connection."""
+class Ahead(asyncio.Protocol):
+    """One such connection, until it is taken."""
 
-    __slots__ = ("greeting", "transport", "until", "upstream")
+    __slots__ = ("_greeting", "_owner", "_transport", "_upstream")
 
-    def __init__(self, upstream: Upstream, until: float) -> None:
-        self.upstream = upstream
-        self.until = until
-        self.greeting = b""
-        self.transport: Transport | None = None
-        """None when it is lost."""
+    def __init__(self, owner: "Preconnect", upstream: Upstream) -> None:
+        """Not connected yet."""
+        self._owner = owner
+        self._upstream = upstream
+        self._greeting = b""
+        self._transport: Transport | None = None
+        """None when it was taken, closed or lost."""
 
-    @property
-    def is_greeted(self) -> bool:
-        """Whether the mail server has said a line, and no half one."""
-        return self.greeting.endswith(b"\n")
+    def dial(self, poller: Poller, loop: asyncio.AbstractEventLoop) -> None:
+        """Connect; raises OSError as `dial`."""
+        self._transport = dial(self._upstream, self, poller=poller, loop=loop)
+
+    def take(self, upstream: Upstream) -> tuple[Transport, bytes] | None:
+        """The connection, with what was received on it, when it is there and leads to this very address.
+
+        It may still be on its way; who takes it hears what comes of it. Otherwise it is closed.
+        """
+        transport = self._transport
+        if transport is None or transport.is_closing() or upstream is not self._upstream:
+            self.close()
+            return None
+        self._transport = None
+        self._owner.taken(self)
+        return transport, self._greeting
+
+    def close(self) -> None:
+        """Its phone does not want it."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            self._owner.left(self)
+            transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Only called where TLS begins at once."""
-        if isinstance(transport, Transport) and self.upstream.context is not None:
-            transport.start_tls(self.upstream.context, _encrypted, self.upstream.host)
+        if isinstance(transport, Transport) and self._upstream.context is not None:
+            transport.start_tls(self._upstream.context, _encrypted, self._upstream.host)
 
     def data_received(self, data: bytes) -> None:
         """The greeting."""
-        self.greeting += data
-        if len(self.greeting) > MAX_GREETING_OCTETS and self.transport is not None:
-            self.transport.abort()
+        self._greeting += data
+        if len(self._greeting) > MAX_GREETING_OCTETS and self._transport is not None:
+            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It did not come about, or was closed; a log-in that dials finds out why, and says so."""
-        self.transport = None
+        """It did not come about, or was closed; the log-in dials, finds out why, and says so."""
+        if self._transport is not None:
+            self._transport = None
+            self._owner.lost(self)
         if exc is not None and not isinstance(exc, OSError):
             _log.error("preconnect.fault", exc_info=exc)
 
@@ -71,81 +101,68 @@ def _encrypted() -> None:
 
 
 class Preconnect:
-    """The next log-in's connection at one listener's mail server."""
+    """The connections of one listener's phones."""
 
-    def __init__(self, poller: Poller, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, poller: Poller, loop: asyncio.AbstractEventLoop, monotonic: Callable[[], float]) -> None:
         self._poller = poller
         self._loop = loop
-        self._next: _Ahead | None = None
-        self._last: float | None = None
-        """When the last log-in succeeded."""
+        self._monotonic = monotonic
+        self._turns = 0
+        self._turns_until = 0.0
         self._not_before = 0.0
-        self._is_off = False
+        self._waiting = Deadlines[Ahead](KEPT_S, lambda ahead: ahead.close())
         self.used = 0
         """How many were given to a log-in."""
         self.unused = 0
         """How many were not: closed again, lost, or never come about."""
 
-    @property
-    def is_greeted(self) -> bool:
-        """Whether there is one that a log-in might go on with; it may be gone again."""
-        return self._next is not None and self._next.is_greeted
+    def __len__(self) -> int:
+        """How many wait for their phones' log-ins."""
+        return len(self._waiting)
 
-    def take(self, upstream: Upstream, now: float) -> tuple[Transport, bytes] | None:
-        """A connection to this very address, with what was received on it, when there is one that was greeted."""
-        ahead = self._next
-        if ahead is None or ahead.upstream is not upstream or not ahead.is_greeted:
-            return None
-        transport = ahead.transport
-        if transport is None or transport.is_closing():
-            self.give_up(now)
-            return None
-        self._next = None
-        self.used += 1
-        return transport, ahead.greeting
+    def logged_in(self) -> None:
+        """A phone was admitted: a turn for one of those that come after it."""
+        now = self._monotonic()
+        self._turns = min(self._turns_left(now) + 1, MAX_TURNS)
+        self._turns_until = now + EARNED_FOR_S
 
-    def logged_in(self, upstream: Upstream, now: float) -> None:
-        """A log-in succeeded; where they follow each other closely, make the next one's connection, to `upstream`."""
-        last, self._last = self._last, now
-        if self._next is not None and self._next.transport is None:
-            self.give_up(now)
-        if last is None or now - last > KEPT_S or now < self._not_before or self._is_off or self._next is not None:
-            return
-        if not upstream.preconnect or upstream.wants_proxy_header:
-            return
-        ahead = _Ahead(upstream, now + KEPT_S)
+    def begin(self, upstream: Upstream) -> Ahead | None:
+        """Connect for a phone that has come, if it is its turn."""
+        now = self._monotonic()
+        turns = self._turns_left(now)
+        if not turns or now < self._not_before or not upstream.preconnect or upstream.wants_proxy_header:
+            return None
+        self._turns = turns - 1
+        ahead = Ahead(self, upstream)
         try:
-            ahead.transport = dial(upstream, ahead, poller=self._poller, loop=self._loop)
-        except OSError:  # the next log-in finds out, and says so
+            ahead.dial(self._poller, self._loop)
+        except OSError:  # the log-in finds out, and says so
             self.unused += 1
-            self.give_up(now)
-        else:
-            self._next = ahead
+            self._not_before = now + PAUSE_S
+            return None
+        self._waiting.add(ahead, now)
+        return ahead
 
-    def tick(self, now: float) -> None:
-        """Close one that nobody wants; called about every quarter of a second."""
-        ahead = self._next
-        if ahead is None or now < ahead.until:
-            return
-        if ahead.is_greeted and ahead.transport is not None:
-            self.drop()
-        else:
-            self.give_up(now)
+    def _turns_left(self, now: float) -> int:
+        return self._turns if now <= self._turns_until else 0
 
-    def give_up(self, now: float) -> None:
-        """One failed by the mail server's doing, or did not even come about: close what is there, and wait a while."""
-        self._not_before = now + PAUSE_S
-        self.drop()
+    def tick(self) -> None:
+        """Close those whose phones take their time; called about every quarter of a second."""
+        self._waiting.sweep(self._monotonic())
 
-    def drop(self) -> None:
-        """Close it: it is not wanted any more, or the settings have changed."""
-        ahead, self._next = self._next, None
-        if ahead is not None:
-            self.unused += 1
-            if ahead.transport is not None:
-                ahead.transport.close()
+    # What an `Ahead` tells.
 
-    def close(self) -> None:
-        """Close it, and make no other."""
-        self._is_off = True
-        self.drop()
+    def taken(self, ahead: Ahead) -> None:
+        """Its log-in goes on with it."""
+        self._waiting.discard(ahead)
+        self.used += 1
+
+    def left(self, ahead: Ahead) -> None:
+        """It was closed unused."""
+        self._waiting.discard(ahead)
+        self.unused += 1
+
+    def lost(self, ahead: Ahead) -> None:
+        """The mail server did not take it, or closed it."""
+        self.left(ahead)
+        self._not_before = self._monotonic() + PAUSE_S

@@ -336,7 +336,7 @@ class Relayed:
             self._watch(side)
 
     def _is_told(self, side: Side) -> bool:
-        """Whether a side's close-notify is on its way, or none is needed; the socket may be full of what came before."""
+        """Whether a side's close-notify is on its way, or none is needed; there may be no room for it yet."""
         if isinstance(side.sock, ssl.SSLSocket):
             try:
                 side.sock.unwrap()

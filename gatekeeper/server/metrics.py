@@ -340,7 +340,7 @@ class _Bounds(Collector):
         yield refused
         preconnects = CounterMetricFamily(
             "gatekeeper_preconnects",
-            "Connections made ahead of a log-in: given to one, or not",
+            "Connections made while a phone was on its way to log in: given to the log-in, or not",
             labels=("listener", "outcome"),
         )
         for front in self._fronts.values():

@@ -49,6 +49,8 @@ def endless(octets: bytes, *first: bytes) -> Act:
 
 def _stage(make_bench: Callable[..., Bench], mode: str, **more: object) -> Bench:
     servers = {protocol: one for protocol, one in recorders().items() if protocol in PROTOCOLS}
+    # What they say is told for one connection, and not for one that the next phone may have on its way.
+    more |= {"preconnect": False}
     tables = {protocol: {**upstream(one.port, mode=mode), **more} for protocol, one in servers.items()}
     listening = [one for one in listeners() if one["protocol"] in PROTOCOLS]
     changes = {"listener": listening, "upstream": tables, "limits": {"upstream_timeout": "2s"}}

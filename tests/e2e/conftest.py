@@ -161,7 +161,7 @@ def make_gate(make_gate_anywhere: MakeGate, stocked_store: Path) -> Iterator[Mak
 def gate(make_lasting_gate: MakeGate, dovecot: Dovecot, postfix: Postfix) -> GateProcess:
     """Run a gate in front of Dovecot and Postfix for the whole test run; nobody changes its policy or devices."""
     servers = {"imap": dovecot.imap_port, "smtp": postfix.clear_port}
-    gate = make_lasting_gate({"upstream": {name: upstream(port, preconnect=True) for name, port in servers.items()}})
+    gate = make_lasting_gate({"upstream": {name: upstream(port) for name, port in servers.items()}})
     gate.start()
     gate.register(
         device(ALICE_PHONE, ALICE.login),

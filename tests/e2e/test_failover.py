@@ -76,12 +76,12 @@ def test_log_ins_go_on_when_a_dovecot_dies(
     session.close()
 
 
-def test_log_ins_go_on_when_a_dovecot_dies_that_one_is_connected_to_already(
+def test_nobody_is_connected_to_a_dovecot_that_died_before_he_came(
     make_gate: MakeGate, dovecot: Dovecot, another_dovecot: Dovecot, servers_ca: Authority, context: ssl.SSLContext
 ) -> None:
-    """What was made for the next log-in goes with its server; the log-in goes to the other one, and on from there."""
+    """While it ends, it takes log-ins on older connections, and says that the password is wrong, or nothing at all."""
     places = another_dovecot.imaps_port, dovecot.imaps_port
-    gate = make_gate(_imap(*places, mode="implicit", ca=str(servers_ca.ca_file), preconnect=True, client_address="id"))
+    gate = make_gate(_imap(*places, mode="implicit", ca=str(servers_ca.ca_file), client_address="id"))
 
     def one_is_used() -> bool:
         assert imap_login_reply(gate.ports.imaps, context, ALICE).startswith(b"OK")
@@ -91,7 +91,7 @@ def test_log_ins_go_on_when_a_dovecot_dies_that_one_is_connected_to_already(
     another_dovecot.stop()
     for _ in range(4):
         assert imap_login_reply(gate.ports.imaps, context, ALICE).startswith(b"OK")
-    assert not [one for one in gate.audit_records() if code(one) == "GK1007E"]
+    assert not [one for one in gate.audit_records() if code(one) in ("GK1007E", "GK1011W")]
 
 
 def test_an_address_comes_back_by_itself(

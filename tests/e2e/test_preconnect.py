@@ -37,8 +37,8 @@ def test_log_ins_that_follow_each_other(
     smtp = {"off": postfix.clear_port, "starttls": postfix.submission_port, "implicit": postfix.submissions_port}[mode]
     ca = None if mode == "off" else servers_ca.ca_file
     tables = {
-        "imap": upstream(imap, mode=mode, ca=ca, preconnect=True) | {"client_address": "id"},
-        "smtp": upstream(smtp, mode=mode, ca=ca, preconnect=True) | {"client_address": "xclient"},
+        "imap": upstream(imap, mode=mode, ca=ca) | {"client_address": "id"},
+        "smtp": upstream(smtp, mode=mode, ca=ca) | {"client_address": "xclient"},
     }
     gate = make_gate({"upstream": tables})
     gate.register(*(device(f"ahead-{number}", user.login) for number, user in enumerate(SPARE)))

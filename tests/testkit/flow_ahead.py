@@ -1,26 +1,19 @@
-"""A bed whose front makes connections ahead of their log-ins, and how its mail server changes in the midst."""
+"""Phones that are on their way to log in when their connection to the mail server is made."""
 
 from collections.abc import Awaitable, Callable
 
-from gatekeeper.net.dial import TlsMode
-from testkit.flow_bed import Bed, Conversation, MailServer, Phone, obliging
+from testkit.flow_bed import Bed, Conversation, MailServer, Phone
 from testkit.flow_talk import admitted
-from testkit.tls import Authority
 
 
-def ahead_bed(authority: Authority, upstream: TlsMode = TlsMode.OFF) -> Bed:
-    """Return one of which nothing else is special."""
-    bed = Bed(authority, upstream=upstream)
-    bed.preconnect = True
-    return bed
-
-
-async def made_ahead(bed: Bed) -> Conversation:
-    """Two log-ins that follow each other, and the connection that was made for a third."""
+async def expected(bed: Bed, *, server: MailServer | None = None) -> tuple[Phone, Conversation]:
+    """Somebody logs in; then a phone that may log in comes, and a connection is there for it."""
+    server = server or bed.server
     await admitted(bed)
-    await admitted(bed)
-    await bed.comes_true(lambda: bed.front.preconnect.is_greeted)
-    return bed.server.conversations[2]
+    before = len(server.conversations)
+    client = await bed.greeted()
+    await server.until(lambda: len(server.conversations) > before)
+    return client, server.conversations[before]
 
 
 def logins(bed: Bed) -> list[int]:
@@ -41,23 +34,12 @@ def once(
     return once
 
 
-async def admitted_and_then(bed: Bed, change: Callable[[], None]) -> Phone:
-    """A phone that is admitted by a mail server that is another from its log-in on."""
-
-    async def changes(conversation: Conversation, line: bytes) -> bool:
-        bed.server.script = obliging
-        change()
-        return await obliging(conversation, line)
-
-    bed.server.script = changes
-    return await admitted(bed)
-
-
 async def says_nothing(_conversation: Conversation, _line: bytes) -> bool:
     """Read, and leave it at that."""
     return False
 
 
-def greets(bed: Bed, greeting: bytes) -> Callable[[], None]:
-    """Return the change by which it greets so from then on."""
-    return lambda: setattr(bed.server, "greeting", greeting)
+async def hangs_up(conversation: Conversation, _line: bytes) -> bool:
+    """Close."""
+    conversation.writer.close()
+    return False

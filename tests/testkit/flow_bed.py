@@ -279,8 +279,8 @@ class Bed:
         """What the mail server presents, unless the test sets another."""
         self.upstream_host = "localhost"
         self.client_address = "none"
-        self.preconnect = False
-        """Whether connections are made before a log-in needs them."""
+        self.preconnect = True
+        """Whether connections are made while phones are on their way to log in."""
         self.load_balancers: tuple[Network, ...] = ()
         """Whose PROXY header is believed."""
         self.before: list[tuple[str, int]] = []
@@ -433,7 +433,6 @@ class Bed:
         if kind is None:
             await self.all_ended()
         self._listener.stop()
-        self.front.preconnect.close()
         self.relay.end_all(Ended.DRAINED)
         await self.server.stop()
         if kind is None:
@@ -451,7 +450,7 @@ class Bed:
             == len(self.front.dials)
             == 0
         )
-        assert len(self.front.holds) == 0
+        assert len(self.front.holds) == len(self.front.preconnect) == 0
         assert self.crowd.total == self.crowd.sources() == 0
         assert len(self.relay) == 0
         assert self._poller._watched == {}, "a socket is left"

@@ -89,14 +89,10 @@ class Ports:
     admin: int
 
 
-def upstream(port: int, *, mode: str = "off", ca: Path | None = None, preconnect: bool = False) -> dict[str, object]:
-    """Return an `[upstream.*]` table for a server on this machine; by its name when TLS is to be verified.
-
-    Without connections ahead of their log-ins, unless the test wants them: scripted servers are told what to do with
-    the connections that come next, and it is waited for their ends.
-    """
+def upstream(port: int, *, mode: str = "off", ca: Path | None = None) -> dict[str, object]:
+    """Return an `[upstream.*]` table for a server on this machine; by its name when TLS is to be verified."""
     host = LOOPBACK if mode == "off" else "localhost"
-    table: dict[str, object] = {"address": f"{host}:{port}", "tls": mode, "preconnect": preconnect}
+    table: dict[str, object] = {"address": f"{host}:{port}", "tls": mode}
     if ca is not None:
         table["ca"] = str(ca)
     return table

@@ -126,9 +126,9 @@ class ParityBed:
 
 
 def _upstreams(server: Dovecot) -> dict[str, object]:
-    tables: dict[str, object] = {"imap": upstream(server.imap_port, preconnect=True)}
+    tables: dict[str, object] = {"imap": upstream(server.imap_port)}
     if dovecot_server.SPEAKS_POP3:
-        tables["pop3"] = upstream(server.pop3_port, preconnect=True) | {"client_address": "xclient"}
+        tables["pop3"] = upstream(server.pop3_port) | {"client_address": "xclient"}
     if dovecot_server.SPEAKS_SIEVE:
-        tables["sieve"] = upstream(server.sieve_port, preconnect=True) | {"client_address": "xclient"}
+        tables["sieve"] = upstream(server.sieve_port) | {"client_address": "xclient"}
     return tables

@@ -23,6 +23,7 @@ from gatekeeper.enforcement.flow.front import Front
 from gatekeeper.enforcement.flow.introduction import introduced
 from gatekeeper.net.alpn import is_foreign
 from gatekeeper.net.dial import TlsMode
+from gatekeeper.net.preconnect import Ahead
 from gatekeeper.net.preface import Preface
 from gatekeeper.net.transport import Transport
 from gatekeeper.protocols.proxy_protocol.header import MalformedHeader
@@ -37,6 +38,7 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_account",
+        "_ahead",
         "_attempts",
         "_attempts_n",
         "_authcid",
@@ -65,6 +67,8 @@ class ClientConnection(asyncio.Protocol):
         """What the client says of itself."""
         self._busy = False
         """A log-in is under way or held back: what arrives meanwhile is only kept."""
+        self._ahead: Ahead | None = None
+        """A connection to the mail server for the first log-in, made while the client is busy with TLS."""
         self._transport = Transport(
             sock,
             self,
@@ -138,6 +142,13 @@ class ClientConnection(asyncio.Protocol):
             self._transport.start_tls(context, self._ready)
         else:
             self._ready()
+        if self._front.tls is not TlsMode.STARTTLS:
+            self._preconnect()
+
+    def _preconnect(self) -> None:
+        balancer = self.connection.load_balancer
+        if not self._transport.is_closing() and (balancer is None or not balancer.is_health_check):
+            self._ahead = self._front.preconnect.begin(self._front.upstream.order[0])
 
     def _ready(self) -> None:
         self._front.handshakes.discard(self)
@@ -212,6 +223,7 @@ class ClientConnection(asyncio.Protocol):
         self._front.begin_handshake(self)
         self._transport.write(reply)
         self._transport.start_tls(context, self._encrypted)
+        self._preconnect()
 
     def _encrypted(self) -> None:
         self._front.handshakes.discard(self)
@@ -276,6 +288,8 @@ class ClientConnection(asyncio.Protocol):
         self._finished = True
         self._attempts.came_to_nothing()
         self._end_leg()
+        if self._ahead is not None:
+            self._ahead.close()
         self._release()
         self._front.crowd.leave(self._attempts.source, settled=False)
         self._dialogue.closed()

@@ -145,7 +145,8 @@ class Flow(ClientConnection):
             front, lambda: self._dialogue.login(credentials, login), self._logged_in, self.fault, self._preamble
         )
         self._leg = leg
-        leg.start()
+        ahead, self._ahead = self._ahead, None
+        leg.start(ahead)
 
     def _preamble(self, upstream: Upstream) -> bytes:
         return proxy_header(upstream, self.connection, self._transport)
@@ -250,8 +251,7 @@ class Flow(ClientConnection):
             (upstream_sock, to_upstream + unread),
             screen,
         )
-        # Last, for the phone has its answer; and to where the next log-in will go, whatever changed during this one.
-        self._front.preconnect.logged_in(self._front.upstream.order[0], self._front.monotonic())
+        self._front.preconnect.logged_in()
 
     def _unavailable(self, reason: str) -> None:
         self._record(EventCode.GATE_FAULT, "Mail sign-in refused for now", self._mechanism, {"fault": reason})

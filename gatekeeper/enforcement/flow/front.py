@@ -157,7 +157,7 @@ class Front:
         self.handshakes = Deadlines(self.limits.handshake_timeout_s, lambda flow: flow.handshake_too_slow())
         self.logins = Deadlines(self.limits.upstream_timeout_s, lambda leg: leg.too_slow())
         self.dials = Deadlines(self.limits.connect_timeout_s, lambda leg: leg.not_greeted())
-        self.preconnect = Preconnect(self.poller, self.loop)
+        self.preconnect = Preconnect(self.poller, self.loop, self.monotonic)
 
     def tick(self) -> None:
         """Called about every quarter of a second."""
@@ -166,7 +166,7 @@ class Front:
             deadlines.sweep(now)
         self.health_checks.tick(now)
         self.holds.sweep(now)
-        self.preconnect.tick(now)
+        self.preconnect.tick()
 
     def limit_reached(self, source: str) -> str | None:
         """The limit that one more connection from `source` would break, None when there is room or room was made."""
@@ -205,7 +205,6 @@ class Front:
         self.context = other.context
         self.revocations_until = other.revocations_until
         self.upstream = other.upstream
-        self.preconnect.drop()
         self.new_dialogue = other.new_dialogue
         self.allow_plaintext = other.allow_plaintext
         self.limits = other.limits
@@ -221,7 +220,6 @@ class Front:
         """Shutting down: end what is not admitted yet."""
         for flow in self.waiting.owners():
             flow.say_goodbye(Farewell.SHUTTING_DOWN)
-        self.preconnect.close()
         self.health_checks.record()
 
 

@@ -7,8 +7,9 @@ from socket import socket
 
 from gatekeeper.enforcement.flow.front import Front
 from gatekeeper.net.dial import TlsMode, Upstream, dial
+from gatekeeper.net.preconnect import Ahead
 from gatekeeper.net.transport import Transport
-from gatekeeper.protocols.login import Failed, Learnt, LoggedIn, LoginClient, NeedData, Rejected, Send, StartTls, Step
+from gatekeeper.protocols.login import Failed, Learnt, LoggedIn, LoginClient, NeedData, Rejected, Send, StartTls
 
 Outcome = LoggedIn | Rejected | Failed
 
@@ -23,8 +24,8 @@ class UpstreamLeg(asyncio.Protocol):
 
     * One address after the other is tried, each at most once, until one was sent a credential: from then on its
       answer is the answer, and a password that one server has refused is never shown to another.
-    * Only a connection that was made before it was needed is no attempt: it may be gone by then. Until its server has
-      answered a credential its failure is nobody's fault, and the same address is dialled.
+    * A connection that was made when the phone came is the first address's attempt, unless it is gone by now: then that
+      one is dialled.
     * Every connection has a log-in of its own: nothing that was said on one counts on another, TLS least of all.
     * Only what no phone can bring about takes an address out for others: what went wrong before the greeting, where
       nothing of the phone's was said (a PROXY header names it).
@@ -33,10 +34,8 @@ class UpstreamLeg(asyncio.Protocol):
     __slots__ = (
         "_fault",
         "_front",
-        "_is_ahead",
         "_is_exposed",
         "_is_greeted",
-        "_is_heard",
         "_is_told",
         "_login",
         "_new_login",
@@ -78,27 +77,22 @@ class UpstreamLeg(asyncio.Protocol):
         """Whether this attempt's server has greeted as it should."""
         self._is_exposed = False
         """Whether a credential was sent."""
-        self._is_ahead = False
-        """Whether this connection was made before it was needed, and its server has not answered a credential."""
-        self._is_heard = False
-        """Whether anything was received on it after that credential: an answer, or what else it was asked with it."""
 
-    def start(self) -> None:
-        """Dial, unless a connection is there already."""
+    def start(self, ahead: Ahead | None = None) -> None:
+        """Dial, unless `ahead` is there to go on with."""
         front = self._front
-        now = front.monotonic()
-        front.logins.add(self, now)
-        ahead = front.preconnect.take(self._upstream, now)
-        if ahead is None:
+        front.logins.add(self, front.monotonic())
+        taken = None if ahead is None else ahead.take(self._upstream)
+        if taken is None:
             self._dial()
             return
-        front.dials.add(self, now)
-        self._transport, greeting = ahead
+        self._transport, received = taken
         self._transport.set_protocol(self)
-        self._is_ahead = True
         self._login = self._new_login()
-        self._login.receive_data(greeting)
-        self._go_on()
+        self._tried = 1
+        front.dials.add(self, front.monotonic())
+        if received:
+            self.data_received(received)
 
     def _dial(self) -> None:
         """Try the next address, and the ones behind it where that fails at once."""
@@ -133,7 +127,6 @@ class UpstreamLeg(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Octets from the mail server."""
         self._front.dials.discard(self)
-        self._is_heard = self._is_exposed
         self._login.receive_data(data)
         self._go_on()
 
@@ -158,8 +151,6 @@ class UpstreamLeg(asyncio.Protocol):
 
     def too_slow(self) -> None:
         """The deadline passed."""
-        if self._is_ahead:
-            self._front.preconnect.give_up(self._front.monotonic())
         if self._transport is not None:
             self._transport.abort()  # a server that does not read would keep what is closed politely
         self._end(Failed("the mail server takes too long"))
@@ -185,8 +176,7 @@ class UpstreamLeg(asyncio.Protocol):
 
     def _go_on(self) -> None:
         while self._outcome is not None and self._transport is not None:
-            step = self._next_step()
-            match step:
+            match step := self._login.next_step():
                 case NeedData():
                     break
                 case Send():
@@ -196,37 +186,23 @@ class UpstreamLeg(asyncio.Protocol):
                     break
                 case Learnt():
                     self._end(Failed("there was nothing to log in with"))
-                case LoggedIn() | Rejected() if self._is_ahead:
-                    self._fail("the mail server answers what it was not asked")
-                    break
                 case LoggedIn() | Rejected():
                     self._end(step)
                 case Failed(reason):
                     self._fail(reason)
                     break
-        if self._login.offers and not self._is_ahead:
+        if self._login.offers:
             self._front.upstream_offers = self._login.offers
-
-    def _next_step(self) -> Step | NeedData:
-        step = self._login.next_step()
-        if self._is_ahead and self._is_heard and not isinstance(step, NeedData):
-            self._is_ahead = False  # answered: from here on it is like one that was dialled
-            self._note_worked()
-        return step
 
     def _send(self, step: Send) -> None:
         if not self._is_greeted:
             self._is_greeted = True
-            if not self._is_ahead:
-                self._note_worked()
+            if not self._pool.all_up:
+                self._pool.worked(self._upstream)
         if step.bears_credentials:
             self._is_exposed = True
         if self._transport is not None:
             self._transport.write(step.data)
-
-    def _note_worked(self) -> None:
-        if not self._pool.all_up:
-            self._pool.worked(self._upstream)
 
     def _encrypt(self, then: Callable[[], None]) -> None:
         upstream = self._upstream
@@ -243,15 +219,11 @@ class UpstreamLeg(asyncio.Protocol):
         if self._outcome is None or (transport is not None and transport.is_closing()):
             return  # over, or `connection_lost` is on its way
         self._front.dials.discard(self)
-        if self._is_ahead:
-            self._is_ahead = False
-            self._front.preconnect.give_up(self._front.monotonic())
-        else:
-            if not self._is_greeted and not self._is_told:
-                self._pool.failed(self._upstream, reason)
-            if not self._may_try_another:
-                self._end(Failed(reason))
-                return
+        if not self._is_greeted and not self._is_told:
+            self._pool.failed(self._upstream, reason)
+        if not self._may_try_another:
+            self._end(Failed(reason))
+            return
         if transport is not None:
             self._transport = None
             transport.set_protocol(_DEAF)

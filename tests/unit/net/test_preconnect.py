@@ -1,16 +1,17 @@
-"""The one connection that waits for a log-in: when it is made, when it is given away, and how it ends."""
+"""A connection that waits for its phone's log-in: whose turn it is, how it is given away, and how it ends."""
 
 import asyncio
-import select
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 
 import pytest
 
 from gatekeeper.net.dial import TlsMode, Upstream
-from gatekeeper.net.preconnect import KEPT_S, MAX_GREETING_OCTETS, PAUSE_S, Preconnect
-from testkit.loops import CountingPoller, read_all
+from gatekeeper.net.preconnect import EARNED_FOR_S, KEPT_S, MAX_GREETING_OCTETS, MAX_TURNS, PAUSE_S, Ahead, Preconnect
+from testkit.gate_fakes import ManualClock
+from testkit.loops import CountingPoller, Kept, read_all
 from testkit.tls import Authority, server_context
 
 GREETING = b"* OK ready\r\n"
@@ -31,12 +32,18 @@ def upstream(server: socket.socket) -> Upstream:
 
 
 @pytest.fixture
-async def preconnect(poller: CountingPoller) -> AsyncIterator[Preconnect]:
-    """Nothing is connected yet."""
-    made = Preconnect(poller, asyncio.get_running_loop())
+def clock() -> ManualClock:
+    """The test's."""
+    return ManualClock()
+
+
+@pytest.fixture
+async def preconnect(poller: CountingPoller, clock: ManualClock) -> AsyncIterator[Preconnect]:
+    """Somebody has just logged in."""
+    made = Preconnect(poller, asyncio.get_running_loop(), clock.monotonic)
+    made.logged_in()
     yield made
-    made.close()
-    await asyncio.sleep(0)  # its end is told on the loop
+    await asyncio.sleep(0)  # the end of a connection is told on the loop
 
 
 async def _accepted(server: socket.socket) -> socket.socket:
@@ -45,192 +52,228 @@ async def _accepted(server: socket.socket) -> socket.socket:
     return peer
 
 
-def _nobody_waits(server: socket.socket) -> bool:
-    return not select.select([server], [], [], 0)[0]
-
-
-async def _until(condition: Callable[[], bool]) -> None:
+async def _until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110  nobody tells
             await asyncio.sleep(0)
 
 
-async def _ready(preconnect: Preconnect, upstream: Upstream, server: socket.socket) -> socket.socket:
-    preconnect.logged_in(upstream, 100.0)
-    preconnect.logged_in(upstream, 101.0)
-    peer = await _accepted(server)
-    peer.sendall(GREETING)
-    await _until(lambda: preconnect.is_greeted)
-    return peer
+def _begun(preconnect: Preconnect, upstream: Upstream) -> Ahead:
+    ahead = preconnect.begin(upstream)
+    assert ahead is not None
+    return ahead
+
+
+def _counts(preconnect: Preconnect) -> tuple[int, int, int]:
+    """Used, unused, waiting."""
+    return preconnect.used, preconnect.unused, len(preconnect)
 
 
 async def test_it_is_given_away_once_with_its_greeting(
     preconnect: Preconnect, upstream: Upstream, server: socket.socket
 ) -> None:
-    """And the next one may be made."""
-    with await _ready(preconnect, upstream, server) as peer:
-        taken = preconnect.take(upstream, 101.0)
+    """Who takes it talks on it."""
+    ahead = _begun(preconnect, upstream)
+    with await _accepted(server) as peer:
+        peer.sendall(GREETING)
+        await _until(lambda: ahead._greeting)
+        taken = ahead.take(upstream)
         assert taken is not None
         assert taken[1] == GREETING
-        assert preconnect.take(upstream, 101.0) is None
+        assert ahead.take(upstream) is None
+        ahead.close()
+        taken[0].set_protocol(Kept())
         taken[0].write(b"a LOGIN\r\n")
         assert await asyncio.to_thread(peer.recv, 100) == b"a LOGIN\r\n"
         taken[0].abort()
-        preconnect.logged_in(upstream, 102.0)
-        (await _accepted(server)).close()
-    assert (preconnect.used, preconnect.unused) == (1, 0)
+    assert _counts(preconnect) == (1, 0, 0)
 
 
-async def test_there_is_one_at_most(preconnect: Preconnect, upstream: Upstream, server: socket.socket) -> None:
-    """However many log in."""
-    with await _ready(preconnect, upstream, server):
-        for second in range(5):
-            preconnect.logged_in(upstream, 102.0 + second / 10)
-        assert _nobody_waits(server)
-
-
-async def test_a_greeting_in_pieces_is_waited_for(
-    preconnect: Preconnect, upstream: Upstream, server: socket.socket
-) -> None:
-    """A log-in before it is whole dials."""
-    preconnect.logged_in(upstream, 100.0)
-    preconnect.logged_in(upstream, 100.0)
+async def test_it_may_be_on_its_way_still(preconnect: Preconnect, upstream: Upstream, server: socket.socket) -> None:
+    """Who takes it hears what comes."""
+    ahead = _begun(preconnect, upstream)
     with await _accepted(server) as peer:
-        assert preconnect.take(upstream, 101.0) is None
         peer.sendall(b"* OK")
-        ahead = preconnect._next
-        assert ahead is not None
-        await _until(lambda: ahead.greeting == b"* OK")
-        assert preconnect.take(upstream, 101.0) is None
-        peer.sendall(b" hello\r\n")
-        await _until(lambda: preconnect.is_greeted)
-        taken = preconnect.take(upstream, 101.0)
+        await _until(lambda: ahead._greeting)
+        taken = ahead.take(upstream)
         assert taken is not None
-        assert taken[1] == b"* OK hello\r\n"
-        taken[0].abort()
+        transport, received = taken
+        assert received == b"* OK"
+        kept = Kept()
+        transport.set_protocol(kept)
+        peer.sendall(b" ready\r\n")
+        await kept.until(lambda: kept.received == b" ready\r\n")
+        peer.close()
+        assert await kept.until_lost() is None
+    assert _counts(preconnect) == (1, 0, 0)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "makes_one"),
-    [((100.0,), False), ((100.0, 100.0 + KEPT_S), True), ((100.0, 100.1 + KEPT_S), False), ((1.0, 9.0, 9.0), True)],
-)
-async def test_log_ins_have_to_follow_each_other(
-    preconnect: Preconnect, upstream: Upstream, server: socket.socket, seconds: tuple[float, ...], makes_one: bool
+async def test_it_may_be_in_the_midst_of_its_handshake(
+    preconnect: Preconnect, upstream: Upstream, server: socket.socket, authority: Authority
 ) -> None:
-    """Who comes alone costs the mail server one connection, his own."""
-    for second in seconds:
-        preconnect.logged_in(upstream, second)
-    assert (preconnect._next is not None) == makes_one
-    if makes_one:
+    """Who takes it is told nothing of it, or that it failed."""
+    verified = replace(upstream, tls=TlsMode.IMPLICIT, context=authority.client_context())
+    context = server_context(authority.server_certificate("server"))
+    ahead = _begun(preconnect, verified)
+    peer = await _accepted(server)
+    await asyncio.to_thread(peer.recv, 1, socket.MSG_PEEK)  # its ClientHello
+    taken = ahead.take(verified)
+    assert taken is not None
+    kept = Kept()
+    taken[0].set_protocol(kept)
+    with await asyncio.to_thread(context.wrap_socket, peer, server_side=True) as encrypted:
+        encrypted.sendall(GREETING)
+        await kept.until(lambda: kept.received == GREETING)
+    assert kept.events[0] == "data"
+    await kept.until_lost()
+
+
+async def test_a_certificate_that_is_not_trusted_is_told_to_who_took_it(
+    preconnect: Preconnect, upstream: Upstream, server: socket.socket, authority: Authority
+) -> None:
+    """Nothing is said over it."""
+    verified = replace(upstream, tls=TlsMode.IMPLICIT, context=ssl.create_default_context())
+    context = server_context(authority.server_certificate("server"))
+    ahead = _begun(preconnect, verified)
+    peer = await _accepted(server)
+    await asyncio.to_thread(peer.recv, 1, socket.MSG_PEEK)
+    taken = ahead.take(verified)
+    assert taken is not None
+    kept = Kept()
+    taken[0].set_protocol(kept)
+
+    def serve() -> None:
+        with peer, pytest.raises(ssl.SSLError), context.wrap_socket(peer, server_side=True) as encrypted:
+            encrypted.recv(1)
+
+    await asyncio.to_thread(serve)
+    assert isinstance(await kept.until_lost(), ssl.SSLCertVerificationError)
+    assert kept.received == b""
+
+
+async def test_a_turn_is_earned(preconnect: Preconnect, upstream: Upstream, server: socket.socket) -> None:
+    """One for each that was admitted, as many as may be on their way at once."""
+    one = _begun(preconnect, upstream)
+    assert preconnect.begin(upstream) is None
+    one.close()
+    assert preconnect.begin(upstream) is None
+    for _ in range(MAX_TURNS + 3):
+        preconnect.logged_in()
+    several = [_begun(preconnect, upstream) for _ in range(MAX_TURNS)]
+    assert preconnect.begin(upstream) is None
+    assert _counts(preconnect) == (0, 1, MAX_TURNS)
+    for ahead in several:
+        ahead.close()
+    for _ in range(1 + MAX_TURNS):
         (await _accepted(server)).close()
-    assert _nobody_waits(server)
+
+
+@pytest.mark.parametrize(("later_s", "is_its_turn"), [(0.0, True), (EARNED_FOR_S, True), (EARNED_FOR_S + 0.1, False)])
+async def test_a_turn_does_not_last(
+    preconnect: Preconnect, upstream: Upstream, clock: ManualClock, later_s: float, is_its_turn: bool
+) -> None:
+    """Who comes alone costs the mail server one connection, his own; a log-in later does not renew old turns."""
+    preconnect.logged_in()
+    clock.advance(later_s)
+    preconnect.logged_in()
+    ahead = _begun(preconnect, upstream)
+    ahead.close()
+    other = preconnect.begin(upstream)
+    assert (other is not None) == is_its_turn
+    if other is not None:
+        other.close()
+    clock.advance(EARNED_FOR_S + 0.1)
+    assert preconnect.begin(upstream) is None
 
 
 @pytest.mark.parametrize("change", [{"preconnect": False}, {"client_address": "proxy"}, {"client_address": "proxy-v2"}])
 async def test_some_mail_servers_have_none(
-    preconnect: Preconnect, upstream: Upstream, server: socket.socket, change: dict[str, object]
+    preconnect: Preconnect, upstream: Upstream, change: dict[str, object]
 ) -> None:
     """Where it is switched off, and where the phone has to be named first."""
-    other = replace(upstream, **change)  # type: ignore[arg-type]
-    preconnect.logged_in(other, 100.0)
-    preconnect.logged_in(other, 100.0)
-    assert preconnect._next is None
-    assert _nobody_waits(server)
+    assert preconnect.begin(replace(upstream, **change)) is None  # type: ignore[arg-type]
+    assert _counts(preconnect) == (0, 0, 0)
 
 
+@pytest.mark.parametrize("change", [{"port": 1}, {}])
 async def test_nobody_gets_one_to_another_address(
-    preconnect: Preconnect, upstream: Upstream, server: socket.socket
+    preconnect: Preconnect, upstream: Upstream, server: socket.socket, change: dict[str, object]
 ) -> None:
-    """Nor one that was made under other settings."""
-    with await _ready(preconnect, upstream, server):
-        assert preconnect.take(replace(upstream, port=1), 101.0) is None
-        assert preconnect.take(replace(upstream), 101.0) is None
-        assert preconnect.is_greeted
-
-
-async def test_its_time_is_short(preconnect: Preconnect, upstream: Upstream, server: socket.socket) -> None:
-    """Then it is closed, and nothing was said on it."""
-    with await _ready(preconnect, upstream, server) as peer:
-        preconnect.tick(101.0 + KEPT_S - 0.1)
-        assert preconnect.is_greeted
-        preconnect.tick(101.0 + KEPT_S)
-        assert not preconnect.is_greeted
+    """Nor one that was made under other settings: it is closed."""
+    ahead = _begun(preconnect, upstream)
+    with await _accepted(server) as peer:
+        assert ahead.take(replace(upstream, **change)) is None  # type: ignore[arg-type]
         assert await asyncio.to_thread(read_all, peer) == b""
-    assert (preconnect.used, preconnect.unused) == (0, 1)
+    assert _counts(preconnect) == (0, 1, 0)
+
+
+async def test_its_time_is_short(
+    preconnect: Preconnect, upstream: Upstream, server: socket.socket, clock: ManualClock
+) -> None:
+    """Then it is closed, and nothing was said on it."""
+    ahead = _begun(preconnect, upstream)
+    with await _accepted(server) as peer:
+        clock.advance(KEPT_S - 0.1)
+        preconnect.tick()
+        assert len(preconnect) == 1
+        clock.advance(0.1)
+        preconnect.tick()
+        assert await asyncio.to_thread(read_all, peer) == b""
+    assert ahead.take(upstream) is None
+    assert _counts(preconnect) == (0, 1, 0)
 
 
 async def test_a_mail_server_that_closes_it_is_left_in_peace(
-    preconnect: Preconnect, upstream: Upstream, server: socket.socket
+    preconnect: Preconnect, upstream: Upstream, server: socket.socket, clock: ManualClock
 ) -> None:
     """It may count connections; a minute later it is tried again."""
-    peer = await _ready(preconnect, upstream, server)
-    ahead = preconnect._next
-    assert ahead is not None
-    peer.close()
-    await _until(lambda: ahead.transport is None)
-    assert preconnect.take(upstream, 101.0) is None
-    await _is_left_in_peace(preconnect, upstream, server, 101.0)
-
-
-async def test_a_mail_server_that_closes_one_that_nobody_wanted_is_left_in_peace(
-    preconnect: Preconnect, upstream: Upstream, server: socket.socket
-) -> None:
-    """As well."""
-    peer = await _ready(preconnect, upstream, server)
-    ahead = preconnect._next
-    assert ahead is not None
-    peer.close()
-    await _until(lambda: ahead.transport is None)
-    preconnect.logged_in(upstream, 101.0)
-    await _is_left_in_peace(preconnect, upstream, server, 101.0)
-
-
-async def test_a_mail_server_that_greets_late_is_left_in_peace(
-    preconnect: Preconnect, upstream: Upstream, server: socket.socket
-) -> None:
-    """It delays its greeting on purpose, perhaps, and counts who does not wait for it."""
-    preconnect.logged_in(upstream, 100.0)
-    preconnect.logged_in(upstream, 100.0)
-    with await _accepted(server) as peer:
-        preconnect.tick(100.0 + KEPT_S)
-        assert await asyncio.to_thread(read_all, peer) == b""
-    await _is_left_in_peace(preconnect, upstream, server, 100.0 + KEPT_S)
-
-
-async def _is_left_in_peace(preconnect: Preconnect, upstream: Upstream, server: socket.socket, since: float) -> None:
-    for second in range(int(PAUSE_S)):
-        preconnect.logged_in(upstream, since + second)
-    assert preconnect._next is None
-    assert _nobody_waits(server)
-    preconnect.logged_in(upstream, since + PAUSE_S)
+    ahead = _begun(preconnect, upstream)
     (await _accepted(server)).close()
-    assert (preconnect.used, preconnect.unused) == (0, 1)
+    await _until(lambda: not len(preconnect))
+    assert ahead.take(upstream) is None
+    assert _counts(preconnect) == (0, 1, 0)
+    clock.advance(PAUSE_S - 0.1)
+    preconnect.logged_in()
+    assert preconnect.begin(upstream) is None
+    clock.advance(0.1)
+    _begun(preconnect, upstream).close()
+    (await _accepted(server)).close()
+
+
+async def test_one_that_is_just_being_closed_is_not_given_away(
+    preconnect: Preconnect, upstream: Upstream, server: socket.socket
+) -> None:
+    """Its end is known, and not told yet: who went on with it would wait in vain."""
+    ahead = _begun(preconnect, upstream)
+    transport = ahead._transport
+    assert transport is not None
+    (await _accepted(server)).close()
+    await _until(transport.is_closing)
+    assert ahead.take(upstream) is None
+    await asyncio.sleep(0)
+    assert _counts(preconnect) == (0, 1, 0)
 
 
 async def test_who_greets_without_end_is_not_listened_to(
     preconnect: Preconnect, upstream: Upstream, server: socket.socket
 ) -> None:
     """What it says would be kept."""
-    preconnect.logged_in(upstream, 100.0)
-    preconnect.logged_in(upstream, 100.0)
+    ahead = _begun(preconnect, upstream)
     with await _accepted(server) as peer:
-        ahead = preconnect._next
-        assert ahead is not None
         peer.sendall(b"*" * (MAX_GREETING_OCTETS + 1))
-        await _until(lambda: ahead.transport is None)
-        assert preconnect.take(upstream, 101.0) is None
+        await _until(lambda: not len(preconnect))
+        assert ahead.take(upstream) is None
 
 
-async def test_what_cannot_be_dialled_is_left_to_the_log_in(preconnect: Preconnect, upstream: Upstream) -> None:
-    """No TCP to a broadcast: it fails at once, and the next log-in tells of it."""
-    nowhere = replace(upstream, address="255.255.255.255")
-    preconnect.logged_in(nowhere, 100.0)
-    preconnect.logged_in(nowhere, 100.0)
-    assert preconnect.take(nowhere, 101.0) is None
-    preconnect.logged_in(upstream, 100.0 + PAUSE_S - 1)
-    preconnect.logged_in(upstream, 100.0 + PAUSE_S - 1)
-    assert preconnect._next is None
-    assert preconnect.unused == 1
+async def test_what_cannot_be_dialled_is_left_to_the_log_in(
+    preconnect: Preconnect, upstream: Upstream, clock: ManualClock
+) -> None:
+    """No TCP to a broadcast: it fails at once, and the log-in tells of it."""
+    assert preconnect.begin(replace(upstream, address="255.255.255.255")) is None
+    assert _counts(preconnect) == (0, 1, 0)
+    clock.advance(PAUSE_S - 1)
+    preconnect.logged_in()
+    assert preconnect.begin(upstream) is None
 
 
 async def test_tls_is_there_already_and_ends_politely(
@@ -238,27 +281,24 @@ async def test_tls_is_there_already_and_ends_politely(
 ) -> None:
     """The name is verified; the close-notify tells the mail server that nothing was cut off."""
     verified = replace(upstream, tls=TlsMode.IMPLICIT, context=authority.client_context())
-    preconnect.logged_in(verified, 100.0)
-    preconnect.logged_in(verified, 100.0)
+    ahead = _begun(preconnect, verified)
     peer = await _accepted(server)
     context = server_context(authority.server_certificate("server"))
     with await asyncio.to_thread(context.wrap_socket, peer, server_side=True, suppress_ragged_eofs=False) as encrypted:
         encrypted.sendall(GREETING)
-        await _until(lambda: preconnect.is_greeted)
-        preconnect.close()
+        await _until(lambda: ahead._greeting == GREETING)
+        ahead.close()
         assert await asyncio.to_thread(encrypted.recv, 100) == b""
 
 
 async def test_closing_in_the_midst_of_a_handshake(
     preconnect: Preconnect, upstream: Upstream, server: socket.socket, authority: Authority
 ) -> None:
-    """Nothing is left, and none is made any more."""
+    """Nothing is left."""
     verified = replace(upstream, tls=TlsMode.IMPLICIT, context=authority.client_context())
-    preconnect.logged_in(verified, 100.0)
-    preconnect.logged_in(verified, 100.0)
+    ahead = _begun(preconnect, verified)
     with await _accepted(server) as peer:
         assert await asyncio.to_thread(peer.recv, 1)  # its ClientHello
-        preconnect.close()
+        ahead.close()
         assert await asyncio.to_thread(read_all, peer)
-    preconnect.logged_in(verified, 100.0)
-    assert _nobody_waits(server)
+    assert _counts(preconnect) == (0, 1, 0)

@@ -248,5 +248,5 @@ async def test_shutting_down_ends_what_is_not_admitted(authority: Authority, tls
         assert await waiting.rest() == b"* BYE The server is shutting down; please reconnect.\r\n"
         assert await encrypting.rest() == b""
         session.send(b"b NOOP\r\n")
-        await bed.server.until(lambda: bed.conversation.after_login == b"b NOOP\r\n")
+        await bed.server.until(lambda: bed.server.conversations[0].after_login == b"b NOOP\r\n")
     assert [event.detail["ended"] for event in bed.audit.terminal()[:2]] == [Farewell.SHUTTING_DOWN] * 2

@@ -2,14 +2,14 @@
 
 import dataclasses
 import socket
-import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
 from gatekeeper.net.dial import TlsMode
-from testkit.flow_bed import Bed, Conversation, MailServer, Phone, obliging, on_a_poller, with_starttls
+from testkit.flow_bed import Bed, Conversation, Phone, obliging, on_a_poller, with_starttls
+from testkit.flow_other import Other
 from testkit.flow_talk import LOGIN, OK, UNAVAILABLE, WRONG, WRONG_LOGIN
 from testkit.ports import LOOPBACK, free_port
 from testkit.tls import Authority, server_context
@@ -34,22 +34,6 @@ def black_hole() -> Iterator[tuple[str, int]]:
             filling.settimeout(0)
             filling.connect_ex(server.getsockname())
         yield LOOPBACK, server.getsockname()[1]
-
-
-class Other:
-    """A second mail server, preferred to the bed's own."""
-
-    def __init__(self, bed: Bed, context: ssl.SSLContext | None = None) -> None:
-        self.server = MailServer()
-        self._bed = bed
-        self._context = context
-
-    async def __aenter__(self) -> MailServer:
-        self._bed.before.append((LOOPBACK, await self.server.start(self._context)))
-        return self.server
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.server.stop()
 
 
 async def _dialled(bed: Bed, client: Phone) -> None:
