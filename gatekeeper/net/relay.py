@@ -22,7 +22,7 @@ from typing import Protocol, cast
 
 from gatekeeper.net.poller import READ, WRITE, Poller
 from gatekeeper.net.tls import Engine, engine
-from gatekeeper.net.transport import close_socket
+from gatekeeper.net.transport import close_notify, close_socket
 
 BUDGET_OCTETS = 65536
 """Per session and turn. Smaller costs throughput, larger costs the other sessions' latency."""
@@ -321,7 +321,7 @@ class Relayed:
 
     def _pass_on_eof(self, side: Side) -> None:
         is_over = side is self.upstream or self.client.tls or self.upstream.tls or self.upstream.at_eof
-        if is_over and not self._is_told(side.peer):
+        if is_over and not close_notify(side.peer.sock):
             self._watch(side)
             self._watch(side.peer)
         elif is_over:  # no mail client half-closes TLS: it is gone
@@ -334,17 +334,6 @@ class Relayed:
                 self.aborted(self.upstream, error)
                 return
             self._watch(side)
-
-    def _is_told(self, side: Side) -> bool:
-        """Whether a side's close-notify is on its way, or none is needed; there may be no room for it yet."""
-        if isinstance(side.sock, ssl.SSLSocket):
-            try:
-                side.sock.unwrap()
-            except ssl.SSLWantWriteError:
-                return False
-            except (OSError, ValueError):
-                pass  # sent, or the peer is gone: its answer is not waited for
-        return True
 
     def _watch(self, side: Side) -> None:
         if self.ended is not None:

@@ -271,14 +271,9 @@ class Transport(asyncio.Transport):
 
     def _finish(self) -> None:
         """Close, now that everything is sent: over TLS after the close-notify, once a socket that is full takes it."""
-        if self._engine is not None and not self._handshaking:
-            try:
-                cast("ssl.SSLSocket", self._sock).unwrap()
-            except ssl.SSLWantWriteError:
-                self._watch()
-                return
-            except (OSError, ValueError):
-                pass  # it is sent, and the peer's is not waited for; or the peer is gone
+        if not self._handshaking and not close_notify(self._sock):
+            self._watch()
+            return
         self._lose(None)
 
     def _watch(self) -> None:
@@ -393,12 +388,24 @@ def _record_octets(buffer: memoryview, count: int) -> int:
     return min(_RECORD_HEADER + int.from_bytes(buffer[3:5], "big"), _LONGEST_RECORD)
 
 
-def close_socket(sock: socket, poller: Poller, *, polite: bool) -> None:
-    """Stop watching and close, with a TLS close-notify when `polite` (never waiting for the peer's)."""
-    poller.forget(sock.fileno())
-    try:
-        if polite and isinstance(sock, ssl.SSLSocket):
+def close_notify(sock: socket) -> bool:
+    """Tell the peer by TLS, where that is spoken, that nothing more comes; False when the socket is too full for it.
+
+    Then it is to be called again when the socket takes something. The peer's own is not waited for.
+    """
+    if isinstance(sock, ssl.SSLSocket):
+        try:
             sock.unwrap()
-    except (OSError, ValueError):
-        pass  # the peer may be gone, or has not answered: closing is all that is left to do
+        except ssl.SSLWantWriteError:
+            return False
+        except (OSError, ValueError):
+            pass  # sent; or the peer is gone: closing is all that is left to do
+    return True
+
+
+def close_socket(sock: socket, poller: Poller, *, polite: bool) -> None:
+    """Stop watching and close; after a close-notify, if there is room for one, when `polite`."""
+    poller.forget(sock.fileno())
+    if polite:
+        close_notify(sock)
     sock.close()
