@@ -302,6 +302,7 @@ class _Figures:
         self.pruned: Pruned | None = None
         self._first: StoredRecord | None = None
         self._last: StoredRecord | None = None
+        self._last_written_ms = 0
         self._back_steps = 0
         self._max_back_step_ms = 0
         self._openings = 0
@@ -317,9 +318,8 @@ class _Figures:
         if last is None:
             self._first = record
             self.log = record.log
-        elif record.time_ms < last.time_ms:
-            self._back_steps += 1
-            self._max_back_step_ms = max(self._max_back_step_ms, last.time_ms - record.time_ms)
+        if not record.is_of_many:  # which has the time of the last of them, and is written some time after it
+            self._step(record.time_ms)
         if record.code == stored.LOG_OPENED:
             self._openings += 1
             if last is not None and last.code != stored.LOG_CLOSED:
@@ -331,6 +331,12 @@ class _Figures:
         if policy is not None and len(self._policies) < _MAX_POLICIES:
             self._policies[policy[:64]] = None
         self._last = record
+
+    def _step(self, time_ms: int) -> None:
+        if time_ms < self._last_written_ms:
+            self._back_steps += 1
+            self._max_back_step_ms = max(self._max_back_step_ms, self._last_written_ms - time_ms)
+        self._last_written_ms = time_ms
 
     def report(
         self,

@@ -118,7 +118,8 @@ class Report:
     first_time_ms: int | None
     last_time_ms: int | None
     max_back_step_ms: int
-    """The largest step of the clock backwards between neighbours; not a fault of the log by itself."""
+    """The largest step of the clock backwards; not a fault of the log by itself. Records of many do not count: they are
+    written after their time."""
     back_steps: int
     openings: int
     """How often a process opened the log."""

@@ -46,6 +46,11 @@ class StoredRecord:
         return _EPOCH + timedelta(milliseconds=self.time_ms)
 
     @property
+    def is_of_many(self) -> bool:
+        """Whether it stands for several that were counted, the last of them at its time."""
+        return "start_time" in self.document
+
+    @property
     def word(self) -> str:
         """What it means for the session in one word."""
         return word_of(self.code)

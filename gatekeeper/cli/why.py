@@ -19,6 +19,7 @@ from gatekeeper.cli.store import duration_words, in_registry, store_option
 from gatekeeper.cli.words import (
     EXIT_CONFIG,
     EXIT_FAILED,
+    EXIT_USAGE,
     fail,
     identity_settings,
     load_settings,
@@ -235,6 +236,10 @@ async def _subject(registry: SqlRegistry, user: str, device_id: str | None) -> S
         postures: list[Posture] = []
         while page := await registry.all_devices(account=user, limit=PAGE, offset=len(postures)):
             postures.extend(page)
+        meant = None if postures else await registry.device(DeviceId(user))
+        if meant is not None:
+            owner = meant.device.account
+            fail(f"`{user}` is a device, not a person; ask with: {owner} --device {user}", code=EXIT_USAGE)
         return Subject(binding=Binding(assurance=Assurance.USER, method="user"), postures=tuple(postures))
     posture = await registry.device(DeviceId(device_id))
     binding = Binding(assurance=Assurance.PROVEN, method="client_certificate", claimed_device=DeviceId(device_id))

@@ -47,7 +47,16 @@ _PHASES = {
     Verdict.BLOCK: "blocks",
 }
 _OF_APPS = (Reason.APP_MATCH, Reason.APP_MATCH_UNCERTAIN)
-_ANSWERS = {True: "true", False: "false", None: "not known"}
+_TERMS = {
+    "device_class": "the class of the device",
+    "ownership": "whose the device is",
+    "platforms": "the platform of the device",
+    "protocols": "the protocol",
+    "listeners": "the listener",
+    "networks": "the network that it comes from",
+    "not_networks": "the network that it comes from",
+}
+"""What the conditions of a scope look at; all others at who the person is."""
 
 
 def explain(
@@ -131,11 +140,15 @@ def _rule(policy: Policy, rule: Rule, posture: Posture, request: Request, now: d
     if rule.reason:
         yield f"    Reason of the rule: {rule.reason}."
     terms = scope_terms(policy, rule.scope, posture.device, request)
-    if terms:
-        yield f"    Its scope: {_list(f'{name} is {_ANSWERS[holds]}' for name, holds in terms)}."
-    if any(holds is False for _, holds in terms):
-        yield "    So it is not for this session."
+    speak_against = [name for name, holds in terms if holds is False]
+    if speak_against:
+        yield f"    It is not for this session, by {_and(_term(name) for name in speak_against)}."
         return
+    unknown = [name for name, holds in terms if holds is None]
+    if unknown:
+        yield f"    It counts as being for this session, for it is not known otherwise: {_and(map(_term, unknown))}."
+    elif terms:
+        yield f"    It is for this session, by {_and(_term(name) for name, _ in terms)}."
     yield f"    {_phase(rule.phases_for(posture.device), rule, now)}"
     for exemption in policy.exemptions_of.get(rule.id, ()):
         if names(policy, exemption, request.account, posture.device):
@@ -196,6 +209,15 @@ def _exemption(exemption: Exemption, now: datetime) -> str:
     if now < exemption.expires:
         return f"Exemption {exemption.id} takes it away until {_at(exemption.expires)} ({approved})."
     return f"Exemption {exemption.id} expired at {_at(exemption.expires)} ({approved})."
+
+
+def _term(name: str) -> str:
+    return _TERMS.get(name, f"who the person is (`{name}`)")
+
+
+def _and(parts: Iterable[str]) -> str:
+    *others, last = dict.fromkeys(parts)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _list(parts: Iterable[str]) -> str:

@@ -28,10 +28,13 @@ def described(groups: Groups | None, settings: GroupsSettings, now: datetime) ->
     return facts
 
 
-def check(groups: Groups | None) -> str:
-    """For `/readyz`: never a reason not to be ready, for what is not known only makes rules hold for more people."""
-    if not isinstance(groups, AskedGroups):
-        return "ok"
+def checks(groups: Groups | None) -> dict[str, str]:
+    """For `/readyz`, where a directory is asked."""
+    return {"groups": _check(groups)} if isinstance(groups, AskedGroups) else {}
+
+
+def _check(groups: AskedGroups) -> str:
+    """Never a reason not to be ready, for what is not known only makes rules hold for more people."""
     silent = groups.standing.silent_since
     if groups.is_expired:
         return "ok, but the directory's last answer is too old: its groups are unknown"

@@ -17,8 +17,8 @@ def checks(gatekeeper: "Gatekeeper") -> dict[str, str]:
         "store": "ok" if gatekeeper.directory.healthy else "does not answer",
         "listeners": f"not bound: {', '.join(closed)}" if closed else "ok" if gatekeeper.listeners else "none",
         "mail_servers": _mail_servers(gatekeeper),
-        "groups": group_standing.check(gatekeeper.groups),
-        "draining": "draining" if gatekeeper.draining else "ok",
+        **group_standing.checks(gatekeeper.groups),
+        "in_service": "draining" if gatekeeper.draining else "ok",
     }
 
 

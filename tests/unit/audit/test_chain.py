@@ -261,6 +261,15 @@ def test_a_clock_set_back_is_told_but_no_tampering() -> None:
     assert (report.back_steps, report.max_back_step_ms) == (2, 20_000)
 
 
+def test_a_record_of_many_is_no_step_of_the_clock() -> None:
+    """It is written after its time; what the clock did before and after it still counts."""
+    many = event(time=NOW, count=3, start_time=NOW)
+    assert checked(chained([event(time=NOW.replace(second=30)), many])).back_steps == 0
+    times = [NOW.replace(second=30), NOW.replace(second=20)]
+    report = checked(chained([event(time=times[0]), many, event(time=times[1])]))
+    assert (report.back_steps, report.max_back_step_ms) == (1, 10_000)
+
+
 def test_findings_are_bounded() -> None:
     """A file of garbage is counted, not remembered."""
     report = checked([b"garbage\n"] * 5000)

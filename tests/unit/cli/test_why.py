@@ -99,6 +99,15 @@ def test_machines_get_all_depths(question: list[str]) -> None:
     assert only["evidence"]["apps_count"] == 2
 
 
+def test_a_device_is_no_person(question: list[str]) -> None:
+    """Who gives its id is told how to ask about it."""
+    result = ask(["ph-1", *question[1:]], *SESSION)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "`ph-1` is a device, not a person; ask with: alice@example.com --device ph-1" in result.stderr
+    assert ask(["nobody", *question[1:]], *SESSION).exit_code == 1
+    assert ask(question, "--device", "ph-1", *SESSION).exit_code == 0
+
+
 def test_a_zone_that_does_not_exist(question: list[str]) -> None:
     """Wrong usage."""
     result = ask(question, "--zone", "Europe/Berln")

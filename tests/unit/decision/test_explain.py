@@ -1,5 +1,7 @@
 """What the help desk reads."""
 
+import dataclasses
+
 from gatekeeper.decision.explain import explain
 from gatekeeper.domain.app import App
 from gatekeeper.domain.device import DeviceClass, Ownership
@@ -27,7 +29,7 @@ def test_tells_the_whole_story_of_a_warned_phone() -> None:
         "  Evidence from mdm, collected 2020-07-10 16:20 UTC (2 h 0 min ago), is fresh until 2020-07-11 16:20 UTC; 2 apps, scope full, complete.",
         "  Rule no-tiktok (TikTok is not allowed on phones that read company mail) means com.zhiliaoapp.musically (TikTok).",
         "    Reason of the rule: Security directive 2020-07.",
-        "    Its scope: device_class is true.",
+        "    It is for this session, by the class of the device.",
         "    It warns since 2020-07-10 16:00 UTC; it blocks from 2020-07-11 00:00 UTC on.",
     )
 
@@ -76,7 +78,7 @@ def test_tells_what_is_not_known() -> None:
     assert "(0 min ago)" in lines[5]
     assert "(android, mobile, ownership not known) is denied" in lines[4]
     assert "  Rule r means com.foo, whose version is not known." in lines
-    assert "    Its scope: ownership is not known." in lines
+    assert "    It counts as being for this session, for it is not known otherwise: whose the device is." in lines
     assert "  Rule signed asks for what the evidence does not say: signer." in lines
     partial = explain(policy(""), subject(posture(scope=Scope.MANAGED_ONLY)), request(), COLLECTED)
     assert "  Such a list shows what is there, but cannot prove that an app is absent." in partial
@@ -93,13 +95,27 @@ def test_tells_of_rules_that_are_not_for_the_session_or_not_yet() -> None:
     phone = posture([TIKTOK], ownership=Ownership.PERSONAL, collected_at=COLLECTED)
     lines = explain(policy(text), subject(phone), request(), COLLECTED)
     assert lines[0] == "alice@example.com over imap goes through: no rule and no default applies."
-    assert lines[-5:] == (
+    assert lines[-4:] == (
         "  Rule company means com.zhiliaoapp.musically (TikTok).",
-        "    Its scope: ownership is false.",
-        "    So it is not for this session.",
+        "    It is not for this session, by whose the device is.",
         "  Rule later means com.zhiliaoapp.musically (TikTok).",
         "    It does nothing yet; it is only recorded from 2020-08-01 00:00 UTC on; blocks from 2020-09-01 00:00 UTC on.",
     )
+
+
+def test_tells_by_what_a_rule_is_for_the_session() -> None:
+    """Every condition in words, the same words once; one that speaks against it is enough."""
+    scope = """scope = { device_class = ["mobile"], protocols = ["imap"], networks = ["192.0.2.0/24"],
+        not_networks = ["192.0.2.7"], users = ["alice@example.com"] }""".replace("\n", "")
+    phone = posture([TIKTOK], collected_at=COLLECTED)
+    it_is = (
+        "    It is for this session, by the class of the device, the protocol, the network that it comes from"
+        " and who the person is (`users`)."
+    )
+    it_is_not = "    It is not for this session, by the network that it comes from."
+    for address, said in (("192.0.2.9", it_is), ("192.0.2.7", it_is_not)):
+        asked = dataclasses.replace(request(), client_address=address)
+        assert said in explain(policy(rule("{ id = 'com.zhiliaoapp.musically' }", scope)), subject(phone), asked, NIGHT)
 
 
 def test_never_names_another_app() -> None:

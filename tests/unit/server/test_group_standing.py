@@ -10,7 +10,7 @@ from gatekeeper.adapters.groups.kept import Kept, write
 from gatekeeper.adapters.groups.settings import AskedSettings, ScimSettings
 from gatekeeper.config.settings import GroupsSettings
 from gatekeeper.ports.groups import DirectoryError, Found
-from gatekeeper.server.group_standing import check, described, figures
+from gatekeeper.server.group_standing import checks, described, figures
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SETTINGS = AskedSettings(directory=ScimSettings(host="h", port=1, path="", token_file=Path("t")))
@@ -47,7 +47,7 @@ def test_a_file_and_nothing_are_told_too() -> None:
     """Neither is asked, so there is no age."""
     assert described(None, GroupsSettings(), NOON) == {}
     assert described(None, GroupsSettings(file=Path("g.csv")), NOON) == {"file": "g.csv"}
-    assert (check(None), figures(None, NOON)) == ("ok", None)
+    assert (checks(None), figures(None, NOON)) == ({}, None)
 
 
 def test_what_was_never_asked_and_what_is_silent(tmp_path: Path) -> None:
@@ -71,7 +71,9 @@ def test_what_was_never_asked_and_what_is_silent(tmp_path: Path) -> None:
     assert found["answered"] == "2026-01-01T11:58:00Z, 120 s ago"
     assert found["unknown lab"] == "there is no such group"
     assert figures(groups, NOON) == (False, 120.0)
-    assert check(groups).startswith("ok, but the directory of groups does not answer since 2026-01-01T12:00:00Z")
+    assert checks(groups)["groups"].startswith(
+        "ok, but the directory of groups does not answer since 2026-01-01T12:00:00Z"
+    )
 
     path.write_text("{")
     assert "is not JSON" in str(described(_groups(path), GroupsSettings(asked=SETTINGS), NOON)["last_answer"])
@@ -84,4 +86,4 @@ def test_an_answer_that_is_too_old_is_told(tmp_path: Path) -> None:
     groups = _groups(path)
     found = described(groups, GroupsSettings(asked=SETTINGS), NOON)
     assert str(found["answered"]).endswith("older than groups.keep, its groups are UNKNOWN")
-    assert check(groups) == "ok, but the directory's last answer is too old: its groups are unknown"
+    assert checks(groups)["groups"] == "ok, but the directory's last answer is too old: its groups are unknown"

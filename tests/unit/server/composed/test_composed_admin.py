@@ -49,14 +49,14 @@ async def test_health_is_told(house: House, client: Client) -> None:
     ready = await client.get("/readyz?verbose")
     assert (ready.status, await ready.text()) == (
         200,
-        "ready\naudit: ok\npolicy: ok\nstore: ok\nlisteners: ok\nmail_servers: ok\ngroups: ok\ndraining: ok\n",
+        "ready\naudit: ok\npolicy: ok\nstore: ok\nlisteners: ok\nmail_servers: ok\nin_service: ok\n",
     )
     house.gatekeeper.listeners["imaps"].stop()
     house.gatekeeper.draining = True
     not_ready = await client.get("/readyz")
     assert (not_ready.status, await not_ready.text()) == (
         503,
-        "not ready\nlisteners: not bound: imaps\ndraining: draining\n",
+        "not ready\nlisteners: not bound: imaps\nin_service: draining\n",
     )
     assert (await client.get("/livez")).status == 200
 
