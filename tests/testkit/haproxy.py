@@ -5,6 +5,7 @@ Every port leads to one of the gate's listeners. What it logs stands in one file
 
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ PROGRAM = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/
 _GLOBAL = """
 global
   log {log} format raw local0
-  stats socket {directory}/stats
+  stats socket {directory}/stats level admin
 defaults
   mode tcp
   log global
@@ -29,6 +30,9 @@ defaults
   timeout server 60s
   timeout check 5s
 """
+
+_UNDER_WAY = 1
+"""In haproxy's `srv_check_state`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class Haproxy:
         """Start; `{certificate}` and `{ca}` in a line's `bind` stand for the TLS files."""
         assert PROGRAM is not None, "haproxy is not installed"
         self._directory = Path(tempfile.mkdtemp(prefix="gk-haproxy-"))
+        self._stats = self._directory / "stats"
         self.ports = {name: free_port() for name in lines}
         certificate = self._directory / "server.pem"
         certificate.write_bytes(pair.certificate.read_bytes() + pair.private_key.read_bytes())
@@ -67,11 +72,29 @@ class Haproxy:
             self._process = subprocess.Popen(
                 [PROGRAM, "-db", "-f", str(configuration)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        eventually((self._directory / "stats").exists, within=30, what=self.log)  # made with the ports
+        eventually(self._stats.exists, within=30, what=self.log)  # made with the ports
 
     def log(self) -> str:
         """Return what haproxy logged."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def stop_checking(self) -> None:
+        """Begin no more checks of the gate; returns when those under way are over."""
+        for name in self.ports:
+            self._told(f"disable health {name}/gate")
+        eventually(lambda: not self._is_checking(), within=30, what=lambda: self._told("show servers state"))
+
+    def _is_checking(self) -> bool:
+        _version, names, *rows = self._told("show servers state").strip().split("\n")
+        state = names.removeprefix("# ").split().index("srv_check_state")
+        return any(int(row.split()[state]) & _UNDER_WAY for row in rows)
+
+    def _told(self, command: str) -> str:
+        with socket.socket(socket.AF_UNIX) as asked, asked.makefile("rw") as stream:
+            asked.connect(str(self._stats))
+            stream.write(f"{command}\n")
+            stream.flush()
+            return stream.read()
 
     def stop(self) -> None:
         """End it."""
