@@ -85,7 +85,9 @@ def test_an_interrupted_story_leaves_nothing_behind(short: Path, number: signal.
     """The gate has ended and the directory is gone, and no error is shown but that it was interrupted."""
     with _start(short) as demo:
         assert demo.stdout is not None
-        admin_port = next(int(line.split(":")[1].split(",")[0]) for line in demo.stdout if "admin port" in line)
+        ports = (int(line.split(":")[1].split(",")[0]) for line in demo.stdout if "admin port" in line)
+        admin_port = next(ports, None)
+        assert admin_port is not None, demo.communicate(timeout=WITHIN_S)[1]
         demo.send_signal(number)
         _, err = demo.communicate(timeout=WITHIN_S)
 

@@ -7,7 +7,6 @@ can be pointed at; the process ends with the context.
 import asyncio
 import json
 import os
-import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Sequence
@@ -88,7 +87,7 @@ kind = "x5c"
 ca = "certs/attestation-ca.pem"
 
 [admin]
-bind = "{host}:{admin_port}"
+bind = "{host}:0"
 """
 
 _POLICY = """\
@@ -131,17 +130,18 @@ class Done:
 class Gate:
     """The running gate."""
 
-    def __init__(self, directory: Path, admin_port: int, process: Process) -> None:
+    def __init__(self, directory: Path, process: Process) -> None:
         self.imap_port = 0
         self.submission_port = 0
-        self.admin_port = admin_port
+        self.admin_port = 0
         self._directory = directory
         self._process = process
 
     async def ready(self) -> None:
         """Wait until it is ready, and learn where it listens."""
         status = await eventually(self._status, within_s=_START_S, what="the gate is ready")
-        self.imap_port, self.submission_port = (status[name] for name in ("imaps", "submission"))
+        names = ("imaps", "submission", "admin")
+        self.imap_port, self.submission_port, self.admin_port = (status[name] for name in names)
 
     async def stop(self) -> int:
         """Drain it as an operator would, and kill it when it does not end; returns the exit code."""
@@ -206,7 +206,8 @@ class Gate:
             return None
         if any(result != "ok" for result in status["ready"].values()):
             return None
-        return {name: int(listener["port"]) for name, listener in status["listeners"].items()}
+        ports = {name: int(listener["port"]) for name, listener in status["listeners"].items()}
+        return {**ports, "admin": int(status["admin"])}
 
     async def _post(self, path: str, body: str, content_type: str) -> tuple[int, dict[str, object]]:
         url = f"http://{LOOPBACK}:{self.admin_port}{path}"
@@ -218,14 +219,12 @@ class Gate:
 @asynccontextmanager
 async def running_gate(directory: Path, upstream: MailServer) -> AsyncIterator[Gate]:
     """Write the files and start the gate; `directory/certs` exists."""
-    admin_port = _free_port()
     configuration = _CONFIGURATION.format(
         host=LOOPBACK,
         imap_port=upstream.imap_port,
         submission_port=upstream.submission_port,
         audit=_AUDIT,
         audience=AUDIENCE,
-        admin_port=admin_port,
     )
     (directory / CONFIGURATION_FILE).write_text(configuration)
     (directory / "policy.toml").write_text(_POLICY)
@@ -233,7 +232,7 @@ async def running_gate(directory: Path, upstream: MailServer) -> AsyncIterator[G
         process = await asyncio.create_subprocess_exec(
             *_program(), "serve", cwd=directory, env=_environment(), stdin=DEVNULL, stdout=log, stderr=log
         )
-    gate = Gate(directory, admin_port, process)
+    gate = Gate(directory, process)
     try:
         await gate.ready()
         yield gate
@@ -248,11 +247,3 @@ def _program() -> tuple[str, ...]:
 def _environment() -> dict[str, str]:
     """Without settings of another gate."""
     return {name: value for name, value in os.environ.items() if not name.startswith("GATEKEEPER_")}
-
-
-def _free_port() -> int:
-    """A port for the admin listener: the other ports are picked by the gate itself, which does not tell this one."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
