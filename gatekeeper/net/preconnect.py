@@ -8,7 +8,8 @@ What holds inside:
 * It belongs to the phone that brought it about: made when that one came, given to its log-in, closed with it. So it is
   never older than what the phone would have had without a gate, and a mail server that is going down can do nothing to
   a log-in that it could not do to a phone.
-* Floods bring none about: each takes a turn, and a turn is earned by a log-in that was admitted, a moment before.
+* Floods bring none about: each takes a turn, and a turn is earned by a log-in that was admitted, a moment before. And
+  `MAX_WAITING` bounds them, so that whoever takes all turns and does not log in leaves room at the mail server.
 * It is given away once, for the very address it leads to. One that its phone does not want is closed before the mail
   server would: Postfix under stress, the most impatient, waits 10 s.
 * A mail server that closes it while it waits is left in peace for a while.
@@ -29,8 +30,8 @@ _log = structlog.get_logger("gatekeeper.preconnect")
 
 EARNED_FOR_S = 2.0
 """How long after a log-in the turns last that were earned: who comes alone finds none."""
-MAX_TURNS = 8
-"""As many phones may be on their way to log in at once; each that is admitted earns a turn for one behind it."""
+MAX_WAITING = 8
+"""As many phones may be on their way to log in at once, and as many turns may be left."""
 KEPT_S = 5.0
 """How long one waits for its phone's log-in."""
 PAUSE_S = 60.0
@@ -123,14 +124,16 @@ class Preconnect:
     def logged_in(self) -> None:
         """A phone was admitted: a turn for one of those that come after it."""
         now = self._monotonic()
-        self._turns = min(self._turns_left(now) + 1, MAX_TURNS)
+        self._turns = min(self._turns_left(now) + 1, MAX_WAITING)
         self._turns_until = now + EARNED_FOR_S
 
     def begin(self, upstream: Upstream) -> Ahead | None:
-        """Connect for a phone that has come, if it is its turn."""
+        """Connect for a phone that has come, if it is its turn and there is room."""
         now = self._monotonic()
         turns = self._turns_left(now)
-        if not turns or now < self._not_before or not upstream.preconnect or upstream.wants_proxy_header:
+        if not turns or len(self._waiting) >= MAX_WAITING or now < self._not_before:
+            return None
+        if not upstream.preconnect or upstream.wants_proxy_header:
             return None
         self._turns = turns - 1
         ahead = Ahead(self, upstream)

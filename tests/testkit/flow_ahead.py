@@ -16,6 +16,12 @@ async def expected(bed: Bed, *, server: MailServer | None = None) -> tuple[Phone
     return client, server.conversations[before]
 
 
+async def heard(bed: Bed, said: bytes) -> None:
+    """Return when so much was received on the connection that is there."""
+    (ahead,) = bed.front.preconnect._waiting.owners()
+    await bed.comes_true(lambda: ahead._greeting == said)
+
+
 def logins(bed: Bed) -> list[int]:
     """Return how many log-ins each connection brought to the mail server."""
     return [len(conversation.logins) for conversation in bed.server.conversations]

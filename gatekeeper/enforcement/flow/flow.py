@@ -145,8 +145,7 @@ class Flow(ClientConnection):
             front, lambda: self._dialogue.login(credentials, login), self._logged_in, self.fault, self._preamble
         )
         self._leg = leg
-        ahead, self._ahead = self._ahead, None
-        leg.start(ahead)
+        leg.start(self._ahead)
 
     def _preamble(self, upstream: Upstream) -> bytes:
         return proxy_header(upstream, self.connection, self._transport)

@@ -36,6 +36,7 @@ class UpstreamLeg(asyncio.Protocol):
         "_front",
         "_is_exposed",
         "_is_greeted",
+        "_is_old",
         "_is_told",
         "_login",
         "_new_login",
@@ -75,6 +76,8 @@ class UpstreamLeg(asyncio.Protocol):
         """Whether this attempt has told the server of the phone."""
         self._is_greeted = False
         """Whether this attempt's server has greeted as it should."""
+        self._is_old = False
+        """Whether something was received before the log-in began: that says nothing of a server found dead since."""
         self._is_exposed = False
         """Whether a credential was sent."""
 
@@ -91,6 +94,7 @@ class UpstreamLeg(asyncio.Protocol):
         self._login = self._new_login()
         self._tried = 1
         front.dials.add(self, front.monotonic())
+        self._is_old = bool(received)
         if received:
             self.data_received(received)
 
@@ -101,7 +105,7 @@ class UpstreamLeg(asyncio.Protocol):
             self._upstream = self._order[self._tried]
             self._login = self._new_login()
             self._tried += 1
-            self._is_told = self._is_greeted = False
+            self._is_told = self._is_greeted = self._is_old = False
             try:
                 self._transport = dial(self._upstream, self, poller=front.poller, loop=front.loop)
             except OSError as error:
@@ -126,7 +130,6 @@ class UpstreamLeg(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Octets from the mail server."""
-        self._front.dials.discard(self)
         self._login.receive_data(data)
         self._go_on()
 
@@ -197,7 +200,8 @@ class UpstreamLeg(asyncio.Protocol):
     def _send(self, step: Send) -> None:
         if not self._is_greeted:
             self._is_greeted = True
-            if not self._pool.all_up:
+            self._front.dials.discard(self)
+            if not (self._is_old or self._pool.all_up):
                 self._pool.worked(self._upstream)
         if step.bears_credentials:
             self._is_exposed = True

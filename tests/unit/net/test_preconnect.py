@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from gatekeeper.net.dial import TlsMode, Upstream
-from gatekeeper.net.preconnect import EARNED_FOR_S, KEPT_S, MAX_GREETING_OCTETS, MAX_TURNS, PAUSE_S, Ahead, Preconnect
+from gatekeeper.net.preconnect import EARNED_FOR_S, KEPT_S, MAX_GREETING_OCTETS, MAX_WAITING, PAUSE_S, Ahead, Preconnect
 from testkit.gate_fakes import ManualClock
 from testkit.loops import CountingPoller, Kept, read_all
 from testkit.tls import Authority, server_context
@@ -157,15 +157,26 @@ async def test_a_turn_is_earned(preconnect: Preconnect, upstream: Upstream, serv
     assert preconnect.begin(upstream) is None
     one.close()
     assert preconnect.begin(upstream) is None
-    for _ in range(MAX_TURNS + 3):
+    for _ in range(MAX_WAITING + 3):
         preconnect.logged_in()
-    several = [_begun(preconnect, upstream) for _ in range(MAX_TURNS)]
+    for _ in range(MAX_WAITING):
+        _begun(preconnect, upstream).close()
     assert preconnect.begin(upstream) is None
-    assert _counts(preconnect) == (0, 1, MAX_TURNS)
-    for ahead in several:
+    assert _counts(preconnect) == (0, 1 + MAX_WAITING, 0)
+
+
+async def test_so_many_wait_at_most(preconnect: Preconnect, upstream: Upstream) -> None:
+    """However many are admitted meanwhile: whoever takes every turn, and does not log in, leaves room for them."""
+    waiting = []
+    for _ in range(MAX_WAITING):
+        waiting.append(_begun(preconnect, upstream))
+        preconnect.logged_in()
+    assert preconnect.begin(upstream) is None
+    assert len(preconnect) == MAX_WAITING
+    waiting.pop().close()
+    waiting.append(_begun(preconnect, upstream))
+    for ahead in waiting:
         ahead.close()
-    for _ in range(1 + MAX_TURNS):
-        (await _accepted(server)).close()
 
 
 @pytest.mark.parametrize(("later_s", "is_its_turn"), [(0.0, True), (EARNED_FOR_S, True), (EARNED_FOR_S + 0.1, False)])

@@ -146,6 +146,25 @@ async def test_a_server_that_does_not_greet_is_passed_over(authority: Authority)
 
 
 @on_a_poller
+async def test_a_server_that_has_greeted_has_the_time_of_the_log_in(authority: Authority) -> None:
+    """It is there: what it takes long over then is no reason to ask another."""
+
+    async def thinks(conversation: Conversation, line: bytes) -> bool:
+        other.script = obliging
+        bed.clock.advance(6)
+        bed.front.tick()
+        return await obliging(conversation, line)
+
+    bed = Bed(authority)
+    async with Other(bed) as other, bed:
+        other.greeting, other.script = b"* OK ready\r\n", thinks  # it is asked for what it offers
+        client = await bed.greeted()
+        assert await client.ask(LOGIN) == OK
+        assert len(other.conversations[0].logins) == 1
+        assert bed.server.conversations == []
+
+
+@on_a_poller
 async def test_the_last_address_may_greet_late(authority: Authority) -> None:
     """There is nobody else to ask: it has the time of the whole log-in."""
     async with Bed(authority) as bed:

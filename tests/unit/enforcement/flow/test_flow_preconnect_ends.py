@@ -7,7 +7,7 @@ import pytest
 
 from gatekeeper.enforcement.smtp.dialogue import smtp_dialogue
 from gatekeeper.net.dial import TlsMode
-from testkit.flow_ahead import expected, hangs_up, logins, once, says_nothing
+from testkit.flow_ahead import expected, hangs_up, heard, logins, once, says_nothing
 from testkit.flow_bed import GREETING, Bed, Conversation, on_a_poller
 from testkit.flow_other import Other
 from testkit.flow_talk import LOGIN, OK, PIPELINED, UNAVAILABLE, admitted
@@ -32,15 +32,18 @@ async def test_a_greeting_that_comes_late_is_waited_for(authority: Authority) ->
         assert logins(bed) == [1, 1]
 
 
+@pytest.mark.parametrize("greeting", [b"", b"* OK re"], ids=["silent", "half"])
 @on_a_poller
-async def test_one_that_greets_too_late_leads_to_the_next_address(authority: Authority) -> None:
-    """`connect_timeout` holds from the log-in on."""
+async def test_one_that_greets_too_late_leads_to_the_next_address(authority: Authority, greeting: bytes) -> None:
+    """`connect_timeout` holds from the log-in on, to the end of the greeting."""
     bed = Bed(authority)
     async with Other(bed) as other, bed:
         await admitted(bed)
-        other.greeting = b""
+        other.greeting = greeting
         client = await bed.greeted()
         await other.until(lambda: len(other.conversations) == 2)
+        await heard(bed, greeting)
+        bed.front.upstream.failed(bed.front.upstream.order[1], "does not answer")
         client.send(LOGIN)
         await bed.comes_true(lambda: bed.front.preconnect.used == 1)
         bed.clock.advance(6)
@@ -125,6 +128,22 @@ async def test_who_swallows_it_fails_the_log_in(authority: Authority) -> None:
         assert await client.reply(b"a") == UNAVAILABLE
         await admitted(bed)
         assert logins(bed) == [1, 0, 1]
+
+
+@on_a_poller
+async def test_an_old_greeting_brings_no_address_back(authority: Authority) -> None:
+    """It says nothing of a server that was found dead since; one that comes during the log-in does."""
+    async with Bed(authority) as bed:
+        (address,) = bed.front.upstream.order
+        client, made = await expected(bed)
+        await heard(bed, GREETING)
+        bed.front.upstream.failed(address, "does not answer")
+        bed.server.script = once(bed.server, says_nothing)
+        client.send(LOGIN)
+        await bed.server.until(lambda: made.received)
+        assert not bed.front.upstream.all_up
+        await admitted(bed)
+        assert bed.front.upstream.all_up
 
 
 @on_a_poller
