@@ -228,8 +228,17 @@ class Relayed:
         """Octets from the mail server to the phone."""
         return self.upstream.octets
 
+    def hears(self, side: Side) -> bool:
+        """Whether anybody is there to send to: not at a mail server that has ended, to which sending is an error.
+
+        A phone may go on talking while it is still being sent the rest, which would be lost if it were not read.
+        """
+        return not side.at_eof or side is self.client
+
     def send(self, side: Side, filled: int) -> None:
         """Send the first `filled` octets of the buffer; keep what the socket does not take."""
+        if not self.hears(side):
+            return
         put = side.sock.send if side.tls is None else side.tls.write
         buffer, sent = self.poller.buffer, 0
         try:
@@ -311,6 +320,8 @@ class Relayed:
         if self.ended is not None:
             return
         self.ended = why
+        if why is Ended.FAULT:
+            self._abort_upstream()
         # A close-notify to whoever is gone already, or was told, is two system calls for nothing.
         for side in (self.client, self.upstream):
             close_socket(side.sock, self.poller, polite=why in _BY_US)

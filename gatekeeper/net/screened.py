@@ -57,7 +57,7 @@ class Screened(Relayed):
 
     def send(self, side: Side, filled: int) -> None:
         """Put what was just read through the screen, and send what comes of it."""
-        if side is self.upstream and not self._reads_client:
+        if side is self.upstream and not (self._reads_client and self.hears(side)):
             super().send(side, filled)
             return
         octets = self.poller.buffer[:filled]

@@ -3,11 +3,16 @@
 import asyncio
 import socket
 import ssl
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gatekeeper.net.relay import Ended, Owner, Relay, Relayed
+from gatekeeper.net.relay import Ended, Owner, Relay, Relayed, Side
 from testkit.loops import DEADLINE_S, CountingPoller, Kept, tcp_pair, tls_client, tls_server, transport_on
+
+_SO_MEMINFO = 55
+_WMEM_ALLOC, _SNDBUF = 2, 3
+"""linux/sock_diag.h."""
 
 
 @dataclass
@@ -40,6 +45,24 @@ class Owned:
         self.relay.end_all(Ended.DRAINED)
         self.phone.close()
         self.server.close()
+
+    async def fill_up(self, talks: socket.socket, target: Side) -> int:
+        """Let a far end talk until the socket of the other side takes nothing more; return how much it said."""
+        sent = 0
+        async with asyncio.timeout(DEADLINE_S):
+            while not _is_full(target.sock):
+                talks.sendall(b"x" * 1000)
+                sent += 1000
+                while target.peer.octets < sent:  # noqa: ASYNC110  nobody tells
+                    await asyncio.sleep(0)
+        assert not target.unsent
+        return sent
+
+
+def _is_full(sock: socket.socket) -> bool:
+    """Whether the kernel takes nothing more; it says so of a local socket only: TCP fills its last segment up."""
+    counts = struct.unpack("9I", sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36))
+    return counts[_WMEM_ALLOC] >= counts[_SNDBUF]
 
 
 class RelayBench:

@@ -14,7 +14,7 @@ import pytest
 from gatekeeper.net.poller import READ
 from gatekeeper.net.relay import BUDGET_OCTETS, Ended, Owner, Relay, Relayed
 from gatekeeper.net.screened import Octets, Screen, Screened
-from testkit.loops import exchange, read_all
+from testkit.loops import DEADLINE_S, exchange, local_pair, read_all
 from testkit.relay_bench import Owned, RelayBench
 
 BOTH = list(itertools.product([False, True], repeat=2))
@@ -103,6 +103,22 @@ async def test_what_comes_of_the_screen_arrives_in_order(
     assert got == (at_server, at_phone)
     assert most <= 4 * BUDGET_OCTETS
     assert (owned.session.octets_up, owned.session.octets_down) == (len(up), len(down))
+
+
+async def test_nobody_answers_a_phone_whose_mail_server_has_ended(bench: RelayBench) -> None:
+    """While the phone is still being told of it: behind a close-notify nothing may be said."""
+    owned = await bench.session(client_tls=True, new_session=through(Doubling()), pair=local_pair)
+    session = owned.session
+    sent = await owned.fill_up(owned.server, session.client)
+    owned.server.close()
+    async with asyncio.timeout(DEADLINE_S):
+        while not session.upstream.at_eof:  # noqa: ASYNC110  nobody tells
+            await asyncio.sleep(0)
+        owned.phone.sendall(b"a?u")
+        while session.client.octets < len(b"a?u"):  # noqa: ASYNC110  nobody tells
+            await asyncio.sleep(0)
+    assert len(await asyncio.to_thread(read_all, owned.phone)) == sent
+    assert await owned.ended() is Ended.UPSTREAM
 
 
 @ALL_LEGS
