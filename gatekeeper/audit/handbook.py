@@ -79,7 +79,8 @@ FIELDS: Mapping[str, str] = MappingProxyType(
         "fault": "Of a temporary refusal: what the gate, or a mail server, could not do.",
         "break_glass": "`open`: the session was let through by break-glass.",
         "attempts": "How many log-ins there were on a connection that none of them let in.",
-        "ended": "Why a session or a connection ended: who did it, the limit, or the kind of the fault.",
+        "ended": "Why a session or a connection ended: who did it, the limit, or the kind of the fault; `lost`: one"
+        " side was gone before the first octet.",
         "octets_up": "How many octets were relayed to the mail server.",
         "octets_down": "How many octets were relayed to the phone.",
         "cut": "True: there were more details than a record has room for.",

@@ -17,6 +17,8 @@ from gatekeeper.domain.document import parse_duration
 _TIMEOUT_S = 30.0
 _WHEN_EMPTY = {"break_glass": "closed"}
 """What `status` says for a fact without words."""
+_TITLES = {"ready": "health"}
+"""What it calls a fact: what is not ready may stand under `ready` for machines only."""
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -74,12 +76,13 @@ def status(config_path: Path, *, as_json: bool) -> None:
         say_json(body)
         return
     for key, value in body.items():
+        title = _TITLES.get(key, key)
         if isinstance(value, dict):
             for name, detail in value.items():
-                words = " ".join(map(str, detail.values())) if isinstance(detail, dict) else detail
-                click.echo(f"{key:14} {name}: {words}")
+                facts = [f"{fact} {said}" for fact, said in detail.items()] if isinstance(detail, dict) else [detail]
+                click.echo(f"{title:14} {name}: {', '.join(facts)}")
         else:
-            click.echo(f"{key:14} {value or _WHEN_EMPTY.get(key, value)}")
+            click.echo(f"{title:14} {value or _WHEN_EMPTY.get(key, value)}")
 
 
 @click.command()

@@ -85,8 +85,8 @@ def _outcome(decision: Decision, subject: Subject, request: Request, check_url: 
     else:
         yield f"The session is tied to a device by {binding.method} ({binding.assurance})."
     if decision.reasons == (Reason.UNKNOWN_DEVICE,):
-        named = f"Device `{decision.device_id}`" if decision.device_id else "A mobile device of this user"
-        yield f"{named} is not registered."
+        named = f"device `{decision.device_id}`" if decision.device_id else "mobile device"
+        yield f"No {named} is registered for this user."
     if decision.deadline is not None:
         yield f"From {_at(decision.deadline)} on mail is blocked unless that changes."
     if decision.message is not None:

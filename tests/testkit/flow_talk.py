@@ -12,6 +12,7 @@ WRONG_LOGIN = b"a LOGIN alice@example.com guess\r\n"
 OK = b"a OK [CAPABILITY IMAP4rev1 IDLE] Logged in\r\n"
 WRONG = b"a NO [AUTHENTICATIONFAILED] Authentication failed.\r\n"
 UNAVAILABLE = b"a NO [UNAVAILABLE] Mail is temporarily unavailable; please try again later.\r\n"
+GONE = b"* BYE [UNAVAILABLE] Mail is temporarily unavailable; please try again later.\r\n"
 PIPELINED = b"b NOOP\r\nc SELECT INBOX\r\nd APPEND x {3+}\r\nabc\r\n"
 
 ADMITTED = [EventCode.SESSION_ALLOWED]

@@ -233,6 +233,7 @@ class Flow(ClientConnection):
         upstream = None if leg is None or self._transport.is_closing() else leg.detach()
         if leg is None or upstream is None:
             session.never_began()
+            _log.warning("login.lost", conn=self.connection.conn, listener=self.connection.listener)
             if leg is not None:
                 leg.close()
             self.close(self._dialogue.farewell(Farewell.FAULT))

@@ -33,7 +33,7 @@ _FAREWELLS = {
     Farewell.SHUTTING_DOWN: b"* BYE The server is shutting down; please reconnect.\r\n",
     Farewell.TOO_MANY_ERRORS: b"* BYE Too many errors.\r\n",
     Farewell.TOO_MANY_ATTEMPTS: b"* BYE Too many attempts.\r\n",
-    Farewell.FAULT: b"* BYE Internal error.\r\n",
+    Farewell.FAULT: b"* BYE [UNAVAILABLE] Mail is temporarily unavailable; please try again later.\r\n",
 }
 
 

@@ -32,7 +32,7 @@ _FAREWELLS = {
     Farewell.SHUTTING_DOWN: b"",
     Farewell.TOO_MANY_ERRORS: b"-ERR Too many errors.\r\n",
     Farewell.TOO_MANY_ATTEMPTS: b"-ERR [AUTH] Too many attempts.\r\n",
-    Farewell.FAULT: b"-ERR [SYS/TEMP] Internal error.\r\n",
+    Farewell.FAULT: FAULT + b"\r\n",
 }
 
 _PASSED_ON = ("TOP", "UIDL", "PIPELINING", "EXPIRE", "LOGIN-DELAY")

@@ -28,7 +28,7 @@ _FAREWELLS = {
     Farewell.SHUTTING_DOWN: b'BYE (TRYLATER) "The server is shutting down; please reconnect."\r\n',
     Farewell.TOO_MANY_ERRORS: b'BYE "Too many errors."\r\n',
     Farewell.TOO_MANY_ATTEMPTS: b'BYE "Too many attempts."\r\n',
-    Farewell.FAULT: b'BYE (TRYLATER) "Internal error."\r\n',
+    Farewell.FAULT: b'BYE (TRYLATER) "Temporarily unavailable; please try again later."\r\n',
 }
 
 _PASSED_ON = ("SIEVE", "NOTIFY", "MAXREDIRECTS", "EXTLISTS", "LANGUAGE", "VERSION")

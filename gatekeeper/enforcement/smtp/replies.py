@@ -38,7 +38,7 @@ _FAREWELLS = {
     Farewell.SHUTTING_DOWN: b"421 4.3.2 The server is shutting down, please reconnect",
     Farewell.TOO_MANY_ERRORS: b"421 4.7.0 Too many errors",
     Farewell.TOO_MANY_ATTEMPTS: b"421 4.7.0 Too many attempts",
-    Farewell.FAULT: b"421 4.3.0 Internal error",
+    Farewell.FAULT: b"421 4.3.0 Mail is temporarily unavailable; please try again later",
 }
 
 _NOT_OFFERED = frozenset(

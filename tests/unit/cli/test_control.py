@@ -94,6 +94,7 @@ def test_status_is_told_in_words_and_for_machines(configuration: Configuration, 
         "version": "0.1.0",
         "ready": {"audit": "ok"},
         "listeners": {"imaps": {"protocol": "imap", "port": 9993, "tls": "implicit"}},
+        "mail_servers": {"imap": {"192.0.2.1:993": "up", "192.0.2.2:993": "nothing listens"}},
         "break_glass": "",
     }
     gate.answers["/status"] = (200, json.dumps(body).encode())
@@ -101,8 +102,9 @@ def test_status_is_told_in_words_and_for_machines(configuration: Configuration, 
     assert words.exit_code == 0
     assert [line.split() for line in words.stdout.splitlines()] == [
         ["version", "0.1.0"],
-        ["ready", "audit:", "ok"],
-        ["listeners", "imaps:", "imap", "9993", "implicit"],
+        ["health", "audit:", "ok"],
+        ["listeners", "imaps:", "protocol", "imap,", "port", "9993,", "tls", "implicit"],
+        ["mail_servers", "imap:", "192.0.2.1:993", "up,", "192.0.2.2:993", "nothing", "listens"],
         ["break_glass", "closed"],
     ]
     assert json.loads(_run(configuration, "status", "--json").stdout) == body

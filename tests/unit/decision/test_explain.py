@@ -57,11 +57,11 @@ def test_tells_of_an_unknown_device() -> None:
     now = at("2020-07-10T18:00:00Z")
     claimed = explain(POLICY, subject(claimed_device="ph-9"), request(), now)
     assert claimed[0] == "alice@example.com over imap is blocked: no registered device is known for this session."
-    assert claimed[2] == "Device `ph-9` is not registered."
+    assert claimed[2] == "No device `ph-9` is registered for this user."
     laptop = posture(device_id="lt-1", device_class=DeviceClass.LAPTOP)
     untied = explain(POLICY, subject(laptop, assurance=Assurance.USER), request(), now)
     assert untied[1] == "The session is tied to the user only, so all mobile devices of that user count."
-    assert untied[2] == "A mobile device of this user is not registered."
+    assert untied[2] == "No mobile device is registered for this user."
     assert untied[-1] == (
         "Not judged, because a session that is tied to a user only is judged by mobile devices: lt-1."
     )

@@ -8,7 +8,7 @@ from gatekeeper.enforcement.flow.front import Limits
 from gatekeeper.gate.refusals import RefusalSettings
 from gatekeeper.gate.throttle import ThrottleSettings
 from testkit.flow_bed import POLICY, Bed, Conversation, on_a_poller
-from testkit.flow_talk import CLOSED, ENDED, LOGIN, LOGIN_BOB, OK, UNAVAILABLE, WRONG, WRONG_LOGIN
+from testkit.flow_talk import CLOSED, ENDED, GONE, LOGIN, LOGIN_BOB, OK, UNAVAILABLE, WRONG, WRONG_LOGIN
 from testkit.reports import BOB, NOTES, NOW, TIKTOK, phone, report
 from testkit.tls import Authority
 
@@ -195,7 +195,7 @@ async def test_a_bug_met_after_a_delay_is_its_connections_own(authority: Authori
         flow._dialogue._code = None  # type: ignore[attr-defined]
         flow._dialogue._receiver = None  # type: ignore[attr-defined]
         let_pass(bed, 2)
-        assert await first.rest() == WRONG + b"* BYE Internal error.\r\n"
+        assert await first.rest() == WRONG + GONE
         assert await second.reply(b"a") == WRONG
 
 

@@ -12,6 +12,7 @@ from gatekeeper.enforcement.imap.dialogue import ImapDialogue, imap_dialogue
 from gatekeeper.enforcement.imap.replies import RefusalCode
 from gatekeeper.net.dial import TlsMode
 from testkit.flow_bed import Bed, on_a_poller
+from testkit.flow_talk import GONE
 from testkit.gate_fakes import ScriptedPeer
 from testkit.tls import Authority
 
@@ -102,7 +103,7 @@ async def test_a_bug_met_on_admission_lets_nobody_in(authority: Authority) -> No
     async with Bed(authority, new_dialogue=lambda peer: BrokenAdmission(peer, RefusalCode.UNAVAILABLE)) as bed:
         client = await bed.greeted()
         client.send(b"a LOGIN alice@example.com wonderland\r\nb NOOP\r\n")
-        assert await client.rest() == b"* BYE Internal error.\r\n"
+        assert await client.rest() == GONE
         await bed.server.until(lambda: bed.conversation.ended)
         assert bed.conversation.after_login == b""
     assert bed.codes() == [EventCode.SESSION_ALLOWED, EventCode.CONNECTION_CLOSED]
@@ -119,7 +120,7 @@ async def test_a_bug_met_at_a_deadline_leaves_the_others_deadlines_alone(authori
         await bed.server.until(lambda: len(bed.server.conversations) == len(clients))
         bed.clock.advance(31)
         bed.front.tick()
-        assert [await client.rest() for client in clients] == [b"* BYE Internal error.\r\n"] * 2
+        assert [await client.rest() for client in clients] == [GONE] * 2
 
 
 @on_a_poller
@@ -130,7 +131,7 @@ async def test_a_bug_met_on_the_mail_servers_side_ends_both(
     async with Bed(authority, new_dialogue=lambda peer: BrokenUpstream(peer, RefusalCode.UNAVAILABLE)) as bed:
         client = await bed.greeted()
         client.send(b"a LOGIN alice guess\r\n")
-        assert await client.rest() == b"* BYE Internal error.\r\n"
+        assert await client.rest() == GONE
         await bed.server.until(lambda: bed.conversation.ended)
     assert "connection.fault" in capsys.readouterr().out
     assert bed.audit.events[-1].detail["ended"] == Farewell.FAULT

@@ -451,7 +451,7 @@ def test_an_unexpected_error_is_not_told() -> None:
     dialogue.receive(b"NOOP\r\n")
     dialogue.closed()
 
-    assert peer.told() == b"421 4.3.0 Internal error\r\n"
+    assert peer.told() == b"421 4.3.0 Mail is temporarily unavailable; please try again later\r\n"
 
 
 @pytest.fixture
