@@ -6,6 +6,8 @@ of the file comes out.
 
 import csv
 import io
+import math
+import re
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -21,10 +23,13 @@ MAX_LINE_OCTETS = 1024 * 1024
 MAX_FAULTS = 1_000
 """Faults that are told one by one; who has more has the wrong file."""
 
+_LINE = re.compile(r"line (\d+)")
 _BOM = b"\xef\xbb\xbf"
 _CSV_DEVICE_COLUMNS = ("device_id", "user", "platform", "collected_at")
 _CSV_APP_COLUMNS = {"app_id": "id", "app_name": "name", "version": "version"}
 _CSV_COLUMNS = (*_CSV_DEVICE_COLUMNS, *_CSV_APP_COLUMNS)
+_SEPARATORS = {";": "semicolons", "\t": "tabs"}
+"""What spreadsheets write in some countries, and on request."""
 _CSV_OPTIONAL_COLUMNS = frozenset({"app_name", "version"})
 
 
@@ -131,8 +136,14 @@ class _Inventory:
         if self._unlisted:
             self._faults.append(Fault(self._source, "", f"{self._unlisted} more faults are not listed"))
         if self._faults:
-            raise DocumentError(self._faults)
+            raise DocumentError(sorted(self._faults, key=_line_of))
         return tuple(self._reports.values())
+
+
+def _line_of(fault: Fault) -> float:
+    """Faults are told in the order of the file; what is about all of it comes last."""
+    found = _LINE.match(fault.key)
+    return int(found[1]) if found else math.inf
 
 
 class _JsonPlaces:
@@ -187,8 +198,11 @@ def _csv_rows(data: bytes, inventory: _Inventory) -> Iterator[tuple[int, dict[st
         return
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     header: list[str] | None = None
+    first_line = 1
+    """Of the row that is read next; it may be of several."""
     try:
         for row in reader:
+            first_line = reader.line_num + 1
             if not any(row):
                 continue
             if header is None:
@@ -200,10 +214,15 @@ def _csv_rows(data: bytes, inventory: _Inventory) -> Iterator[tuple[int, dict[st
             else:
                 yield reader.line_num, dict(zip(header, row, strict=True))
     except csv.Error as exc:
-        inventory.fault(f"line {reader.line_num}", f"not CSV: {exc}")
+        to = f" (in line {reader.line_num}, to which its quotes go on)" if reader.line_num > first_line else ""
+        inventory.fault(f"line {first_line}", f"not CSV: {exc}{to}")
 
 
 def _is_usable(header: list[str], number: int, inventory: _Inventory) -> bool:
+    other = next((name for name in (";", "\t") if len(header) == 1 and name in header[0]), None)
+    if other is not None:
+        inventory.fault(f"line {number}", f"the columns are to be separated by commas, not by {_SEPARATORS[other]}")
+        return False
     missing = [name for name in _CSV_COLUMNS if name not in header and name not in _CSV_OPTIONAL_COLUMNS]
     unknown = [name for name in header if name not in _CSV_COLUMNS]
     if missing:

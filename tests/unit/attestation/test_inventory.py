@@ -296,6 +296,9 @@ def test_csv_with_byte_order_mark_and_other_line_ends(encode: str) -> None:
         (CSV.replace("app_name", "version"), "line 1", "twice"),
         (CSV + "a,b\n", "line 6", "has 2 fields where the header has 7"),
         (CSV + 'a,"b\n', "line 6", "not CSV"),
+        (CSV.replace("lt-003,", 'lt-003,"') + "a,b\nc,d\n", "line 5", "(in line 7, to which its quotes go on)"),
+        (CSV.replace(",", ";"), "line 1", "are to be separated by commas, not by semicolons"),
+        (CSV.replace(",", "\t"), "line 1", "are to be separated by commas, not by tabs"),
         (CSV.replace("chat,,7", "chat,,7\x00"), "line 4: version", "control"),
         (CSV.replace("com.example.chat", "com.example .chat\u200b"), "line 4: app_id", "invisible"),
         (CSV.replace("com.example.chat,,7", ",Chat,7"), "line 4", "app_id is missing"),
@@ -310,6 +313,12 @@ def test_a_bad_csv_line_is_told_with_its_place(text: str, key: str, reason: str)
 
     assert where == key
     assert reason in why
+
+
+def test_faults_are_told_in_the_order_of_the_file() -> None:
+    """Whatever is found first: a line by itself, or a device that has all of its lines."""
+    text = CSV.replace("ph-001,alice", "ph-001,b%b", 1).replace("lt-003,carol", "lt-003,c%rol") + "a,b\n"
+    assert [key.partition(":")[0] for key, _ in csv_faults(text)] == ["line 2", "line 4", "line 5", "line 6"]
 
 
 def test_csv_that_is_not_utf8_names_the_line() -> None:
