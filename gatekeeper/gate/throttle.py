@@ -106,8 +106,8 @@ class Throttle:
     def __len__(self) -> int:
         return len(self._pairs) + len(self._sources)
 
-    def begin(self, account: str, source: str, now: float) -> float:
-        """Begin an attempt: 0 when it may go on now, else the seconds after which to ask again.
+    def begin(self, account: str, source: str, now: float, *, is_again: bool = False) -> float:
+        """Begin an attempt: 0 when it may go on now, else the seconds after which to ask again (`is_again`).
 
         What has begun ends with exactly one of `failed`, `succeeded`, `came_to_nothing`.
         """
@@ -121,10 +121,10 @@ class Throttle:
             wait = failures.until - now
         elif under_way >= (self.settings.parallel if failures is None else 1):
             wait = AGAIN_S
-        if wait:
-            self.held += 1
-        else:
+        if not wait:
             self._under_way[pair] = under_way + 1
+        elif not is_again:
+            self.held += 1
         return wait
 
     def failed(self, account: str, source: str, began: float | None, now: float) -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from gatekeeper.cli.demo import story
+from gatekeeper.cli.demo import command, story
 from gatekeeper.cli.demo.teller import Teller
 from gatekeeper.cli.main import cli
 from testkit.ports import LOOPBACK
@@ -138,3 +138,20 @@ def test_a_story_that_ends_early_says_why(monkeypatch: pytest.MonkeyPatch, short
     assert result.exit_code == 1
     assert json.loads(result.stdout)["ok"] is False
     assert json.loads(result.stdout)["fault"] == "ConnectionRefusedError: nobody listens"
+
+
+@pytest.mark.parametrize(
+    ("called", "is_found", "said"),
+    [
+        ("/usr/bin/gatekeeper", True, "gatekeeper"),
+        (".venv/bin/gatekeeper", False, f"{Path.cwd()}/.venv/bin/gatekeeper"),
+        ("/somewhere/gatekeeper/__main__.py", True, f"{sys.executable} -m gatekeeper"),
+    ],
+)
+def test_what_it_says_to_type_next_is_found(
+    monkeypatch: pytest.MonkeyPatch, called: str, *, is_found: bool, said: str
+) -> None:
+    """Also where the program is on no search path, as after `make demo`."""
+    monkeypatch.setattr(sys, "argv", [called, "demo"])
+    monkeypatch.setattr(command.shutil, "which", lambda name: f"/usr/bin/{name}" if is_found else None)
+    assert command.program() == said

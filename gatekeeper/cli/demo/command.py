@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,6 +106,14 @@ async def _tell(teller: Teller, directory: Path) -> str | None:
     return None
 
 
+def program() -> str:
+    """What to type for this program, anywhere: its name, or where it is when the shell would not find it."""
+    own = Path(sys.argv[0])
+    if own.name == "__main__.py":
+        return f"{sys.executable} -m gatekeeper"
+    return own.name if shutil.which(own.name) else str(own.absolute())
+
+
 def _show_log(path: Path) -> None:
     if path.is_file():
         click.echo("the gate's log ended with:", err=True)
@@ -127,10 +136,10 @@ def _say_the_end(teller: Teller, kept: Path | None, fault: str | None) -> None:
             ]
         )
         if kept is None:
-            teller.note("gatekeeper demo --keep keeps the files, for `gatekeeper device why` and `gatekeeper audit`")
+            teller.note(f"{program()} demo --keep keeps the files, for `device why` and `audit`")
     if kept is not None:
         click.echo(f"\nThe files are in {kept}. There:")
         for command in ("device why bob@example.com", "audit query --verdict block", "audit verify"):
-            click.echo(f"  gatekeeper --config gatekeeper.toml {command}")
+            click.echo(f"  {program()} --config gatekeeper.toml {command}")
     if not fault and not teller.failures:
         click.echo(f"\nEverything held, in {teller.facts['seconds']} s.")

@@ -29,12 +29,12 @@ class Attempts:
         self._shown: tuple[Claim, Credentials] | None = None
         """What the client showed, until its refusal is remembered or there is none: credentials are not kept longer."""
 
-    def begin(self, account: str) -> float:
-        """Begin one: 0 when it may go on, else the seconds after which to ask again."""
+    def begin(self, account: str, *, is_again: bool) -> float:
+        """Begin one: 0 when it may go on, else the seconds after which to ask again (`is_again`)."""
         front = self._front
         self._account = account
         now = front.monotonic()
-        wait_s = front.throttle.begin(account, self.source, now)
+        wait_s = front.throttle.begin(account, self.source, now, is_again=is_again)
         if not wait_s:
             self._began = now
         return wait_s

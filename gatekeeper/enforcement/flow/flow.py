@@ -113,11 +113,11 @@ class Flow(ClientConnection):
         else:
             self._failed(_NOBODY)
 
-    def _attempt(self, found: Opening, certificate: ClientCertificate | None) -> None:
+    def _attempt(self, found: Opening, certificate: ClientCertificate | None, *, is_again: bool = False) -> None:
         """Try as soon as the throttle lets this account try from this source."""
-        wait_s = self._attempts.begin(self._account)
+        wait_s = self._attempts.begin(self._account, is_again=is_again)
         if wait_s:
-            hold(self._front, self, wait_s, lambda: self._attempt(found, certificate))
+            hold(self._front, self, wait_s, lambda: self._attempt(found, certificate, is_again=True))
             return
         claim = self._claim = Claim(
             connection=self.connection,

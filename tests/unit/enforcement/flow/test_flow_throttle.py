@@ -6,7 +6,7 @@ from gatekeeper.audit.event import EventCode
 from gatekeeper.decision.schema import parse_policy
 from gatekeeper.enforcement.flow.front import Limits
 from gatekeeper.gate.refusals import RefusalSettings
-from gatekeeper.gate.throttle import ThrottleSettings
+from gatekeeper.gate.throttle import AGAIN_S, ThrottleSettings
 from testkit.flow_bed import POLICY, Bed, Conversation, on_a_poller
 from testkit.flow_talk import CLOSED, ENDED, GONE, LOGIN, LOGIN_BOB, OK, UNAVAILABLE, WRONG, WRONG_LOGIN
 from testkit.reports import BOB, NOTES, NOW, TIKTOK, phone, report
@@ -85,6 +85,37 @@ async def test_from_another_source_the_account_is_not_slowed(authority: Authorit
             assert bed.throttle.begin("alice@example.com", "203.0.113.9", now - ago) == 0
             bed.throttle.failed("alice@example.com", "203.0.113.9", now - ago, now - ago)
         assert await (await bed.greeted()).ask(LOGIN) == OK
+
+
+@on_a_poller
+async def test_a_log_in_that_waits_for_another_is_counted_once(authority: Authority) -> None:
+    """However often it asks whether it is its turn."""
+
+    async def silent(_conversation: Conversation, _line: bytes) -> bool:
+        return False
+
+    async with slowing(authority) as bed:
+        first, second = await bed.greeted(), await bed.greeted()
+        first.send(WRONG_LOGIN)
+        await is_held(bed)
+        let_pass(bed, 2)
+        assert await first.reply(b"a") == WRONG
+        assert bed.throttle.held == 1
+        before, bed.server.script = bed.server.script, silent
+        first.send(LOGIN)
+        await bed.server.until(lambda: len(bed.server.conversations) == 2 and bed.conversation.received)
+        second.send(LOGIN)
+        for _ in range(5):
+            await bed.comes_true(lambda: len(bed.front.holds) == 1)
+            let_pass(bed, AGAIN_S)
+        assert bed.throttle.held == 2
+        bed.server.script = before
+        bed.conversation.say(
+            bed.conversation.received.split(b" ")[0] + b" OK [CAPABILITY IMAP4rev1 IDLE] Logged in\r\n"
+        )
+        assert await first.reply(b"a") == OK
+        let_pass(bed, AGAIN_S)
+        assert await second.reply(b"a") == OK
 
 
 @on_a_poller
