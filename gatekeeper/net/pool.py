@@ -27,6 +27,12 @@ class Health:
     """Why it is out, for operators; empty while it is up, which is also believed before it was ever tried."""
     failures: int = 0
     """How often it failed in all."""
+    is_known: bool = False
+    """Whether it was ever tried."""
+
+    def __str__(self) -> str:
+        """For operators."""
+        return self.fault or ("up" if self.is_known else "not looked at yet")
 
 
 class UpstreamPool:
@@ -64,7 +70,10 @@ class UpstreamPool:
     def worked(self, upstream: Upstream) -> None:
         """It greeted: it is up."""
         health = self._health.get(upstream)
-        if health is not None and health.fault:
+        if health is None:
+            return  # a reload took it away meanwhile
+        health.is_known = True
+        if health.fault:
             health.fault = ""
             _log.info("upstream.back", host=upstream.host, address=upstream.place)
             self._sort()
@@ -73,7 +82,8 @@ class UpstreamPool:
         """It did not: it is out."""
         health = self._health.get(upstream)
         if health is None:
-            return  # a reload took it away meanwhile
+            return  # as above
+        health.is_known = True
         health.failures += 1
         was_up, health.fault = not health.fault, fault or "unknown"
         if was_up:

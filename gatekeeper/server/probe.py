@@ -37,7 +37,7 @@ class ProbeFailed(Exception):
 
 
 async def watch_upstreams(gatekeeper: "Gatekeeper") -> None:
-    """Ask every address of every mail server again and again, those that are out more often."""
+    """Ask every address of every mail server again and again, those that are out more often, new ones soon."""
     turns = int(PERIOD_S / RETRY_S)
     turn = 0
     while True:
@@ -47,11 +47,11 @@ async def watch_upstreams(gatekeeper: "Gatekeeper") -> None:
 
 
 async def look(gatekeeper: "Gatekeeper", *, only_out: bool = False) -> None:
-    """Ask the mail servers' addresses once, all at the same time; `only_out`: those that are out."""
+    """Ask the mail servers' addresses once, all at the same time; `only_out`: those out, and those never asked."""
     async with asyncio.TaskGroup() as tasks:
         for protocol, pool in gatekeeper.upstreams.items():
             for upstream, health in tuple(pool.health().items()):
-                if health.fault or not only_out:
+                if health.fault or not (only_out and health.is_known):
                     tasks.create_task(_look_at(gatekeeper, protocol, pool, upstream), name=f"ask {upstream.place}")
 
 

@@ -84,7 +84,7 @@ def status(gatekeeper: "Gatekeeper") -> dict[str, object]:
             for name, front in gatekeeper.fronts.items()
         },
         "mail_servers": {
-            protocol.value: {upstream.place: health.fault or "up" for upstream, health in pool.health().items()}
+            protocol.value: {upstream.place: str(health) for upstream, health in pool.health().items()}
             for protocol, pool in gatekeeper.upstreams.items()
         },
         "admin": gatekeeper.admin_port,

@@ -200,7 +200,7 @@ def test_config_check_tells_every_fault_at_once(unstarted: GateProcess) -> None:
         unstarted.configuration,
         {
             "server": {"workers": "two", "drain_timeout": "30 parsecs", "colour": "blue"},
-            "tls": {"private_key": "/nonexistent/server.key"},
+            "tls": {"private_key": "/proc/nonexistent/server.key"},
             "upstream": {"imap": {"address": "192.0.2.1:143", "tls": "off"}},
             "polcy": {"file": "x"},
         },
@@ -221,7 +221,7 @@ def test_config_check_tells_every_fault_at_once(unstarted: GateProcess) -> None:
         lines = [line for line in said.splitlines() if key in line]
         assert lines, f"{key} not in:\n{said}"
         assert "gatekeeper.toml" in lines[0]
-    assert "/nonexistent/server.key" in said
+    assert "/proc/nonexistent/server.key" in said
 
 
 def test_serve_with_a_bad_configuration_ends_with_78(unstarted: GateProcess) -> None:

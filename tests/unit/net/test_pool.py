@@ -18,6 +18,9 @@ def test_an_address_is_believed_until_it_fails() -> None:
     assert pool.order == (FIRST, SECOND, THIRD)
     assert pool.all_up
     assert pool.is_up
+    pool.worked(FIRST)
+    pool.failed(SECOND, "refused")
+    assert [str(health) for health in pool.health().values()] == ["up", "refused", "not looked at yet"]
 
 
 def test_who_is_out_stands_last_and_is_not_left_away() -> None:

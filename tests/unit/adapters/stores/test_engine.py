@@ -42,7 +42,10 @@ NO_WAITING = {"timeout": 0, "isolation_level": None}
         ("sqlite://", "names no file"),
         ("sqlite:///:memory:", "names no file"),
         ("sqlite:///var/gate.sqlite3?mode=ro", "takes no parameters"),
-        ("sqlite:////nonexistent/gate.sqlite3", "the directory `/nonexistent` does not exist; create it first"),
+        (
+            "sqlite:////proc/nonexistent/gate.sqlite3",
+            "the directory `/proc/nonexistent` does not exist; create it first",
+        ),
         ("sqlite:////dev/null/gate.sqlite3", "`/dev/null` is not a directory"),
     ],
 )

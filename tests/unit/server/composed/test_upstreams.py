@@ -76,10 +76,14 @@ async def test_every_address_is_looked_at(house: House) -> None:
 
 
 async def test_an_address_that_is_out_comes_back_when_it_answers(house: House) -> None:
-    """By the look at those that are out; those that are up are left alone by it."""
+    """By the look at those that are out; those that are known to be up are left alone by it."""
     with _imap_server(free_port()) as up:
         await _use(house, [up])
-    pool = house.gatekeeper.upstreams[MailProtocol.IMAP]
+        pool = house.gatekeeper.upstreams[MailProtocol.IMAP]
+        (known,) = pool.health().values()
+        assert str(known) == "not looked at yet"
+        await look(house.gatekeeper, only_out=True)
+        assert str(known) == "up"
     await look(house.gatekeeper, only_out=True)
     assert pool.is_up
     await look(house.gatekeeper)
