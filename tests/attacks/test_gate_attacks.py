@@ -1,11 +1,13 @@
 """Attacks on the gate as a whole: sessions that must not go on, and secrets that must not come out."""
 
 import base64
+import select
 import ssl
 import time
 import urllib.request
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,6 @@ from testkit.wire import Wire
 REVOKED = "GK1101W"
 CUT_WITHIN_S = 2.0
 SESSIONS = 600
-CUTS_A_SECOND = 4 * CUTS_A_TICK
 
 
 @pytest.fixture
@@ -63,19 +64,21 @@ def test_g04_a_policy_that_cuts_many_cuts_them_in_turn(
     ports = [wire.local_port for wire in wires]
     bystander = _logged_in(own, context, b"alice")
     own.gate.replace_policy(policy(ENFORCED))
-    own.gate.reload()
-    since = time.monotonic()
-    assert wires[0].rest(within=CUT_WITHIN_S) == b""
-    longest = 0.0
-    while time.monotonic() - since < SESSIONS / CUTS_A_SECOND:
-        asked = time.monotonic()
-        assert bystander.imap(b"b NOOP") == [b"b OK done"]
-        longest = max(longest, time.monotonic() - asked)
+    cut, served_when = select.poll(), {0}
+    for wire in wires:
+        cut.register(wire, select.POLLIN)
+    with ThreadPoolExecutor(1) as threads:
+        # The command takes its time to end, when much may be over.
+        reloading = threads.submit(own.gate.reload)
+        while max(served_when) < SESSIONS:
+            assert bystander.imap(b"b NOOP") == [b"b OK done"]
+            served_when.add(len(cut.poll(0)))
+        reloading.result()
     for wire in wires:
         assert wire.rest(within=CUT_WITHIN_S) == b""
         wire.close()
 
-    assert longest < SESSIONS / CUTS_A_SECOND / 2, "nobody waits until all are cut"
+    assert served_when - {0, SESSIONS}, "nobody waits until all are cut"
     assert [own.codes(port)[-1] for port in ports] == [REVOKED] * SESSIONS
     times = sorted(record["time"] for record in own.gate.audit_records() if code(record) == REVOKED)
     assert len(times) == SESSIONS
