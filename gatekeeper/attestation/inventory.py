@@ -196,6 +196,11 @@ def _csv_rows(data: bytes, inventory: _Inventory) -> Iterator[tuple[int, dict[st
         number = data.count(b"\n", 0, exc.start) + 1
         inventory.fault(f"line {number}", "is not UTF-8")
         return
+    title = text[: text.find("\n")]
+    other = next((said for separator, said in _SEPARATORS.items() if separator in title and "," not in title), None)
+    if other is not None:
+        inventory.fault("line 1", f"the columns are to be separated by commas, not by {other}")
+        return
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     header: list[str] | None = None
     first_line = 1
@@ -219,10 +224,6 @@ def _csv_rows(data: bytes, inventory: _Inventory) -> Iterator[tuple[int, dict[st
 
 
 def _is_usable(header: list[str], number: int, inventory: _Inventory) -> bool:
-    other = next((name for name in (";", "\t") if len(header) == 1 and name in header[0]), None)
-    if other is not None:
-        inventory.fault(f"line {number}", f"the columns are to be separated by commas, not by {_SEPARATORS[other]}")
-        return False
     missing = [name for name in _CSV_COLUMNS if name not in header and name not in _CSV_OPTIONAL_COLUMNS]
     unknown = [name for name in header if name not in _CSV_COLUMNS]
     if missing:

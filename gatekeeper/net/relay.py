@@ -238,6 +238,7 @@ class Relayed:
     def send(self, side: Side, filled: int) -> None:
         """Send the first `filled` octets of the buffer; keep what the socket does not take."""
         if not self.hears(side):
+            side.peer.octets -= filled  # what was relayed is on record
             return
         put = side.sock.send if side.tls is None else side.tls.write
         buffer, sent = self.poller.buffer, 0

@@ -5,14 +5,11 @@ Everything runs on the test's own loop and nothing waits for time: the audit log
 open session, no deadline, and no socket left.
 """
 
-import array
 import asyncio
 import base64
-import fcntl
 import functools
 import ssl
 import struct
-import termios
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
@@ -40,6 +37,7 @@ from gatekeeper.net.poller import Poller, PollerLoop
 from gatekeeper.net.pool import UpstreamPool
 from gatekeeper.net.relay import Ended, Relay
 from testkit.gate_fakes import Changes, FakeAuditLog, ManualClock
+from testkit.loops import is_drained
 from testkit.memory_registry import MemoryDevices, MemoryRegistry
 from testkit.ports import LOOPBACK
 from testkit.reports import BOB, NOTES, NOW, TIKTOK, phone, report
@@ -397,7 +395,7 @@ class Bed:
         await self.accepts(len(self._phones))
         transport = cast("Flow", self.front.waiting.owners()[-1])._transport
         sock = transport._sock
-        await self.comes_true(lambda: sock.fileno() < 0 or _is_drained(sock) or transport._low_water > 0)
+        await self.comes_true(lambda: sock.fileno() < 0 or is_drained(sock) or transport._low_water > 0)
 
     async def nobody_waits(self) -> None:
         """Return when no connection is left that is not admitted."""
@@ -455,9 +453,3 @@ class Bed:
         assert len(self.relay) == 0
         assert self._poller._watched == {}, "a socket is left"
         assert not self._problems, self._problems
-
-
-def _is_drained(sock: socket) -> bool:
-    unread = array.array("i", [0])
-    fcntl.ioctl(sock, termios.FIONREAD, unread)
-    return not unread[0]

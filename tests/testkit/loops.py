@@ -3,12 +3,15 @@
 The far end of a pair is driven by blocking calls in a thread (`asyncio.to_thread`), as a program of its own would.
 """
 
+import array
 import asyncio
+import fcntl
 import random
 import select
 import selectors
 import socket
 import ssl
+import termios
 from collections.abc import Callable
 
 from gatekeeper.net.poller import READ, Poller, PollerLoop, Watched
@@ -71,6 +74,13 @@ def reset(sock: socket.socket) -> None:
     """Close so that the peer gets a RST instead of an end of file."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     sock.close()
+
+
+def is_drained(sock: socket.socket) -> bool:
+    """Whether all that has arrived was read."""
+    unread = array.array("i", [0])
+    fcntl.ioctl(sock, termios.FIONREAD, unread)
+    return not unread[0]
 
 
 def read_all(sock: socket.socket) -> bytes:

@@ -252,7 +252,6 @@ class ClientConnection(asyncio.Protocol):
         if self not in self._front.handshakes:
             self.close(self._dialogue.farewell(why))
         self.finish(why.value)
-        self._transport.abort()  # whoever does not even take these words does not keep the connection
 
     def handshake_too_slow(self) -> None:
         """End the connection without a word."""
@@ -294,6 +293,7 @@ class ClientConnection(asyncio.Protocol):
         self._front.crowd.leave(self._attempts.source, settled=False)
         self._dialogue.closed()
         self._transport.close()
+        self._transport.abort()  # no deadline is left for who does not even take what was said before
 
     def _release(self) -> None:
         self._front.waiting.discard(self)

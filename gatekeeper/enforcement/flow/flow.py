@@ -237,6 +237,7 @@ class Flow(ClientConnection):
             if leg is not None:
                 leg.close()
             self.close(self._dialogue.farewell(Farewell.FAULT))
+            self._transport.abort()  # as in `_end`
             self._dialogue.closed()
             return
         upstream_sock, to_upstream = upstream

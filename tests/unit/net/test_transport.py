@@ -361,9 +361,20 @@ async def test_a_socket_that_is_full_takes_the_close_notify_later(
     assert kept.lost == []
     assert poller.turns - before < 10
 
+    transport.write(b"too late")  # nothing may be said behind it
     assert await asyncio.to_thread(read_all, client) == MEGABYTE[:65536]
     assert await kept.until_lost() is None
     client.close()
+
+
+async def test_an_end_is_answered(
+    poller: CountingPoller, for_server: ssl.SSLContext, for_client: ssl.SSLContext
+) -> None:
+    """A close-notify by a close-notify: a client that waits for it does not wait in vain (RFC 8446 §6.1)."""
+    _, kept, client = await _encrypted(poller, for_server, for_client)
+    client.settimeout(DEADLINE_S)
+    (await asyncio.to_thread(client.unwrap)).close()
+    assert await kept.until_lost() is None
 
 
 async def test_who_is_cut_gets_no_close_notify_later(

@@ -2,14 +2,18 @@
 
 import dataclasses
 import gc
+from socket import SO_SNDBUF, SOL_SOCKET
+from typing import cast
 
 import pytest
 
 from gatekeeper.audit.event import EventCode
+from gatekeeper.enforcement.flow.flow import Flow
 from gatekeeper.net.dial import TlsMode
 from gatekeeper.net.pool import UpstreamPool
+from gatekeeper.net.transport import Transport
 from gatekeeper.protocols.sasl.mechanisms import Credentials
-from testkit.flow_bed import Bed, Conversation, on_a_poller
+from testkit.flow_bed import Bed, Conversation, Phone, on_a_poller
 from testkit.flow_talk import CLOSED, ENDED, GONE, LOGIN, OK, UNAVAILABLE
 from testkit.tls import Authority, server_context
 
@@ -174,6 +178,51 @@ async def test_a_mail_server_that_hangs_up_during_the_log_in_is_a_temporary_fail
         bed.server.script = hangs_up
         client = await bed.greeted()
         assert await client.ask(LOGIN) == UNAVAILABLE
+
+
+def _flow(bed: Bed) -> Flow:
+    return cast("Flow", bed.front.waiting.owners()[0])
+
+
+def _is_owed(bed: Bed, client: Phone) -> Transport:
+    """A phone has stopped reading, and its socket takes nothing more of what is said to it."""
+    client.stop_reading()
+    transport = _flow(bed)._transport
+    transport._sock.setsockopt(SOL_SOCKET, SO_SNDBUF, 4096)
+    transport.write(b"* OK " + b"x" * 200_000 + b"\r\n")
+    assert transport.get_write_buffer_size()
+    return transport
+
+
+@on_a_poller
+async def test_who_does_not_read_does_not_stay_behind_octets_behind_starttls(authority: Authority) -> None:
+    """No deadline is left by then, and no limit counts him."""
+    async with Bed(authority, tls=TlsMode.STARTTLS) as bed:
+        client = await bed.connect()
+        await client.line()
+        transport = _is_owed(bed, client)
+        client.send(b"a STARTTLS\r\nb NOOP\r\n")
+        await bed.all_ended()
+        assert transport._sock.fileno() < 0
+
+
+@on_a_poller
+async def test_who_does_not_read_does_not_stay_when_the_mail_server_is_lost(authority: Authority) -> None:
+    """The same, between the verdict and the relay."""
+    async with Bed(authority) as bed:
+        bed.audit.holds = True
+        client = await bed.greeted()
+        client.send(LOGIN)
+        await bed.audit.until(lambda: bed.audit.held)
+        transport = _is_owed(bed, client)
+        bed.conversation.writer.close()
+        await bed.server.until(lambda: bed.conversation.ended)
+        leg = _flow(bed)._leg
+        assert leg is not None
+        await bed.comes_true(lambda: leg._transport is None)
+        bed.audit.release()
+        await bed.all_ended()
+        assert transport._sock.fileno() < 0
 
 
 @on_a_poller
