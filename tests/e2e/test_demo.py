@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from gatekeeper.cli.demo import command, story
+from gatekeeper.cli.demo import story
+from gatekeeper.cli.demo.command import program
 from gatekeeper.cli.demo.teller import Teller
 from gatekeeper.cli.main import cli
 from testkit.ports import LOOPBACK
@@ -140,18 +141,13 @@ def test_a_story_that_ends_early_says_why(monkeypatch: pytest.MonkeyPatch, short
     assert json.loads(result.stdout)["fault"] == "ConnectionRefusedError: nobody listens"
 
 
-@pytest.mark.parametrize(
-    ("called", "is_found", "said"),
-    [
-        ("/usr/bin/gatekeeper", True, "gatekeeper"),
-        (".venv/bin/gatekeeper", False, f"{Path.cwd()}/.venv/bin/gatekeeper"),
-        ("/somewhere/gatekeeper/__main__.py", True, f"{sys.executable} -m gatekeeper"),
-    ],
-)
-def test_what_it_says_to_type_next_is_found(
-    monkeypatch: pytest.MonkeyPatch, called: str, *, is_found: bool, said: str
-) -> None:
+def test_what_it_says_to_type_next_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Also where the program is on no search path, as after `make demo`."""
-    monkeypatch.setattr(sys, "argv", [called, "demo"])
-    monkeypatch.setattr(command.shutil, "which", lambda name: f"/usr/bin/{name}" if is_found else None)
-    assert command.program() == said
+    installed = tmp_path / "gatekeeper"
+    installed.touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert program(str(installed)) == "gatekeeper"
+    assert program("/somewhere/gatekeeper/__main__.py") == f"{sys.executable} -m gatekeeper"
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert program(str(installed)) == str(installed)
+    assert program(".venv/bin/gatekeeper") == f"{Path.cwd()}/.venv/bin/gatekeeper"

@@ -106,9 +106,12 @@ async def _tell(teller: Teller, directory: Path) -> str | None:
     return None
 
 
-def program() -> str:
-    """What to type for this program, anywhere: its name, or where it is when the shell would not find it."""
-    own = Path(sys.argv[0])
+def program(called: str) -> str:
+    """What to type for this program, anywhere: its name, or where it is when the shell would not find it.
+
+    `called`: how it was started (`sys.argv[0]`).
+    """
+    own = Path(called)
     if own.name == "__main__.py":
         return f"{sys.executable} -m gatekeeper"
     return own.name if shutil.which(own.name) else str(own.absolute())
@@ -136,10 +139,10 @@ def _say_the_end(teller: Teller, kept: Path | None, fault: str | None) -> None:
             ]
         )
         if kept is None:
-            teller.note(f"{program()} demo --keep keeps the files, for `device why` and `audit`")
+            teller.note(f"{program(sys.argv[0])} demo --keep keeps the files, for `device why` and `audit`")
     if kept is not None:
         click.echo(f"\nThe files are in {kept}. There:")
         for command in ("device why bob@example.com", "audit query --verdict block", "audit verify"):
-            click.echo(f"  {program()} --config gatekeeper.toml {command}")
+            click.echo(f"  {program(sys.argv[0])} --config gatekeeper.toml {command}")
     if not fault and not teller.failures:
         click.echo(f"\nEverything held, in {teller.facts['seconds']} s.")
