@@ -203,8 +203,7 @@ def _csv_rows(data: bytes, inventory: _Inventory) -> Iterator[tuple[int, dict[st
         return
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     header: list[str] | None = None
-    first_line = 1
-    """Of the row that is read next; it may be of several."""
+    first_line = 1  # of the row that is read next, which may have several
     try:
         for row in reader:
             first_line = reader.line_num + 1
