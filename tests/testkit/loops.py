@@ -27,12 +27,21 @@ class CountingPoller(Poller):
         super().__init__()
         self.turns = 0
         self.after_turn: Callable[[], None] = lambda: None
+        self._turned = asyncio.Event()
 
     def _serve(self, events: list[tuple[int, int]]) -> list[tuple[selectors.SelectorKey, int]]:
         self.turns += 1
         for_asyncio = super()._serve(events)
         self.after_turn()
+        self._turned.set()
         return for_asyncio
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Return when something holds that a turn of the loop brings about, and nobody tells."""
+        async with asyncio.timeout(DEADLINE_S):
+            while not condition():
+                self._turned.clear()
+                await self._turned.wait()
 
 
 def poller_loop() -> asyncio.AbstractEventLoop:

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
 import pytest
@@ -43,19 +43,15 @@ async def preconnect(poller: CountingPoller, clock: ManualClock) -> AsyncIterato
     made = Preconnect(poller, asyncio.get_running_loop(), clock.monotonic)
     made.logged_in()
     yield made
-    await asyncio.sleep(0)  # the end of a connection is told on the loop
+    told = asyncio.Event()
+    asyncio.get_running_loop().call_soon(told.set)  # behind the end of a connection, which is told on the loop
+    await told.wait()
 
 
 async def _accepted(server: socket.socket) -> socket.socket:
     peer, _ = await asyncio.to_thread(server.accept)
     peer.settimeout(10)
     return peer
-
-
-async def _until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110  nobody tells
-            await asyncio.sleep(0)
 
 
 def _begun(preconnect: Preconnect, upstream: Upstream) -> Ahead:
@@ -70,13 +66,13 @@ def _counts(preconnect: Preconnect) -> tuple[int, int, int]:
 
 
 async def test_it_is_given_away_once_with_its_greeting(
-    preconnect: Preconnect, upstream: Upstream, server: socket.socket
+    poller: CountingPoller, preconnect: Preconnect, upstream: Upstream, server: socket.socket
 ) -> None:
     """Who takes it talks on it."""
     ahead = _begun(preconnect, upstream)
     with await _accepted(server) as peer:
         peer.sendall(GREETING)
-        await _until(lambda: ahead._greeting)
+        await poller.until(lambda: ahead._greeting)
         taken = ahead.take(upstream)
         assert taken is not None
         assert taken[1] == GREETING
@@ -89,12 +85,14 @@ async def test_it_is_given_away_once_with_its_greeting(
     assert _counts(preconnect) == (1, 0, 0)
 
 
-async def test_it_may_be_on_its_way_still(preconnect: Preconnect, upstream: Upstream, server: socket.socket) -> None:
+async def test_it_may_be_on_its_way_still(
+    poller: CountingPoller, preconnect: Preconnect, upstream: Upstream, server: socket.socket
+) -> None:
     """Who takes it hears what comes."""
     ahead = _begun(preconnect, upstream)
     with await _accepted(server) as peer:
         peer.sendall(b"* OK")
-        await _until(lambda: ahead._greeting)
+        await poller.until(lambda: ahead._greeting)
         taken = ahead.take(upstream)
         assert taken is not None
         transport, received = taken
@@ -108,19 +106,27 @@ async def test_it_may_be_on_its_way_still(preconnect: Preconnect, upstream: Upst
     assert _counts(preconnect) == (1, 0, 0)
 
 
+async def _taken_in_the_handshake(
+    preconnect: Preconnect, verified: Upstream, server: socket.socket
+) -> tuple[socket.socket, Kept]:
+    """Its ClientHello is there, unread; return the mail server's side, and what hears of ours from then on."""
+    ahead = _begun(preconnect, verified)
+    peer = await _accepted(server)
+    await asyncio.to_thread(peer.recv, 1, socket.MSG_PEEK)
+    taken = ahead.take(verified)
+    assert taken is not None
+    kept = Kept()
+    taken[0].set_protocol(kept)
+    return peer, kept
+
+
 async def test_it_may_be_in_the_midst_of_its_handshake(
     preconnect: Preconnect, upstream: Upstream, server: socket.socket, authority: Authority
 ) -> None:
     """Who takes it is told nothing of it, or that it failed."""
     verified = replace(upstream, tls=TlsMode.IMPLICIT, context=authority.client_context())
     context = server_context(authority.server_certificate("server"))
-    ahead = _begun(preconnect, verified)
-    peer = await _accepted(server)
-    await asyncio.to_thread(peer.recv, 1, socket.MSG_PEEK)  # its ClientHello
-    taken = ahead.take(verified)
-    assert taken is not None
-    kept = Kept()
-    taken[0].set_protocol(kept)
+    peer, kept = await _taken_in_the_handshake(preconnect, verified, server)
     with await asyncio.to_thread(context.wrap_socket, peer, server_side=True) as encrypted:
         encrypted.sendall(GREETING)
         await kept.until(lambda: kept.received == GREETING)
@@ -134,13 +140,7 @@ async def test_a_certificate_that_is_not_trusted_is_told_to_who_took_it(
     """Nothing is said over it."""
     verified = replace(upstream, tls=TlsMode.IMPLICIT, context=ssl.create_default_context())
     context = server_context(authority.server_certificate("server"))
-    ahead = _begun(preconnect, verified)
-    peer = await _accepted(server)
-    await asyncio.to_thread(peer.recv, 1, socket.MSG_PEEK)
-    taken = ahead.take(verified)
-    assert taken is not None
-    kept = Kept()
-    taken[0].set_protocol(kept)
+    peer, kept = await _taken_in_the_handshake(preconnect, verified, server)
 
     def serve() -> None:
         with peer, pytest.raises(ssl.SSLError), context.wrap_socket(peer, server_side=True) as encrypted:
@@ -236,12 +236,12 @@ async def test_its_time_is_short(
 
 
 async def test_a_mail_server_that_closes_it_is_left_in_peace(
-    preconnect: Preconnect, upstream: Upstream, server: socket.socket, clock: ManualClock
+    poller: CountingPoller, preconnect: Preconnect, upstream: Upstream, server: socket.socket, clock: ManualClock
 ) -> None:
     """It may count connections; a minute later it is tried again."""
     ahead = _begun(preconnect, upstream)
     (await _accepted(server)).close()
-    await _until(lambda: not len(preconnect))
+    await poller.until(lambda: not len(preconnect))
     assert ahead.take(upstream) is None
     assert _counts(preconnect) == (0, 1, 0)
     clock.advance(PAUSE_S - 0.1)
@@ -254,27 +254,33 @@ async def test_a_mail_server_that_closes_it_is_left_in_peace(
 
 
 async def test_one_that_is_just_being_closed_is_not_given_away(
-    preconnect: Preconnect, upstream: Upstream, server: socket.socket
+    poller: CountingPoller, preconnect: Preconnect, upstream: Upstream, server: socket.socket
 ) -> None:
     """Its end is known, and not told yet: who went on with it would wait in vain."""
     ahead = _begun(preconnect, upstream)
     transport = ahead._transport
     assert transport is not None
+    asked: list[object] = []
+
+    def look() -> None:
+        if transport.is_closing() and not asked:
+            asked.append(ahead.take(upstream))
+
+    poller.after_turn = look  # what is told comes after the turn
     (await _accepted(server)).close()
-    await _until(transport.is_closing)
-    assert ahead.take(upstream) is None
-    await asyncio.sleep(0)
+    await poller.until(lambda: asked)
+    assert asked == [None]
     assert _counts(preconnect) == (0, 1, 0)
 
 
 async def test_who_greets_without_end_is_not_listened_to(
-    preconnect: Preconnect, upstream: Upstream, server: socket.socket
+    poller: CountingPoller, preconnect: Preconnect, upstream: Upstream, server: socket.socket
 ) -> None:
     """What it says would be kept."""
     ahead = _begun(preconnect, upstream)
     with await _accepted(server) as peer:
         peer.sendall(b"*" * (MAX_GREETING_OCTETS + 1))
-        await _until(lambda: not len(preconnect))
+        await poller.until(lambda: not len(preconnect))
         assert ahead.take(upstream) is None
 
 
@@ -290,7 +296,7 @@ async def test_what_cannot_be_dialled_is_left_to_the_log_in(
 
 
 async def test_tls_is_there_already_and_ends_politely(
-    preconnect: Preconnect, upstream: Upstream, server: socket.socket, authority: Authority
+    poller: CountingPoller, preconnect: Preconnect, upstream: Upstream, server: socket.socket, authority: Authority
 ) -> None:
     """The name is verified; the close-notify tells the mail server that nothing was cut off."""
     verified = replace(upstream, tls=TlsMode.IMPLICIT, context=authority.client_context())
@@ -299,7 +305,7 @@ async def test_tls_is_there_already_and_ends_politely(
     context = server_context(authority.server_certificate("server"))
     with await asyncio.to_thread(context.wrap_socket, peer, server_side=True, suppress_ragged_eofs=False) as encrypted:
         encrypted.sendall(GREETING)
-        await _until(lambda: ahead._greeting == GREETING)
+        await poller.until(lambda: ahead._greeting == GREETING)
         ahead.close()
         assert await asyncio.to_thread(encrypted.recv, 100) == b""
 

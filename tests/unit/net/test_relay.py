@@ -33,8 +33,6 @@ from testkit.loops import (
 )
 from testkit.relay_bench import Owned, RelayBench
 
-_SIOCOUTQNSD = 0x894B
-"""linux/sockios.h."""
 SMALL = 65_536
 """Of a kernel buffer: below a segment of loopback, TCP itself would stall."""
 BOTH = list(itertools.product([False, True], repeat=2))
@@ -181,10 +179,8 @@ async def test_the_end_is_told_by_tls_also_where_the_socket_is_full(bench: Relay
     talks, listens = (owned.server, owned.phone) if by == "server" else (owned.phone, owned.server)
     source, target = (session.upstream, session.client) if by == "server" else (session.client, session.upstream)
     sent = await owned.fill_up(talks, target)
-    async with asyncio.timeout(DEADLINE_S):
-        talks.close()
-        while not source.at_eof:  # noqa: ASYNC110  as above
-            await asyncio.sleep(0)
+    talks.close()
+    await owned.until(lambda: source.at_eof)
     turns = bench.poller.turns
     due = asyncio.Event()
     asyncio.get_running_loop().call_later(0.05, due.set)
@@ -193,9 +189,7 @@ async def test_the_end_is_told_by_tls_also_where_the_socket_is_full(bench: Relay
     if by == "server":
         # It may say something meanwhile: nobody is there to hear it, which is no failure.
         listens.sendall(b"n NOOP\r\n")
-        async with asyncio.timeout(DEADLINE_S):
-            while not is_drained(session.client.sock):  # noqa: ASYNC110  as above
-                await asyncio.sleep(0)
+        await owned.until(lambda: is_drained(session.client.sock))
     assert len(await asyncio.to_thread(read_all, listens)) == sent
     assert await owned.ended() is (Ended.UPSTREAM if by == "server" else Ended.CLIENT)
     assert source.octets == sent
@@ -314,10 +308,11 @@ async def test_a_client_that_ends_and_is_gone_before_all_was_passed_on_aborts(be
     """It had sent its end, but the server has not got everything: it must not take what it has for all."""
     owned = await bench.session(client_tls=False, buffer=SMALL)
     owned.phone.settimeout(0)
-    while not (owned.session.upstream.unsent and _is_stuck(owned.session.upstream.sock)):
+    while not owned.session.upstream.unsent:
         with contextlib.suppress(BlockingIOError):
             owned.phone.send(b"x" * 16384)
         await asyncio.to_thread(lambda: None)
+    bench.poller.change(owned.session.upstream.fd, 0)  # as if the kernel took nothing any more
     owned.session.client.at_eof = True  # as if its end had been read before
     _vanish(owned.phone, "reset")
 
@@ -492,15 +487,6 @@ def _close_politely(sock: socket.socket) -> None:
             except ssl.SSLWantReadError:
                 is_told = True
     sock.close()
-
-
-def _is_stuck(sock: socket.socket) -> bool:
-    """Whether nothing is under way, and there is no room for what is kept: nothing moves until the peer reads."""
-    counts = [array.array("i", [0]) for _ in range(2)]
-    for count, question in zip(counts, (termios.TIOCOUTQ, _SIOCOUTQNSD), strict=True):
-        fcntl.ioctl(sock, question, count)
-    not_acknowledged, not_sent = (count[0] for count in counts)
-    return 0 < not_sent == not_acknowledged
 
 
 def _vanish(sock: socket.socket, by: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from gatekeeper.net.poller import READ
 from gatekeeper.net.relay import BUDGET_OCTETS, Ended, Owner, Relay, Relayed
 from gatekeeper.net.screened import Octets, Screen, Screened
-from testkit.loops import DEADLINE_S, exchange, is_drained, local_pair, read_all
+from testkit.loops import exchange, is_drained, local_pair, read_all
 from testkit.relay_bench import Owned, RelayBench
 
 BOTH = list(itertools.product([False, True], repeat=2))
@@ -111,12 +111,9 @@ async def test_nobody_answers_a_phone_whose_mail_server_has_ended(bench: RelayBe
     session = owned.session
     sent = await owned.fill_up(owned.server, session.client)
     owned.server.close()
-    async with asyncio.timeout(DEADLINE_S):
-        while not session.upstream.at_eof:  # noqa: ASYNC110  nobody tells
-            await asyncio.sleep(0)
-        owned.phone.sendall(b"a?u")
-        while not is_drained(session.client.sock):  # noqa: ASYNC110  nobody tells
-            await asyncio.sleep(0)
+    await owned.until(lambda: session.upstream.at_eof)
+    owned.phone.sendall(b"a?u")
+    await owned.until(lambda: is_drained(session.client.sock))
     assert len(await asyncio.to_thread(read_all, owned.phone)) == sent
     assert await owned.ended() is Ended.UPSTREAM
     assert session.octets_up == 0

@@ -194,6 +194,23 @@ def _is_owed(bed: Bed, client: Phone) -> Transport:
     return transport
 
 
+async def _before_the_relay(bed: Bed) -> Phone:
+    """A phone whose mail server has said yes, and whose record is not durable yet."""
+    bed.audit.holds = True
+    client = await bed.greeted()
+    client.send(LOGIN)
+    await bed.audit.until(lambda: bed.audit.held)
+    return client
+
+
+async def _is_lost(bed: Bed) -> None:
+    """The mail server closes, and the gate has noticed."""
+    leg = _flow(bed)._leg
+    assert leg is not None
+    bed.conversation.writer.close()
+    await bed.comes_true(lambda: leg._transport is None)
+
+
 @on_a_poller
 async def test_who_does_not_read_does_not_stay_behind_octets_behind_starttls(authority: Authority) -> None:
     """No deadline is left by then, and no limit counts him."""
@@ -210,16 +227,9 @@ async def test_who_does_not_read_does_not_stay_behind_octets_behind_starttls(aut
 async def test_who_does_not_read_does_not_stay_when_the_mail_server_is_lost(authority: Authority) -> None:
     """The same, between the verdict and the relay."""
     async with Bed(authority) as bed:
-        bed.audit.holds = True
-        client = await bed.greeted()
-        client.send(LOGIN)
-        await bed.audit.until(lambda: bed.audit.held)
+        client = await _before_the_relay(bed)
         transport = _is_owed(bed, client)
-        bed.conversation.writer.close()
-        await bed.server.until(lambda: bed.conversation.ended)
-        leg = _flow(bed)._leg
-        assert leg is not None
-        await bed.comes_true(lambda: leg._transport is None)
+        await _is_lost(bed)
         bed.audit.release()
         await bed.all_ended()
         assert transport._sock.fileno() < 0
@@ -229,12 +239,8 @@ async def test_who_does_not_read_does_not_stay_when_the_mail_server_is_lost(auth
 async def test_a_mail_server_that_is_lost_before_the_relay_begins_ends_the_connection(authority: Authority) -> None:
     """The phone hears that something went wrong, and comes again."""
     async with Bed(authority) as bed:
-        bed.audit.holds = True
-        client = await bed.greeted()
-        client.send(LOGIN)
-        await bed.audit.until(lambda: bed.audit.held)
-        bed.conversation.writer.close()
-        await bed.server.until(lambda: bed.conversation.ended)
+        client = await _before_the_relay(bed)
+        await _is_lost(bed)
         other = await bed.greeted()
         assert await other.ask(b"n NOOP\r\n") == b"n OK Done.\r\n"
         bed.audit.release()
