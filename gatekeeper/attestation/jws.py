@@ -140,9 +140,14 @@ def _certificate(text: Json) -> x509.Certificate:
     if der is None:
         raise _malformed("x5c must hold certificates in standard base64 with padding")
     try:
-        return x509.load_der_x509_certificate(der)
+        certificate = x509.load_der_x509_certificate(der)
     except (ValueError, x509.InvalidVersion) as exc:
         raise EvidenceRejected(RejectionCode.CHAIN_INVALID, "x5c holds something that is no certificate") from exc
+    if not der.endswith(b"\0" + certificate.signature):
+        # Whole octets (RFC 3279 section 2.2): of half of all signatures it can be said that the last bit is unused, and
+        # they are verified all the same. One certificate would have two forms and two digests.
+        raise EvidenceRejected(RejectionCode.CHAIN_INVALID, "a certificate's signature is not of whole octets")
+    return certificate
 
 
 def _from_base64(text: Json) -> bytes | None:

@@ -381,6 +381,21 @@ def test_a_changed_certificate_raises_nothing_else(authority: AttestationAuthori
         appraised(authority, good(authority, header={"x5c": [base64.b64encode(der).decode("ascii")], "x5t#S256": OMIT}))
 
 
+def test_a_certificate_has_one_form(authority: AttestationAuthority) -> None:
+    """Of a signature whose last bit is 0 it may be said that this bit is unused: it would be verified all the same."""
+    device = next(
+        name
+        for name in (f"ph-{number}" for number in range(100, 200))
+        if not authority.leaf(name).certificate.signature[-1] & 1
+    )
+    certificate = authority.leaf(device).certificate
+    der = bytearray(certificate.public_bytes(serialization.Encoding.DER))
+    der[-len(certificate.signature) - 1] = 1
+    changed = {"x5c": [base64.b64encode(der).decode("ascii")], "x5t#S256": OMIT}
+    with pytest.raises(EvidenceRejected, match="not of whole octets"):
+        appraised(authority, good(authority, header=changed))
+
+
 @settings(max_examples=150)
 @given(
     st.dictionaries(
